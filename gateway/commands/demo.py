@@ -1,0 +1,5 @@
+"""``doorway demo``."""
+
+from gateway.commands.unbuilt import unbuilt
+
+demo = unbuilt("demo", "The story, told live.")

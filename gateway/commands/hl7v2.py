@@ -1,0 +1,15 @@
+"""``doorway hl7v2 …``."""
+
+import click
+
+from gateway.commands.unbuilt import unbuilt
+
+
+@click.group()
+def hl7v2() -> None:
+    """HL7 v2 messages: convert, send, check."""
+
+
+hl7v2.add_command(unbuilt("convert", "One FHIR Bundle a line for each message."))
+hl7v2.add_command(unbuilt("send", "MLLP client."))
+hl7v2.add_command(unbuilt("check", "Conformance of a file or a live peer."))

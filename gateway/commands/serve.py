@@ -1,0 +1,5 @@
+"""``doorway serve``."""
+
+from gateway.commands.unbuilt import unbuilt
+
+serve = unbuilt("serve", "The gateway.")

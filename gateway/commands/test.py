@@ -1,0 +1,51 @@
+"""``doorway test``: everything that must be true before a change lands, in one command."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _steps(paths: tuple[str, ...], workers: str) -> list[tuple[str, list[str]]]:
+    python = [sys.executable, "-m"]
+    scripts = Path(sys.executable).parent
+    return [
+        ("format", [*python, "ruff", "format", "--check", "--quiet", "gateway", "tests"]),
+        ("lint", [*python, "ruff", "check", "--quiet", "gateway", "tests"]),
+        ("types", [*python, "mypy"]),
+        ("import contracts", [str(scripts / "lint-imports"), "--no-cache"]),
+        ("tests", [*python, "pytest", "-n", workers, "--dist", "loadfile", *paths]),
+    ]
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@click.option("--workers", default="2", show_default=True, help="Test processes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with the outcome of each step.")
+def test(paths: tuple[str, ...], workers: str, as_json: bool) -> None:
+    """Format, lint, types, import contracts and all tests on memory, SQLite and PostgreSQL.
+
+    Example: doorway test. Give test files or folders to run only those tests.
+    """
+    outcome: dict[str, float] = {}
+    failed = []
+    for name, command in _steps(paths, workers):
+        click.echo(f"== {name}", err=as_json)
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr if as_json else None)
+        outcome[name] = round(time.monotonic() - began, 1)
+        if done.returncode != 0:
+            failed.append(name)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"seconds": outcome, "failed": failed}))
+    else:
+        click.echo("   ".join(f"{name} {seconds} s" for name, seconds in outcome.items()))
+    if failed:
+        click.echo(f"doorway: failed: {', '.join(failed)}", err=True)
+        raise SystemExit(1)

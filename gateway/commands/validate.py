@@ -1,0 +1,5 @@
+"""``doorway validate``."""
+
+from gateway.commands.unbuilt import unbuilt
+
+validate = unbuilt("validate", "Validate FHIR files.")

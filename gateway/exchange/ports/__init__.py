@@ -1,0 +1,1 @@
+"""What the use cases need from outside, one file an area; adapters/db and adapters/memory both keep these contracts."""

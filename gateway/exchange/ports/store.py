@@ -1,0 +1,51 @@
+"""The store: a snapshot to read, a transaction to write, many transactions to a commit."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from gateway.exchange.ports.audit import Audit
+from gateway.exchange.ports.resources import ResourceReader, Resources
+
+T = TypeVar("T")
+
+
+class Reading(Protocol):
+    """One consistent snapshot, read only."""
+
+    @property
+    def resources(self) -> ResourceReader: ...
+
+
+class Unit(Protocol):
+    """One transaction: everything done through it becomes durable together, or not at all."""
+
+    @property
+    def resources(self) -> Resources: ...
+
+    @property
+    def audit(self) -> Audit: ...
+
+
+class Store(Protocol):
+    """Where everything is kept. Embedded: SQLite. Grown up: PostgreSQL. Tests: memory."""
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """A snapshot; opens and closes with the context."""
+        ...
+
+    def submit(self, work: Callable[[Unit], T]) -> "Future[T]":
+        """Run ``work`` in a transaction that shares its commit with others; the future answers once it is on disk.
+
+        ``work`` may run twice, so its only effects are those on the unit. An exception undoes it alone.
+        """
+        ...
+
+    def write(self, work: Callable[[Unit], T]) -> T:
+        """:meth:`submit` and wait."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and let go of everything."""
+        ...

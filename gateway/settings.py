@@ -1,0 +1,60 @@
+"""Settings: read once, typed, closed; from a TOML file, then DOORWAY_* variables, then the command line."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.kernel.errors import Invalid
+
+
+class Settings(BaseModel):
+    """Everything that a site can set. Units stand in the names; docs: README.md, "Settings"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: str = Field(default="sqlite:///doorway.db", repr=False)
+    data_folder: str = "."  # loaded FHIR packages, keys
+    http_address: str = "127.0.0.1:8080"
+    public_base_url: str = ""  # behind a proxy: the URL that partners see, such as https://gateway.example/fhir
+    mllp_address: str = "127.0.0.1:2575"
+    mllp_message_limit_bytes: int = 16 * 1024 * 1024
+    mllp_idle_timeout_s: float = 300.0
+    mllp_frame_timeout_s: float = 30.0
+    mllp_connections_per_peer: int = 64
+    http_body_limit_bytes: int = 16 * 1024 * 1024
+    http_receive_timeout_s: float = 20.0
+    jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
+    time_zone: str = "UTC"  # civil zone in which consent dates begin and end
+    link_same_at_bits: float = 12.0
+    link_review_at_bits: float = 4.0
+
+
+def read_settings(file: str | None = None, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Merge file, ``DOORWAY_<NAME>`` variables and overrides (None means not given), later ones winning.
+
+    Raises:
+        Invalid: an unknown setting or a value of the wrong type; the message names the setting, never its value.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values.update(tomllib.loads(Path(file).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise Invalid("cannot be read", at=file) from error
+        except tomllib.TOMLDecodeError as error:
+            raise Invalid(f"not TOML: {error}", at=file) from None
+    for name, value in (os.environ if environment is None else environment).items():
+        key = name.removeprefix("DOORWAY_").lower()
+        if name.startswith("DOORWAY_") and key in Settings.model_fields:
+            values[key] = value
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise Invalid(first["msg"], at=f"setting {name}", fix="see README.md, Settings") from None

