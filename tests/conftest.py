@@ -8,6 +8,9 @@ import psycopg
 import pytest
 
 from tests.support.postgres import Postgres
+from tests.support.shared import SHARED
+
+collect_ignore_glob = [] if SHARED else ["conformance/*"]
 
 _SERVER = "DOORWAY_TEST_POSTGRES"  # base URL of a server that is already up; set for the xdist workers
 
