@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.kernel.fhir import Resource
+from gateway.kernel.fhir import JsonObject, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Draft:
     body: bytes | None = field(default=None, repr=False)
     method: str = "PUT"
     source: str = ""
+    labels: tuple[JsonObject, ...] = field(default=(), repr=False)  # security labels that our own mapping vouches for
 
 
 class ResourceReader(Protocol):
