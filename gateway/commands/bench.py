@@ -1,5 +1,53 @@
-"""``doorway bench``."""
+"""``doorway bench``: every benchmark is a module of gateway.bench with ``run() -> dict`` of ratios and their floors."""
 
-from gateway.commands.unbuilt import unbuilt
+import json
+import pkgutil
+from importlib import import_module
+from typing import Any
 
-bench = unbuilt("bench", "Benchmarks as ratios.")
+import click
+
+from gateway import bench as benches
+
+
+def names() -> list[str]:
+    """The benchmarks there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
+
+
+def _lines(figures: Any, indent: str = "  ") -> list[str]:
+    out: list[str] = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            out.append(f"{indent}{name}")
+            out.extend(_lines(value, indent + "  "))
+        else:
+            shown = (
+                f"{value:,.3g}"
+                if isinstance(value, float) and abs(value) < 1000
+                else f"{value:,}"
+                if isinstance(value, (int, float)) and not isinstance(value, bool)
+                else str(value)
+            )
+            out.append(f"{indent}{name:<52} {shown}")
+    return out
+
+
+@click.command(epilog="Example: doorway bench convert. Ratios are what to trust; rates depend on the machine.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a benchmark.")
+@click.option("--list", "listing", is_flag=True, help="Name the benchmarks and stop.")
+def bench(name: str | None, as_json: bool, listing: bool) -> None:
+    """Benchmarks, as ratios against the floor that each measures in the same run."""
+    known = names()
+    if listing:
+        click.echo("\n".join(known))
+        return
+    if name is not None and name not in known:
+        raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(known)}")
+    for each in [name] if name else known:
+        figures = import_module(f"gateway.bench.{each}").run()
+        if as_json:
+            click.echo(json.dumps({"benchmark": each, **figures}))
+        else:
+            click.echo(f"{each}\n" + "\n".join(_lines(figures)))

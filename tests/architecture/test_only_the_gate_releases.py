@@ -1,0 +1,50 @@
+"""What must never happen should not be possible: checked over the source itself."""
+
+import ast
+from pathlib import Path
+
+GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
+SOURCES = sorted(GATEWAY.rglob("*.py"))
+
+
+def calls(path: Path, name: str) -> bool:
+    """Whether ``path`` calls something of that name."""
+    return any(
+        isinstance(node, ast.Call)
+        and (getattr(node.func, "id", None) == name or getattr(node.func, "attr", None) == name)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+
+
+def test_only_the_consent_gate_makes_released() -> None:
+    makers = [path.relative_to(GATEWAY).as_posix() for path in SOURCES if calls(path, "Released")]
+    assert makers == ["consent/release.py"]
+
+
+def test_nothing_is_unpickled_or_evaluated_from_data() -> None:
+    """Code that is generated from our own tables is compiled in named places; nothing else runs text."""
+    forbidden = {"loads": {"pickle", "marshal"}, "load": {"pickle", "yaml", "marshal"}}
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = getattr(node.func.value, "id", "")
+                if owner in forbidden.get(node.func.attr, set()):
+                    found.append(f"{path.relative_to(GATEWAY)}:{node.lineno}")
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "eval":
+                found.append(f"{path.relative_to(GATEWAY)}:{node.lineno}")
+    assert found == []
+
+
+def test_importing_a_module_reads_no_clock_and_no_randomness_at_import() -> None:
+    """Module level code may define, not act: no calls to time, random or environment outside functions."""
+    acting = {("time", "time"), ("datetime", "now"), ("random", "random"), ("uuid", "uuid4"), ("os", "environ")}
+    found = []
+    for path in SOURCES:
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef, ast.If)):
+                continue
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Attribute) and (getattr(node.value, "id", ""), node.attr) in acting:
+                    found.append(f"{path.relative_to(GATEWAY)}:{node.lineno}")
+    assert found == []
