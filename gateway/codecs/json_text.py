@@ -1,0 +1,309 @@
+"""FHIR JSON as text that is kept: strict reading, decimals with their digits, and edits that touch nothing else.
+
+What a sender wrote is what is stored and returned (R4 "JSON representation": precision of decimals is significant);
+only ``id`` and ``meta`` change. Reading is strict where JSON parsers are lenient and disagree: a doubled name, NaN,
+NUL, a lone surrogate or a nesting bomb is refused here, once, for every door.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from json.scanner import make_scanner
+from typing import Any, Final
+
+import orjson
+
+from gateway.kernel.errors import Malformed
+from gateway.kernel.fhir import JsonObject, Resource
+
+DEPTH_LIMIT: Final = 64  # FHIR R4 nests about a dozen deep; extensions of extensions a few more
+NUMBER_LIMIT: Final = 256  # characters of one number
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_STRING_OR_COLON: Final = re.compile(r'"((?:[^"\\]|\\.)*)"([ \t\n\r]*:)?')
+
+
+class Exact(float):
+    """A decimal that remembers how it was written, so that ``0.10`` stays ``0.10``."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> "Exact":
+        """From the JSON text of the number."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies keep the text."""
+        return (Exact, (self.text,))
+
+
+class _Refused(ValueError):
+    """Carries what is wrong out of the C scanner; turned into Malformed with a place."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _Refused("a name stands twice in one object")
+    return made
+
+
+def _decimal(text: str) -> Exact:
+    if len(text) > NUMBER_LIMIT:
+        raise _Refused("a number is too long")
+    made = Exact(text)
+    if made in (float("inf"), float("-inf")):
+        raise _Refused("a number is too large")
+    return made
+
+
+def _integer(text: str) -> int:
+    if len(text) > NUMBER_LIMIT:
+        raise _Refused("a number is too long")
+    return int(text)
+
+
+def _constant(_text: str) -> Any:
+    raise _Refused("NaN and Infinity are not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_decimal, parse_int=_integer, parse_constant=_constant, strict=True
+)
+_SCAN: Final[Callable[[str, int], tuple[Any, int]]] = make_scanner(_DECODER)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON object read strictly, beside its own text and where each top-level value lies in it."""
+
+    resource: Resource = field(repr=False)
+    text: str = field(repr=False)
+    spans: Mapping[str, tuple[int, int]]  # name -> start and end of its value in ``text``
+
+    @property
+    def body(self) -> bytes:
+        """The text as UTF-8."""
+        return self.text.encode()
+
+    def slice(self, name: str) -> str:
+        """The text of one top-level value."""
+        start, end = self.spans[name]
+        return self.text[start:end]
+
+
+def parse(body: bytes, *, at: str = "body") -> Resource:
+    """The resource of strict JSON, decimals as :class:`Exact`.
+
+    Raises:
+        Malformed: not UTF-8, not one JSON object, a doubled name, NaN, NUL, a lone surrogate, too deep, a number out of
+            bounds. The message holds a place, never text of the body.
+    """
+    return read(body, at=at).resource
+
+
+def read(body: bytes, *, at: str = "body") -> Document:
+    """As :func:`parse`, with the text and the spans of the top-level members."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("not UTF-8", at=f"{at}, byte {error.start}", fix="send UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise Malformed("starts with a byte order mark", at=at, fix="send UTF-8 without it")
+    spans: dict[str, tuple[int, int]] = {}
+    resource: JsonObject = {}
+    try:
+        for name, start, value, end in _members(text, _skip(text, 0)):
+            if name in resource:
+                raise _Refused("a name stands twice in one object")
+            resource[name] = value
+            spans[name] = (start, end)
+    except _Refused as error:
+        raise Malformed(str(error), at=at) from None
+    except RecursionError:
+        raise Malformed("nested too deeply", at=at, fix=f"at most {DEPTH_LIMIT} levels") from None
+    except (json.JSONDecodeError, StopIteration, IndexError) as error:
+        place = error.value if isinstance(error, StopIteration) else getattr(error, "pos", len(text))
+        raise Malformed("not a JSON object", at=f"{at}, character {place}", fix="send one JSON object") from None
+    _check(resource, text, at)
+    return Document(resource, text, spans)
+
+
+def _skip(text: str, index: int) -> int:
+    found = _SPACE.match(text, index)
+    return found.end() if found else index
+
+
+def _members(text: str, index: int) -> Iterator[tuple[str, int, Any, int]]:
+    """Name, start, value and end of each member of the object at ``index``, which must be the whole text."""
+    if text[index] != "{":
+        raise json.JSONDecodeError("", "", index)
+    index = _skip(text, index + 1)
+    if text[index] == "}":
+        return _finish(text, index + 1)
+    while True:
+        if text[index] != '"':
+            raise json.JSONDecodeError("", "", index)
+        name, index = scanstring(text, index + 1, True)
+        index = _skip(text, index)
+        if text[index] != ":":
+            raise json.JSONDecodeError("", "", index)
+        start = _skip(text, index + 1)
+        try:
+            value, end = _SCAN(text, start)
+        except StopIteration as stop:
+            raise json.JSONDecodeError("", "", stop.value) from None
+        yield name, start, value, end
+        index = _skip(text, end)
+        if text[index] == "}":
+            return _finish(text, index + 1)
+        if text[index] != ",":
+            raise json.JSONDecodeError("", "", index)
+        index = _skip(text, index + 1)
+
+
+def _finish(text: str, index: int) -> None:
+    if _skip(text, index) != len(text):
+        raise json.JSONDecodeError("", "", index)
+
+
+def _check(resource: JsonObject, text: str, at: str) -> None:
+    """Depth, and what escapes can smuggle in: NUL and halves of surrogate pairs."""
+    level: list[Any] = [resource]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > DEPTH_LIMIT:
+            raise Malformed("nested too deeply", at=at, fix=f"at most {DEPTH_LIMIT} levels")
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+    if "\\u" in text:
+        try:
+            values = json.dumps(resource, ensure_ascii=False, default=float)
+            values.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Malformed("half of a surrogate pair", at=at, fix="escape characters as whole pairs") from None
+        if "\\u0000" in values.replace("\\\\", ""):
+            raise Malformed("a NUL character", at=at, fix="FHIR strings hold no NUL")
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, Exact):
+        return orjson.Fragment(value.text)
+    raise TypeError(type(value).__name__)
+
+
+def write(value: Any) -> bytes:
+    """JSON bytes; an :class:`Exact` decimal is written as it was read."""
+    return orjson.dumps(value, default=_default)
+
+
+def write_pretty(body: bytes) -> bytes:
+    """The same JSON with two-space indentation; numbers keep their text."""
+    return orjson.dumps(_DECODER.decode(body.decode()), default=_default, option=orjson.OPT_INDENT_2)
+
+
+def with_identity(body: bytes, id_: str, meta: JsonObject, *, at: str = "body") -> bytes:
+    """The text with ``id`` and ``meta`` set and every other character as it was.
+
+    A value that is there is replaced in its place; what is missing is put after ``resourceType``.
+    """
+    return document_with_identity(read(body, at=at), id_, meta)
+
+
+def document_with_identity(document: Document, id_: str, meta: JsonObject) -> bytes:
+    """As :func:`with_identity` for a text that has been read already."""
+    wanted = {"id": write(id_).decode(), "meta": write(meta).decode()}
+    return _edited(document, wanted).encode()
+
+
+def _edited(document: Document, wanted: Mapping[str, str]) -> str:
+    text, spans = document.text, document.spans
+    edits = [(*spans[name], value) for name, value in wanted.items() if name in spans]
+    missing = "".join(f',"{name}":{value}' for name, value in wanted.items() if name not in spans)
+    if missing:
+        after = spans["resourceType"][1] if "resourceType" in spans else None
+        if after is not None:
+            edits.append((after, after, missing))
+        else:
+            start = text.index("{") + 1
+            edits.append((start, start, missing[1:] + ("," if spans else "")))
+    for start, end, value in sorted(edits, reverse=True):
+        text = text[:start] + value + text[end:]
+    return text
+
+
+def entry_texts(document: Document) -> list[str | None]:
+    """The text of ``entry[i].resource`` of a Bundle, for each entry in order; None where an entry has no resource."""
+    if not isinstance(document.resource.get("entry"), list) or "entry" not in document.spans:
+        return []
+    text, found = document.text, []
+    index = _skip(text, document.spans["entry"][0] + 1)
+    for entry in document.resource["entry"]:
+        if isinstance(entry, dict):
+            inner = _object_end(text, index)
+            spans = {name: (start, end) for name, start, _, end in _loose_members(text, index)}
+            found.append(text[slice(*spans["resource"])] if "resource" in spans else None)
+        else:
+            inner = _SCAN(text, index)[1]
+            found.append(None)
+        index = _skip(text, inner)
+        index = _skip(text, index + 1)  # the comma, or the end of the array
+    return found
+
+
+def _object_end(text: str, index: int) -> int:
+    return _SCAN(text, index)[1]
+
+
+def _loose_members(text: str, index: int) -> Iterator[tuple[str, int, Any, int]]:
+    """The members of an object inside a text that is known to be good JSON."""
+    index = _skip(text, index + 1)
+    while text[index] != "}":
+        name, index = scanstring(text, index + 1, True)
+        start = _skip(text, _skip(text, index) + 1)
+        value, end = _SCAN(text, start)
+        yield name, start, value, end
+        index = _skip(text, end)
+        if text[index] == ",":
+            index = _skip(text, index + 1)
+
+
+_NOT_LINKS: Final = frozenset({"value", "valueString", "display", "text", "id", "title", "description", "comment"})
+
+
+def with_links(text: str, targets: Mapping[str, str]) -> str:
+    """JSON text in which each link that equals a key of ``targets`` becomes the value (R4 transaction processing).
+
+    Links are references, uris, canonicals and uuids, and ``href`` and ``src`` in the narrative; the value of an
+    identifier and human text are left alone.
+    """
+    if not targets or not any(key in text for key in targets):
+        return text
+    out: list[str] = []
+    done, name = 0, ""
+    for found in _STRING_OR_COLON.finditer(text):
+        if found[2] is not None:
+            name = found[1]
+            continue
+        value = found[1]
+        target = targets.get(value)
+        if target is not None and name not in _NOT_LINKS:
+            out += (text[done : found.start(1)], target)
+            done = found.end(1)
+        elif name == "div" and ("href" in value or "src" in value):
+            for key, to in targets.items():
+                value = value.replace(f'=\\"{key}\\"', f'=\\"{to}\\"')
+            out += (text[done : found.start(1)], value)
+            done = found.end(1)
+    out.append(text[done:])
+    return "".join(out)

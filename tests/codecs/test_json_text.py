@@ -1,0 +1,129 @@
+"""JSON text: refused where parsers disagree, kept to the last digit, changed only where asked."""
+
+import copy
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.codecs import json_text
+from gateway.codecs.json_text import Exact
+from gateway.kernel.errors import Malformed
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdé\\\"", max_size=4), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"x":{"a":1,"a":2}}',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":-Infinity}',
+        b'{"a":1e999}',
+        b'{"a":' + b"9" * 5000 + b"}",
+        b'{"a":0.' + b"9" * 5000 + b"}",
+        b'{"a":"zq\\u0000"}',
+        b'{"a":"zq\x00"}',
+        b'{"a":"zq\n"}',
+        b'{"a":"\\ud800"}',
+        b'{"a\\u0000":1}',
+        b'{"a":"\xff"}',
+        b'\xef\xbb\xbf{"a":1}',
+        b'{"a":' + b"[" * 100 + b"]" * 100 + b"}",
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"",
+        b"   ",
+        b"[]",
+        b'"zq"',
+        b"{",
+        b'{"a"',
+        b'{"a":',
+        b'{"a":1',
+        b'{"a":1,',
+        b'{"a":1,}',
+        b"{'a':1}",
+        b'{"a":01}',
+        b'{"a":1}{"b":2}',
+        b'{"a":tru}',
+        b'{"a":1}x',
+    ],
+)
+def test_what_json_parsers_disagree_about_is_refused_without_quoting_it(body: bytes) -> None:
+    with pytest.raises(Malformed) as refused:
+        json_text.parse(body, at="body")
+    assert "zq" not in str(refused.value)
+    assert refused.value.at.startswith("body")
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.dictionaries(st.text('abcdé\\"', max_size=4), values, max_size=5), st.sampled_from([None, 1, 3]))
+def test_good_json_is_read_as_everybody_reads_it(resource: dict[str, Any], indent: int | None) -> None:
+    body = json.dumps(resource, indent=indent).encode()
+    document = json_text.read(body)
+    assert document.resource == json.loads(body)
+    assert {name: json.loads(document.slice(name)) for name in document.spans} == json.loads(body)
+    assert json.loads(json_text.write(document.resource)) == json.loads(body)
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+    assert json_text.parse(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}
+
+
+@pytest.mark.parametrize(
+    "digits", ["0.10", "1.00", "123456789012345678901234567890.123456789", "1e2", "-0.0", "7.0E-10"]
+)
+def test_decimals_keep_their_digits_through_reading_copying_and_writing(digits: str) -> None:
+    read = json_text.parse(f'{{"value":{digits}}}'.encode())
+    assert isinstance(read["value"], Exact)
+    assert json_text.write(copy.deepcopy(read)) == f'{{"value":{digits}}}'.encode()
+    assert digits.encode() in json_text.write_pretty(json_text.write(read))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["id", "meta", "resourceType", "name", "x"]), values, max_size=5),
+    st.sampled_from([None, 2]),
+)
+def test_setting_id_and_meta_changes_nothing_else(resource: dict[str, Any], indent: int | None) -> None:
+    body = json.dumps(resource, indent=indent).encode()
+    made = json_text.with_identity(body, "p1", {"versionId": "3"})
+    seen = json.loads(made)
+    assert seen == {**resource, "id": "p1", "meta": {"versionId": "3"}}
+    before, after = json_text.read(body), json_text.read(made)
+    for name in resource.keys() - {"id", "meta"}:
+        assert after.slice(name) == before.slice(name)
+
+
+def test_the_texts_of_bundle_entries_are_cut_out_unchanged() -> None:
+    body = b'{"entry" : [ {"request":{"url":"a"},"resource" : {"v": 1.10 }} , {"x":1},{}, 3,{"resource":{}}]}'
+    assert json_text.entry_texts(json_text.read(body)) == ['{"v": 1.10 }', None, None, None, "{}"]
+    assert json_text.entry_texts(json_text.read(b'{"entry":[]}')) == []
+
+
+def test_links_are_rewritten_in_references_uris_and_narrative_but_not_in_identifiers() -> None:
+    resource = {
+        "identifier": [{"system": "urn:ietf:rfc:3986", "value": "urn:uuid:1"}],
+        "subject": {"reference": "urn:uuid:1"},
+        "instantiatesUri": ["urn:uuid:1", "urn:uuid:2"],
+        "text": {"div": '<div><a href="urn:uuid:1">urn:uuid:1</a></div>'},
+        "n": 1.10,
+    }
+    text = json.dumps(resource).replace("1.1}", "1.10}")
+    seen = json_text.with_links(text, {"urn:uuid:1": "Patient/7"})
+    assert seen.endswith("1.10}")
+    made = orjson.loads(seen)
+    assert made["identifier"] == resource["identifier"]
+    assert made["subject"]["reference"] == "Patient/7"
+    assert made["instantiatesUri"] == ["Patient/7", "urn:uuid:2"]
+    assert made["text"]["div"] == '<div><a href="Patient/7">urn:uuid:1</a></div>'
