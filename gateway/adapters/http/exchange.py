@@ -1,0 +1,143 @@
+"""One HTTP exchange over raw ASGI: headers read once, body capped and in time, answer in two messages."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.adapters.http.outcome import TimedOut
+from gateway.kernel.errors import Malformed, TooLarge
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+PARAMETERS_LIMIT: Final = 500
+
+
+class Gone(Exception):
+    """The caller hung up: nobody is there to answer."""
+
+
+class Exchange:
+    """A request and the way to answer it.
+
+    Args:
+        body_limit: bytes of the largest body that is taken.
+        body_timeout_s: seconds in which the whole body must arrive.
+    """
+
+    __slots__ = ("_body_limit", "_body_timeout_s", "_headers", "_receive", "_send", "answered", "id", "method", "path", "scope", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_limit: int, body_timeout_s: float) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._receive = receive
+        self._send = send
+        self._body_limit = body_limit
+        self._body_timeout_s = body_timeout_s
+        self._headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            have = self._headers.get(name)
+            self._headers[name] = value if have is None else have + b", " + value
+        given = self.header("x-request-id")
+        self.id = given if given and _ID.fullmatch(given) else uuid.uuid4().hex
+        self.answered = False
+        self.status = 0
+
+    def header(self, name: str) -> str:
+        """A header's value, or the empty string."""
+        value = self._headers.get(name.encode())
+        return value.decode("latin-1") if value is not None else ""
+
+    def query(self) -> list[tuple[str, str]]:
+        """The query's parameters in order, decoded.
+
+        Raises:
+            Malformed: not UTF-8, or too many.
+        """
+        text = self.scope["query_string"]
+        return pairs_of(text, at="query") if text else []
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            TimedOut: it did not arrive by the deadline; else as :meth:`_read`.
+        """
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                return await self._read()
+        except TimeoutError:
+            raise TimedOut("the body did not arrive in time", at="body") from None
+
+    async def _read(self) -> bytes:
+        """The whole body, however long it takes.
+
+        Raises:
+            TooLarge: more than the limit, told by Content-Length before a byte is read when the caller states it.
+            Malformed: Content-Length is not a number.
+            Gone: the caller hung up.
+        """
+        stated = self.header("content-length")
+        if stated:
+            if not stated.isascii() or not stated.isdigit():
+                raise Malformed("not a number", at="Content-Length")
+            if int(stated) > self._body_limit:
+                raise TooLarge("the body is too large", at="Content-Length", fix=f"at most {self._body_limit} bytes")
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._body_limit:
+                raise TooLarge("the body is too large", at="body", fix=f"at most {self._body_limit} bytes")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
+        """Send the whole answer; the body is left out for HEAD, its length is not (RFC 9110)."""
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        raw.append((b"x-request-id", self.id.encode()))
+        if status not in (204, 304):
+            raw.append((b"content-length", str(len(body)).encode()))
+        self.answered = True
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        empty = self.method == "HEAD" or status in (204, 304)
+        await self._send({"type": "http.response.body", "body": b"" if empty else body})
+
+    async def stream(self, status: int, headers: Iterable[tuple[str, str]], chunks: AsyncIterator[bytes]) -> None:
+        """Send an answer piece by piece."""
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        raw.append((b"x-request-id", self.id.encode()))
+        self.answered = True
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        async for chunk in chunks:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+def pairs_of(text: bytes, *, at: str) -> list[tuple[str, str]]:
+    """The pairs of a query string or form, in order; empty values are kept.
+
+    Raises:
+        Malformed: not UTF-8 under the percent signs, or too many pairs.
+    """
+    try:
+        return parse_qsl(
+            text.decode("ascii").lstrip("?"),  # some clients put a stray "?" behind the address
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=PARAMETERS_LIMIT,
+        )
+    except (UnicodeDecodeError, ValueError):
+        raise Malformed("cannot be read", at=at, fix="percent-encoded UTF-8, at most 500 parameters") from None
+

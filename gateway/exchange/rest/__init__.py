@@ -1,0 +1,1 @@
+"""The FHIR REST API as use cases: what each interaction does, without HTTP (R4 "RESTful API")."""
