@@ -32,7 +32,6 @@ compare with ``==``; a value that merely decodes to two quotes cannot be sent wi
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -448,25 +447,45 @@ def _segment_texts(text: str, oddities: list[str]) -> list[str]:
     return texts
 
 
-def peek(raw: bytes, *, default_charset: str = "utf-8") -> Iterator[Segment]:
-    """The segments one by one, for a look at MSH and PID without cutting the rest.
+def peek(
+    raw: bytes, names: frozenset[bytes] = frozenset(), *, default_charset: str = "utf-8", charset: str = ""
+) -> dict[str, Segment]:
+    """MSH and the first of each segment named (``b"PID"``), without reading the rest: a look from the wire.
+
+    The answer always has ``MSH``; other segments only when they are there. Indexes of the segments are not counted.
 
     Raises:
         Malformed: no MSH at the start, or delimiters that cannot be used.
     """
     oddities: list[str] = []
-    text, codec, clean = _text_of(raw, default_charset, "", oddities)
-    head = text.replace("\n", "\r").split("\r", 1)[0]
+    if wide_codec(raw) is not None:
+        message = Message.parse(raw, default_charset=default_charset, charset=charset)
+        wanted = {name.decode("ascii") for name in names}
+        found = {s.id: s for s in reversed(message.segments) if s.id in wanted}
+        return {**found, "MSH": message.header}
+    codec = _codec_of(raw, default_charset, charset, oddities)
+    start = raw.find(b"MSH")
+    if start < 0 or (start and raw[:start].strip(b"\r\n\t \x0b\x1c")):
+        raise Malformed("no MSH segment at the start", at="MSH", fix="send one message that begins with MSH")
+    head, clean = decode(_line_at(raw, start), codec)
     message = Message(raw, [head], codec, Delimiters.of_header(head, oddities))
     message.doubtful = not clean
-    seen: dict[str, int] = {}
-    position, index = 0, 0
-    while position < len(text):
-        ends = [end for end in (text.find("\r", position), text.find("\n", position)) if end >= 0]
-        end = min(ends, default=len(text))
-        piece = text[position:end]
-        position = end + 1
-        if piece[3:4] == head[3] or len(piece) == 3:
-            seen[piece[:3]] = seen.get(piece[:3], 0) + 1
-            yield Segment(message, piece, index, seen[piece[:3]])
-            index += 1
+    mark = message.delimiters.field.encode(codec, "replace")
+    out = {"MSH": message.header}
+    for name in names:
+        place = _line_with(raw, name + mark, start)
+        if place:
+            text, clean = decode(_line_at(raw, place), codec)
+            message.doubtful = message.doubtful or not clean
+            out[text[:3]] = Segment(message, text, 1, 1)
+    return out
+
+
+def _line_with(raw: bytes, beginning: bytes, start: int) -> int:
+    places = [place for place in (raw.find(end + beginning, start) for end in (b"\r", b"\n")) if place >= 0]
+    return min(places) + 1 if places else 0
+
+
+def _line_at(raw: bytes, start: int) -> bytes:
+    ends = [end for end in (raw.find(b"\r", start), raw.find(b"\n", start, start + 65536)) if end >= 0]
+    return raw[start : min(ends, default=len(raw))].rstrip(b"\x1c\x0b")

@@ -86,7 +86,7 @@ STRUCTURE_OF: Final[dict[tuple[str, str], str]] = {
 
 
 def structure_for(kind: str, trigger: str) -> str:
-    """The structure that table 0354 gives to ``kind^trigger``; or ``kind_trigger`` where it is silent; ``ACK`` has one only."""
+    """The structure that table 0354 gives to ``kind^trigger``, or ``kind_trigger`` where it is silent."""
     if kind == "ACK":
         return "ACK"
     return STRUCTURE_OF.get((kind, trigger)) or (f"{kind}_{trigger}" if trigger else kind)
