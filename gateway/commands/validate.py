@@ -1,5 +1,140 @@
 """``doorway validate``."""
 
-from gateway.commands.unbuilt import unbuilt
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-validate = unbuilt("validate", "Validate FHIR files.")
+import click
+
+if TYPE_CHECKING:
+    from gateway.kernel.fhir import JsonObject
+    from gateway.profiles.issues import Issue
+    from gateway.profiles.validate import Validator
+
+SOURCE_EXTENSION: Final = "http://hl7.org/fhir/StructureDefinition/operationoutcome-file"  # HL7's own for this purpose
+_EXIT_FINDINGS: Final = 3
+
+
+@click.command(
+    epilog="Example: doorway validate patient.json export/*.ndjson --profile "
+    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.option("--profile", "profiles", multiple=True, metavar="URL", help="Check against this profile too; repeatable.")
+@click.option(
+    "--package-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where `doorway package add` keeps FHIR packages. Default: packages/ in the data folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One OperationOutcome a line, also on a terminal.")
+@click.option("--text", "as_text", is_flag=True, help="Plain lines `FILE: severity place: words`, also in a pipe.")
+@click.option("--errors-only", is_flag=True, help="Leave out warnings and information.")
+def validate(
+    files: tuple[Path, ...],
+    profiles: tuple[str, ...],
+    package_folder: Path | None,
+    as_json: bool,
+    as_text: bool,
+    errors_only: bool,
+) -> None:
+    """Validate FHIR R4 resources: an OperationOutcome a file, one a line for NDJSON.
+
+    Structure, formats, cardinality, required codes, reference targets and the rules of R4 are checked with nothing
+    loaded; profiles (those in meta.profile and of --profile) come from loaded packages and from Doorway itself. A folder
+    stands for its .json, .ndjson and .xml files. In a pipe the outcomes are JSON, one a line, the file (and line) in the
+    extension operationoutcome-file; on a terminal they are plain lines. No value of a record is printed. Exit code 3:
+    errors were found.
+    """
+    from gateway.adapters.files.packages import open_validator
+
+    validator = open_validator(package_folder)
+    missing = [url for url in profiles if not validator.knows(url)]
+    if missing:
+        raise click.UsageError(f"no loaded package defines {', '.join(missing)}; see doorway package add")
+    plain = as_text or (sys.stdout.isatty() and not as_json)
+    found_errors = False
+    with click.progressbar(
+        _resources(files), label="validating", file=sys.stderr, hidden=not sys.stderr.isatty() or plain
+    ) as resources:
+        for source, resource in resources:
+            issues = _judge(validator, resource, profiles)
+            if errors_only:
+                issues = [issue for issue in issues if issue.severity == "error"]
+            found_errors = found_errors or any(issue.severity == "error" for issue in issues)
+            _print(source, issues, plain=plain)
+    sys.exit(_EXIT_FINDINGS if found_errors else 0)
+
+
+def _judge(validator: "Validator", resource: "JsonObject | Issue", profiles: tuple[str, ...]) -> "list[Issue]":
+    return list(validator.validate(resource, profiles)) if isinstance(resource, dict) else [resource]
+
+
+def _resources(files: tuple[Path, ...]) -> "Iterator[tuple[str, JsonObject | Issue]]":
+    """Every resource with where it stands; an Issue in place of what cannot be read."""
+    for file in files:
+        if file.is_dir():
+            inside = sorted(p for p in file.rglob("*") if p.suffix in (".json", ".ndjson", ".xml") and p.is_file())
+            yield from _resources(tuple(inside))
+        elif file.suffix == ".ndjson" or _is_ndjson(file):
+            with file.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield f"{file}:{number}", _read(line)
+        else:
+            yield str(file), _read_xml(file.read_bytes()) if _is_xml(file) else _read(file.read_bytes())
+
+
+def _is_ndjson(file: Path) -> bool:
+    """Two or more lines, the first of which is an object by itself."""
+    from gateway.codecs.fhir_json import read_fhir_json
+    from gateway.kernel.errors import Malformed
+
+    with file.open("rb") as lines:
+        first, second = lines.readline(), lines.readline()
+    if not second.strip():
+        return False
+    try:
+        read_fhir_json(first, at="")
+    except Malformed:
+        return False
+    return True
+
+
+def _is_xml(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+
+
+def _read(data: bytes) -> "JsonObject | Issue":
+    from gateway.codecs.fhir_json import read_fhir_json
+    from gateway.kernel.errors import Malformed
+    from gateway.profiles.issues import Issue
+
+    try:
+        return read_fhir_json(data, at="")
+    except Malformed as error:
+        return Issue("error", "structure", "", error.message)
+
+
+def _read_xml(data: bytes) -> "JsonObject | Issue":
+    from gateway.profiles.issues import Issue
+
+    return Issue("error", "not-supported", "", "XML is not read here yet: give JSON")
+
+
+def _print(source: str, issues: "list[Issue]", *, plain: bool) -> None:
+    import orjson
+
+    from gateway.profiles.issues import outcome
+
+    if plain:
+        for issue in issues:
+            place = f" {issue.expression}" if issue.expression else ""
+            click.echo(f"{source}: {issue.severity}{place}: {issue.diagnostics}")
+        if not issues:
+            click.echo(f"{source}: no issues")
+        return
+    said = outcome(issues)
+    said["extension"] = [{"url": SOURCE_EXTENSION, "valueString": source}]
+    click.echo(orjson.dumps(said))
