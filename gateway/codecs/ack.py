@@ -89,8 +89,8 @@ ANSWERS: Final = {
     Category.BUSY: Answer(Outcome.ERROR, "206", "Application record locked"),
     Category.FAULT: Answer(Outcome.ERROR, "207", "Application internal error"),
 }
-_BY_CONTROLS: Final = re.compile("[\x00-\x1f]")
-_PLACE: Final = {  # an unsupported value in the header has a code of its own
+_CONTROLS: Final = re.compile(r"[\x00-\x1f]")
+_BY_PLACE: Final = {  # an unsupported value in the header has a code of its own
     "MSH-9.2": Answer(Outcome.REJECT, "201", "Unsupported event code"),
     "MSH-11": Answer(Outcome.REJECT, "202", "Unsupported processing id"),
     "MSH-12": Answer(Outcome.REJECT, "203", "Unsupported version id"),
