@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.support.postgres import SERVER as _SERVER
 from tests.support.postgres import Postgres
 from tests.support.shared import SHARED
+from tests.support.stores import postgres_store, sqlite_store, store  # noqa: F401 - fixtures
 
 collect_ignore_glob = [] if SHARED else ["conformance/*"]
-
-_SERVER = "DOORWAY_TEST_POSTGRES"  # base URL of a server that is already up; set for the xdist workers
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,6 +10,12 @@ import time
 from pathlib import Path
 
 _ORDINARY = "nobody"
+SERVER = "DOORWAY_TEST_POSTGRES"  # base URL of a server that is already up; set for the xdist workers
+
+
+def server_url() -> str:
+    """The base URL of the server of this test run; a database's name is appended to it."""
+    return os.environ[SERVER]
 
 
 def _binaries() -> Path:

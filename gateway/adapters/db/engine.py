@@ -6,6 +6,7 @@ commits once, and only then answers: durable before acknowledged, at one fsync f
 """
 
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+import orjson
 import psycopg
 from psycopg import pq
 from sqlalchemy import ClauseElement
@@ -30,6 +32,15 @@ _DIALECTS: Final = {
     "sqlite": sqlite.dialect(paramstyle="named"),
     "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
 }
+_LIST: Final = re.compile(r"IN :(\w+)")
+_NAME: Final = re.compile(r"(?<!:):(\w+)")
+# another writer came first: the same work, done again, sees what that one did
+_RACES: Final = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+)
+_TRIES: Final = 4
 _BATCH: Final = 256  # writes that share a commit at most, so that one answer never waits for a whole backlog
 
 
@@ -50,22 +61,53 @@ class Statement:
         return found
 
 
+class Sql:
+    """Plain SQL that both databases understand, with two liberties.
+
+    ``:name`` is a value; ``x IN :names`` takes a list of any length. ``lock`` holds the rows found against other
+    writers until the commit (``FOR UPDATE``; SQLite has one writer anyway).
+    """
+
+    __slots__ = ("_lists", "_text")
+
+    def __init__(self, text: str, *, lock: bool = False) -> None:
+        self._lists: Final = frozenset(_LIST.findall(text))
+        self._text: Final = {
+            "sqlite": _LIST.sub(r"IN (SELECT value FROM json_each(:\1))", text),
+            "postgresql": _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", text.replace("%", "%%")))
+            + (" FOR UPDATE" if lock else ""),
+        }
+
+    def text(self, dialect: DialectName) -> str:
+        """The SQL text for ``dialect`` with named parameters."""
+        return self._text[dialect]
+
+    def values(self, dialect: DialectName, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values in the form that the driver wants."""
+        if dialect == "sqlite" and self._lists:
+            return {**values, **{name: orjson.dumps(values[name]).decode() for name in self._lists}}
+        return values
+
+
 class Session:
     """One driver connection inside one transaction; used by one thread."""
 
     def __init__(self, connection: Any, dialect: DialectName) -> None:
         self.connection: Final = connection
         self.dialect: Final[DialectName] = dialect
+        self.lane: int | None = None  # the audit lane that this connection holds
 
-    def run(self, statement: Statement, **values: Any) -> Any:
+    def run(self, statement: Statement | Sql, **values: Any) -> Any:
         """Execute; the cursor answers ``fetchone``, ``fetchall``, iteration and ``rowcount``."""
-        return self.connection.execute(statement.text(self.dialect), values)
+        return self.run_with(statement, values)
 
-    def run_with(self, statement: Statement, values: Mapping[str, Any]) -> Any:
+    def run_with(self, statement: Statement | Sql, values: Mapping[str, Any]) -> Any:
         """As :meth:`run` with the values in one mapping."""
+        if isinstance(statement, Sql):
+            values = statement.values(self.dialect, values)
         return self.connection.execute(statement.text(self.dialect), values)
 
-    def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+    def many(self, statement: Statement | Sql, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute once a row, in one round trip where the driver can."""
         if not rows:
             return
@@ -229,13 +271,16 @@ class Database:
             batch.append(job)
         return batch
 
-    def _commit(self, session: Session, batch: list[_Job]) -> None:
+    def _commit(self, session: Session, batch: list[_Job], tries: int = 1) -> None:
         """Run the batch in one transaction; if that fails as a whole, each alone."""
         try:
             answers = self._attempt(session, batch)
         except (sqlite3.Error, psycopg.Error) as error:
             with suppress(sqlite3.Error, psycopg.Error):
                 session.connection.execute("ROLLBACK")
+            if len(batch) == 1 and tries < _TRIES and isinstance(error, _RACES):
+                self._commit(session, batch, tries + 1)
+                return
             if len(batch) == 1 or _broken(session):
                 for job in batch:
                     job.done.set_exception(_translated(error))
@@ -261,8 +306,8 @@ class Database:
                 connection.execute("SAVEPOINT one")
             try:
                 answers.append((job, job.work(session), None))
-            except (sqlite3.OperationalError, psycopg.OperationalError):
-                raise  # locks, disk, lost connection, deadlock: the whole transaction is in question
+            except (sqlite3.OperationalError, psycopg.OperationalError, psycopg.errors.UniqueViolation):
+                raise  # locks, disk, lost connection, deadlock, a race for one key: the transaction is in question
             except Exception as error:
                 answers.append((job, None, _translated(error)))
                 connection.execute("ROLLBACK" if alone else "ROLLBACK TO SAVEPOINT one")

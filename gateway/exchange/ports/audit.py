@@ -9,21 +9,30 @@ from gateway.kernel.fhir import Resource
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One link of the chain."""
+    """One link of a chain.
 
-    sequence: int
+    Each writer that works at the same time has a lane of its own, so that several processes need not queue for one
+    chain head; a lane is a chain, and a later writer goes on where the lane ended.
+    """
+
+    lane: int
+    sequence: int  # from 1 in each lane, without gaps
     recorded_us: int
     event: Resource = field(repr=False)  # FHIR AuditEvent (IHE BALP)
-    digest: bytes  # SHA-256 over the previous digest and the canonical event
+    digest: bytes  # SHA-256 over the previous digest and the canonical record (exchange/chain.py)
 
 
-class Audit(Protocol):
+class AuditReader(Protocol):
+    """The trail as it lies in the store."""
+
+    def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
+        """Every record made at ``since_us`` or later, lane by lane, each lane in order."""
+        ...
+
+
+class Audit(AuditReader, Protocol):
     """Append-only; the record is durable with the transaction that it belongs to."""
 
     def append(self, event: Resource, *, now_us: int) -> None:
         """Add an AuditEvent; if it cannot be written, the transaction fails, and nothing is disclosed."""
-        ...
-
-    def records(self, *, since: int = 0) -> Iterator[AuditRecord]:
-        """The chain from sequence ``since`` on."""
         ...

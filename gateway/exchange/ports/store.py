@@ -5,7 +5,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from gateway.exchange.ports.audit import Audit
+from gateway.exchange.ports.audit import Audit, AuditReader
+from gateway.exchange.ports.clients import ClientReader, Clients
 from gateway.exchange.ports.resources import ResourceReader, Resources
 
 T = TypeVar("T")
@@ -17,6 +18,12 @@ class Reading(Protocol):
     @property
     def resources(self) -> ResourceReader: ...
 
+    @property
+    def audit(self) -> AuditReader: ...
+
+    @property
+    def clients(self) -> ClientReader: ...
+
 
 class Unit(Protocol):
     """One transaction: everything done through it becomes durable together, or not at all."""
@@ -26,6 +33,9 @@ class Unit(Protocol):
 
     @property
     def audit(self) -> Audit: ...
+
+    @property
+    def clients(self) -> Clients: ...
 
 
 class Store(Protocol):

@@ -1,0 +1,78 @@
+"""The audit trail in the database: lanes of hash chains, each written by one connection at a time."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
+
+from gateway.adapters.db.engine import Session, Sql, Statement
+from gateway.adapters.db.schema import METADATA, micros
+from gateway.exchange.chain import link
+from gateway.exchange.ports.audit import AuditRecord
+from gateway.kernel.fhir import Resource
+
+AUDIT: Final = Table(
+    "audit",
+    METADATA,
+    Column("lane", BigInteger, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    micros("recorded_us"),
+    Column("event", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Index("audit_recorded", "recorded_us"),
+)
+
+_INSERT: Final = Statement(insert(AUDIT))
+_HEAD: Final = Sql("SELECT sequence, recorded_us, digest FROM audit WHERE lane = :lane ORDER BY sequence DESC LIMIT 1")
+_SINCE: Final = Sql(
+    "SELECT lane, sequence, recorded_us, event, digest FROM audit WHERE recorded_us >= :since_us"
+    " ORDER BY lane, sequence"
+)
+_LANES: Final = 64
+_CLAIM: Final = Sql("SELECT pg_try_advisory_lock(:claim)")
+_CLAIM_BASE: Final = 0x0D00_12A7_0000
+
+
+def lane_of(session: Session) -> int:
+    """The lane that this connection writes: the first one that no other living connection holds.
+
+    SQLite lets one connection write at a time, so one lane serves. On PostgreSQL a lock of the connection holds the
+    lane; if all are taken the last is shared, and the primary key lets only one of two equal sequences in.
+    """
+    if session.dialect == "sqlite":
+        return 0
+    if session.lane is None:
+        for lane in range(_LANES):
+            if session.run(_CLAIM, claim=_CLAIM_BASE + lane).fetchone()[0]:
+                session.lane = lane
+                break
+        else:
+            session.lane = _LANES - 1
+    return session.lane
+
+
+class DbAuditReader:
+    """The trail as it lies in the store."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
+        """Every record made at ``since_us`` or later, lane by lane, each lane in order."""
+        for lane, sequence, recorded_us, event, digest in self._session.run(_SINCE, since_us=since_us):
+            yield AuditRecord(lane, sequence, recorded_us, orjson.loads(event), bytes(digest))
+
+
+class DbAudit(DbAuditReader):
+    """Append-only inside one transaction."""
+
+    def append(self, event: Resource, *, now_us: int) -> None:
+        """Add an AuditEvent to this connection's lane."""
+        lane = lane_of(self._session)
+        row = self._session.run(_HEAD, lane=lane).fetchone()
+        previous = AuditRecord(lane, row[0], row[1], {}, bytes(row[2])) if row is not None else None
+        record, text = link(previous, lane, event, now_us=now_us)
+        self._session.run(
+            _INSERT, lane=lane, sequence=record.sequence, recorded_us=now_us, event=text, digest=record.digest
+        )

@@ -1,0 +1,224 @@
+"""Resources and their versions in the database.
+
+``resource`` holds the newest version of each, ``resource_history`` the ones before. A body is written once and moves to
+history when it is replaced. Rows are keyed by (type, key): ``key`` is computed from the reference, so no sequence is
+drawn; the person key ``shard`` stands in every primary key, so that the tables can be partitioned by person.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, Table, insert
+from sqlalchemy.types import BigInteger
+
+from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.schema import METADATA, micros, text_c
+from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
+from gateway.kernel.identifiers import key_of
+
+_CHUNK: Final = 2_000  # keys in one query
+
+
+def _version_columns() -> list[Column[Any]]:
+    return [
+        text_c("type", primary_key=True),
+        Column("key", BigInteger, primary_key=True, autoincrement=False),
+        Column("version", Integer, nullable=False),
+        Column("shard", BigInteger, primary_key=True, autoincrement=False),
+        text_c("id"),
+        micros("updated_us"),
+        text_c("method"),
+        text_c("source"),
+        text_c("subject"),
+        text_c("patients"),  # separated by spaces
+        text_c("labels"),  # separated by spaces
+        Column("body", LargeBinary, nullable=False),
+    ]
+
+
+RESOURCE: Final = Table(
+    "resource",
+    METADATA,
+    *_version_columns(),
+    Index("resource_id", "type", "id", unique=True),
+    Index("resource_updated", "type", "updated_us", "key"),
+)
+_history = _version_columns()
+_history[2].primary_key = True
+HISTORY: Final = Table(
+    "resource_history",
+    METADATA,
+    *_history,
+    Index("resource_history_updated", "type", "updated_us", "key"),
+)
+NAMED: Final = Table(
+    "resource_patient",
+    METADATA,
+    Column("patient", BigInteger, primary_key=True, autoincrement=False),  # key of the Patient that is named
+    text_c("type", primary_key=True),
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("shard", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+COLUMNS: Final = "type, id, version, updated_us, method, body, source"
+_ALL: Final = ", ".join(column.name for column in RESOURCE.columns)
+_GET: Final = Sql(f"SELECT {COLUMNS} FROM resource WHERE type = :type AND key = :key")
+_GET_LOCKED: Final = Sql(
+    f"SELECT {COLUMNS}, shard, patients FROM resource WHERE type = :type AND key = :key", lock=True
+)
+_MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource WHERE type = :type AND key IN :keys AND method <> 'DELETE'")
+_VERSION: Final = Sql(
+    f"SELECT {COLUMNS} FROM resource_history WHERE type = :type AND key = :key AND version = :version"
+)
+_OF_TYPE: Final = Sql(
+    f"SELECT {COLUMNS} FROM resource WHERE type = :type AND id > :after AND method <> 'DELETE' ORDER BY id LIMIT :n"
+)
+_COMPARTMENT: Final = Sql("SELECT DISTINCT type, key FROM resource_patient WHERE patient IN :keys ORDER BY type, key")
+_CONSENTS: Final = Sql(
+    f"SELECT {COLUMNS} FROM resource WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects AND key IN"
+    " (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent') ORDER BY id"
+)
+_INSERT: Final = Statement(insert(RESOURCE))
+_KEEP: Final = Sql(
+    f"INSERT INTO resource_history ({_ALL}) SELECT {_ALL} FROM resource WHERE type = :type AND key = :key"
+)
+_REPLACE: Final = Sql(
+    "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
+    " source = :source, subject = :subject, patients = :patients, labels = :labels, body = :body"
+    " WHERE type = :type AND key = :key"
+)
+_NAME: Final = Statement(insert(NAMED))
+_UNNAME: Final = Sql("DELETE FROM resource_patient WHERE patient = :patient AND type = :type AND key = :key")
+
+
+def stored_of(row: Row) -> Stored:
+    """A row of :data:`COLUMNS`."""
+    type_, id_, version, updated_us, method, body, source = row[:7]
+    return Stored(type_, id_, version, updated_us, method, bytes(body), source)
+
+
+class DbResourceReader:
+    """Reads inside one snapshot or transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, type_: str, id_: str) -> Stored | None:
+        """The newest version, a deletion included."""
+        row = self._session.run(_GET, type=type_, key=key_of(f"{type_}/{id_}")).fetchone()
+        return stored_of(row) if row is not None and row[1] == id_ else None
+
+    def many(self, references: Iterable[str]) -> dict[str, Stored]:
+        """Newest live versions by reference."""
+        wanted: dict[str, list[int]] = {}
+        asked = set(references)
+        for reference in asked:
+            wanted.setdefault(reference.partition("/")[0], []).append(key_of(reference))
+        found: dict[str, Stored] = {}
+        for type_ in sorted(wanted):
+            for stored in self.by_keys(type_, wanted[type_]):
+                if stored.reference in asked:
+                    found[stored.reference] = stored
+        return found
+
+    def by_keys(self, type_: str, keys: list[int]) -> Iterator[Stored]:
+        """Live resources of a type by their short keys, in no order."""
+        for start in range(0, len(keys), _CHUNK):
+            yield from map(stored_of, self._session.run(_MANY, type=type_, keys=keys[start : start + _CHUNK]))
+
+    def version(self, type_: str, id_: str, version: int) -> Stored | None:
+        """One version, the newest included."""
+        newest = self.get(type_, id_)
+        if newest is None or newest.version == version:
+            return newest
+        row = self._session.run(_VERSION, type=type_, key=key_of(f"{type_}/{id_}"), version=version).fetchone()
+        return stored_of(row) if row is not None else None
+
+    def compartment(self, patients: Iterable[str]) -> Iterator[Stored]:
+        """Every live resource that names one of the patients, by type and key."""
+        keys = [key_of(patient) for patient in set(patients)]
+        named: dict[str, list[int]] = {}
+        for type_, key in self._session.run(_COMPARTMENT, keys=keys):
+            named.setdefault(type_, []).append(key)
+        for type_, members in named.items():
+            yield from self.by_keys(type_, members)
+
+    def of_type(self, type_: str) -> Iterator[Stored]:
+        """Every live resource of a type, by id."""
+        after = ""
+        while True:
+            rows = self._session.run(_OF_TYPE, type=type_, after=after, n=_CHUNK).fetchall()
+            yield from map(stored_of, rows)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][1]
+
+    def consents(self, patients: Iterable[str]) -> list[Stored]:
+        """The Consents, in any state, whose patient is one of these."""
+        subjects = sorted(set(patients))
+        rows = self._session.run(_CONSENTS, subjects=subjects, keys=[key_of(patient) for patient in subjects])
+        return [stored_of(row) for row in rows]
+
+
+class DbResources(DbResourceReader):
+    """Reads and writes inside one transaction."""
+
+    def put(self, draft: Draft, *, now_us: int) -> Stored:
+        """Write a new version unless the content is the newest already."""
+        type_, id_ = draft.resource.get("resourceType"), draft.resource.get("id")
+        current, shard, patients = self._locked(str(type_), str(id_))
+        made = next_version(current, draft, now_us=now_us)
+        if made is None:
+            assert current is not None
+            return current
+        self._write(made, current, shard, patients)
+        return made.stored
+
+    def delete(self, type_: str, id_: str, *, now_us: int, source: str = "") -> Stored | None:
+        """Write a deletion."""
+        current, shard, patients = self._locked(type_, id_)
+        if current is None or current.deleted:
+            return None
+        gone = deletion(current, now_us=now_us, source=source)
+        facets = Facets(shard, "", (), ())
+        self._write(NewVersion(gone, {"resourceType": type_, "id": id_}, facets), current, shard, patients)
+        return gone
+
+    def _locked(self, type_: str, id_: str) -> tuple[Stored | None, int, list[str]]:
+        """The newest version, held against other writers until the commit, its person key and patients."""
+        row = self._session.run(_GET_LOCKED, type=type_, key=key_of(f"{type_}/{id_}")).fetchone()
+        if row is None:
+            return None, 0, []
+        return stored_of(row), row[7], row[8].split()
+
+    def _write(self, made: NewVersion, current: Stored | None, shard: int, patients: list[str]) -> None:
+        stored, facets = made.stored, made.facets
+        key = key_of(stored.reference)
+        place = {"type": stored.type, "key": key}
+        values = place | {
+            "version": stored.version,
+            "shard": facets.shard,
+            "updated_us": stored.updated_us,
+            "method": stored.method,
+            "source": stored.source,
+            "subject": facets.subject,
+            "patients": " ".join(facets.patients),
+            "labels": " ".join(facets.labels),
+            "body": stored.body,
+        }
+        if current is None:
+            self._session.run_with(_INSERT, values | {"id": stored.id})
+        else:
+            self._session.run_with(_KEEP, place)
+            self._session.run_with(_REPLACE, values)
+        moved = current is not None and shard != facets.shard
+        before = {key_of(patient) for patient in patients}
+        after = {key_of(patient) for patient in facets.patients}
+        for patient in before if moved else before - after:
+            self._session.run(_UNNAME, patient=patient, **place)
+        self._session.many(
+            _NAME,
+            [place | {"patient": one, "shard": facets.shard} for one in sorted(after if moved else after - before)],
+        )

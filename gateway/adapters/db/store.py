@@ -1,0 +1,58 @@
+"""The store over a database: each area is one class over the same session."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+from gateway.adapters.db.audit import DbAudit, DbAuditReader
+from gateway.adapters.db.clients import DbClients
+from gateway.adapters.db.engine import Database, Session
+from gateway.adapters.db.resources import DbResourceReader, DbResources
+
+T = TypeVar("T")
+
+
+class DbReading:
+    """One snapshot. A new area is one more attribute here and in :class:`DbUnit`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.resources = DbResourceReader(session)
+        self.audit = DbAuditReader(session)
+        self.clients = DbClients(session)
+
+
+class DbUnit:
+    """One transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.resources = DbResources(session)
+        self.audit = DbAudit(session)
+        self.clients = DbClients(session)
+
+
+class DbStore:
+    """SQLite or PostgreSQL behind :class:`gateway.exchange.ports.store.Store`; its tables must exist (migrations)."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @contextmanager
+    def reading(self) -> Iterator[DbReading]:
+        """A snapshot; opens and closes with the context."""
+        with self.database.reading() as session:
+            yield DbReading(session)
+
+    def submit(self, work: Callable[[DbUnit], T]) -> "Future[T]":
+        """Run ``work`` in a transaction that shares its commit; the future answers once it is on disk."""
+        return self.database.submit(lambda session: work(DbUnit(session)))
+
+    def write(self, work: Callable[[DbUnit], T]) -> T:
+        """:meth:`submit` and wait."""
+        return self.submit(work).result()
+
+    def close(self) -> None:
+        """Finish what is queued and let go of every connection."""
+        self.database.close()

@@ -1,0 +1,40 @@
+"""Writing resources from any door: labelled, versioned, stored; the one path for REST, HL7 v2, HMIS and referrals."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.ports.store import Unit
+from gateway.kernel.fhir import JsonObject, Resource
+
+Label: TypeAlias = Callable[[Resource], Iterable[JsonObject]]  # security labels that the content calls for
+
+
+class Saver:
+    """Labels each draft and stores it inside the caller's transaction.
+
+    Args:
+        label: the labelling step (gateway.consent.labels), from a resource to Codings for ``meta.security``.
+    """
+
+    def __init__(self, label: Label) -> None:
+        self._label = label
+
+    def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
+        """Store the drafts in order; each answer is the newest version, an old one when nothing changed.
+
+        ``meta.security`` becomes the labels that the labelling step finds and those that our own mapping vouches for
+        (``Draft.labels``); labels that the sender wrote are dropped, so nobody can label his way past consent.
+
+        Raises:
+            Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
+        """
+        return [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in drafts]
+
+    def labelled(self, draft: Draft) -> Draft:
+        """The draft with every label that it is to carry."""
+        found: dict[tuple[str, str], JsonObject] = {}
+        for coding in (*draft.labels, *self._label(draft.resource)):
+            found.setdefault((str(coding.get("system", "")), str(coding.get("code", ""))), coding)
+        return replace(draft, labels=tuple(found[key] for key in sorted(found)))

@@ -1,0 +1,101 @@
+"""How one version of a resource follows another; shared by every store, so that they cannot differ."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from gateway.codecs.json_text import Document, document_with_identity, read, write
+from gateway.exchange.ports.resources import Draft, Stored
+from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import JsonObject, Resource, patients_named, reference_of, subject_of
+from gateway.kernel.identifiers import shard_of
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What the store keeps beside a body so that consent, compartments and search need not parse it."""
+
+    shard: int  # person key: of the subject Patient, else of the resource itself
+    subject: str  # ``Patient/id`` or empty
+    patients: tuple[str, ...] = field(repr=False)  # every Patient that the resource names
+    labels: tuple[str, ...]  # ``system|code`` of meta.security
+
+
+def instant(updated_us: int) -> str:
+    """Microseconds since 1970 UTC as a FHIR instant with milliseconds (``2026-01-02T03:04:05.678Z``)."""
+    return (_EPOCH + timedelta(microseconds=updated_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def facets_of(resource: Resource) -> Facets:
+    """The facets of a resource that has its id."""
+    subject = subject_of(resource) or ""
+    meta = resource.get("meta")
+    security = meta.get("security") if isinstance(meta, dict) else None
+    labels = [
+        f"{label.get('system', '')}|{label.get('code', '')}"
+        for label in (security if isinstance(security, list) else [])
+        if isinstance(label, dict)
+    ]
+    return Facets(shard_of(subject or reference_of(resource)), subject, patients_named(resource), tuple(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to be written: the text, and the parsed resource (id and meta in place) from which to index."""
+
+    stored: Stored
+    resource: Resource = field(repr=False)
+    facets: Facets
+
+
+def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVersion | None:
+    """The version that ``draft`` makes after ``current``; None when its content equals the current one.
+
+    In the text only ``id`` and ``meta`` are touched: ``meta.versionId`` and ``meta.lastUpdated`` are ours, and
+    ``meta.security`` holds exactly ``draft.labels``: labels that a sender put there are not trusted.
+
+    Raises:
+        Invalid: the draft has no type or id.
+        Malformed: its text is not strict JSON.
+    """
+    resource = draft.resource
+    type_, id_ = resource.get("resourceType"), resource.get("id")
+    if not isinstance(type_, str) or not isinstance(id_, str) or not type_ or not id_:
+        raise Invalid("a resource to store needs resourceType and id", at="resource")
+    document = read(draft.body if draft.body is not None else write(_identified(resource, type_, id_)), at=type_)
+    if current is not None:
+        same = document_with_identity(document, id_, _meta(document, draft, current.version, current.updated_us))
+        if same == current.body:
+            return None
+        now_us = max(now_us, current.updated_us + 1)  # a clock that stepped back must not reorder versions
+    version = current.version + 1 if current is not None else 1
+    meta = _meta(document, draft, version, now_us)
+    body = document_with_identity(document, id_, meta)
+    made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
+    return NewVersion(Stored(type_, id_, version, now_us, draft.method, body, draft.source), made, facets_of(made))
+
+
+def deletion(current: Stored, *, now_us: int, source: str) -> Stored:
+    """The version that says that ``current`` was deleted."""
+    at = max(now_us, current.updated_us + 1)
+    return Stored(current.type, current.id, current.version + 1, at, "DELETE", b"", source)
+
+
+def _identified(resource: Resource, type_: str, id_: str) -> Resource:
+    rest = {name: value for name, value in resource.items() if name not in {"resourceType", "id"}}
+    return {"resourceType": type_, "id": id_, **rest}
+
+
+def _meta(document: Document, draft: Draft, version: int, updated_us: int) -> JsonObject:
+    given = document.resource.get("meta")
+    kept = given if isinstance(given, dict) else {}
+    meta: JsonObject = {"versionId": str(version), "lastUpdated": instant(updated_us)}
+    meta |= {name: value for name, value in kept.items() if name not in _OURS}
+    if draft.labels:
+        meta["security"] = list(draft.labels)
+    return meta
+
+
+_OURS: Final = frozenset({"versionId", "lastUpdated", "security", "_versionId", "_lastUpdated"})
