@@ -1,0 +1,210 @@
+"""What a decision may look at in a resource: its facets, taken once, small enough to keep beside the stored body."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Any, Final
+
+import orjson
+
+from gateway.consent.codes import KNOWN_LABEL_SYSTEMS, key_of, keys_of
+from gateway.consent.times import span_of
+from gateway.kernel.fhir import CONFIDENTIALITY, JsonObject, Resource, patients_named, references_in
+
+RESOURCE_TYPES: Final = "http://hl7.org/fhir/resource-types"
+MEDIA_TYPES: Final = "urn:ietf:bcp:13"
+
+# the element that says what a resource is about; "content codes" of provision.code look here (R4 Consent, content)
+_CODES: Final[dict[str, tuple[str, ...]]] = {
+    "AllergyIntolerance": ("code",), "Appointment": ("serviceType", "appointmentType"), "Basic": ("code",),
+    "CarePlan": ("category",), "CareTeam": ("category",), "Claim": ("type",), "ClinicalImpression": ("code",),
+    "Communication": ("category",), "CommunicationRequest": ("category",), "Composition": ("type",),
+    "Condition": ("code",), "Consent": ("category",), "Coverage": ("type",), "Device": ("type",),
+    "DeviceRequest": ("codeCodeableConcept",), "DiagnosticReport": ("code",), "DocumentManifest": ("type",),
+    "DocumentReference": ("type",), "Encounter": ("type",), "EpisodeOfCare": ("type",),
+    "ExplanationOfBenefit": ("type",), "FamilyMemberHistory": ("condition.code",), "Flag": ("code",),
+    "Goal": ("description",), "HealthcareService": ("type",), "ImagingStudy": ("procedureCode",),
+    "Immunization": ("vaccineCode",), "List": ("code",), "Media": ("type",), "Medication": ("code",),
+    "MedicationAdministration": ("medicationCodeableConcept",), "MedicationDispense": ("medicationCodeableConcept",),
+    "MedicationRequest": ("medicationCodeableConcept",), "MedicationStatement": ("medicationCodeableConcept",),
+    "NutritionOrder": ("oralDiet.type",), "Observation": ("code",), "Procedure": ("code",),
+    "RiskAssessment": ("code",), "ServiceRequest": ("code",), "Specimen": ("type",), "Substance": ("code",),
+    "SupplyRequest": ("itemCodeableConcept",), "Task": ("code",),
+}  # fmt: skip
+# elements of the clinical time, best first; a start and an end element are joined by ".."
+_TIMES: Final[dict[str, tuple[str, ...]]] = {
+    "AllergyIntolerance": ("onsetDateTime", "onsetPeriod", "recordedDate"), "Appointment": ("start..end",),
+    "CarePlan": ("period", "created"), "CareTeam": ("period",), "Claim": ("billablePeriod", "created"),
+    "ClinicalImpression": ("effectiveDateTime", "effectivePeriod", "date"), "Communication": ("sent", "received"),
+    "CommunicationRequest": ("occurrenceDateTime", "occurrencePeriod", "authoredOn"), "Composition": ("date",),
+    "Condition": ("onsetDateTime..abatementDateTime", "onsetPeriod", "recordedDate"), "Consent": ("dateTime",),
+    "Coverage": ("period",), "DeviceRequest": ("occurrenceDateTime", "occurrencePeriod", "authoredOn"),
+    "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"), "DocumentManifest": ("created",),
+    "DocumentReference": ("context.period", "date"), "Encounter": ("period",), "EpisodeOfCare": ("period",),
+    "ExplanationOfBenefit": ("billablePeriod", "created"), "FamilyMemberHistory": ("date",), "Flag": ("period",),
+    "Goal": ("startDate", "statusDate"), "ImagingStudy": ("started",),
+    "Immunization": ("occurrenceDateTime", "recorded"), "List": ("date",), "Media": ("createdDateTime",
+    "createdPeriod", "issued"), "MedicationAdministration": ("effectiveDateTime", "effectivePeriod"),
+    "MedicationDispense": ("whenHandedOver", "whenPrepared"), "MedicationRequest": ("authoredOn",),
+    "MedicationStatement": ("effectiveDateTime", "effectivePeriod", "dateAsserted"),
+    "Observation": ("effectiveDateTime", "effectivePeriod", "effectiveInstant", "issued"),
+    "Procedure": ("performedDateTime", "performedPeriod"), "QuestionnaireResponse": ("authored",),
+    "RiskAssessment": ("occurrenceDateTime", "occurrencePeriod"),
+    "ServiceRequest": ("occurrenceDateTime", "occurrencePeriod", "authoredOn"),
+    "Specimen": ("collection.collectedDateTime", "collection.collectedPeriod", "receivedTime"),
+    "SupplyRequest": ("occurrenceDateTime", "occurrencePeriod", "authoredOn"),
+    "Task": ("executionPeriod", "authoredOn", "lastModified"), "Provenance": ("occurredDateTime", "occurredPeriod",
+    "recorded"), "AuditEvent": ("period", "recorded"),
+}  # fmt: skip
+_AUTHORS: Final = (
+    "author", "performer", "asserter", "recorder", "requester", "informationSource", "sender", "enterer", "creator",
+    "agent", "authenticator",
+)  # fmt: skip
+
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView:
+    """The facets of one resource; codings are ``system|code``, references literal, times microseconds since 1970 UTC.
+
+    ``codes`` is None when the code element is there but holds no coding (text only): then no rule can tell.
+    ``interval`` is None for an undated resource; either end of it may be None (open). ``labelled`` says whether the
+    labels were computed at all; ``confidential`` whether a Confidentiality is among them.
+    """
+
+    reference: str
+    type: str
+    classes: frozenset[str] = frozenset()
+    codes: frozenset[str] | None = frozenset()
+    labels: frozenset[str] = frozenset()
+    labelled: bool = False
+    confidential: bool = False
+    interval: tuple[int | None, int | None] | None = None
+    refers: frozenset[str] = frozenset()
+    authors: frozenset[str] = frozenset()
+    source: str = ""
+    tags: frozenset[str] = frozenset()
+    patients: tuple[str, ...] = field(default=(), repr=False)
+
+
+def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
+    """The facets of a parsed resource; ``zone`` is the civil zone in which its dates without a zone are meant."""
+    type_ = str(resource.get("resourceType", ""))
+    meta = resource.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    labels = frozenset(keys_of(meta.get("security")))
+    systems = {label.rpartition("|")[0] for label in labels}
+    id_ = resource.get("id")
+    own = f"{type_}/{id_}" if isinstance(id_, str) else type_
+    return ResourceView(
+        reference=own,
+        type=type_,
+        classes=frozenset(_classes(resource, type_, meta)),
+        codes=_codes(resource, type_),
+        labels=labels,
+        labelled=not systems.isdisjoint(KNOWN_LABEL_SYSTEMS),
+        confidential=CONFIDENTIALITY in systems,
+        interval=_interval(resource, type_, zone),
+        refers=frozenset(_versionless(literal) for literal in references_in(resource)),
+        authors=frozenset(_authors(resource)),
+        source=str(meta.get("source", "")),
+        tags=frozenset(keys_of(meta.get("tag"))),
+        patients=patients_named(resource),
+    )
+
+
+def pack(view: ResourceView) -> bytes:
+    """The facets as JSON bytes, to be kept beside the body; :func:`unpack` reads them."""
+    return orjson.dumps(
+        [
+            view.reference, view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes),
+            sorted(view.labels), view.labelled, view.confidential, view.interval, sorted(view.refers),
+            sorted(view.authors), view.source, sorted(view.tags), view.patients,
+        ]
+    )  # fmt: skip
+
+
+def unpack(facets: bytes) -> ResourceView:
+    """The view that :func:`pack` wrote."""
+    f: list[Any] = orjson.loads(facets)
+    return ResourceView(
+        f[0], f[1], frozenset(f[2]), None if f[3] is None else frozenset(f[3]), frozenset(f[4]), f[5], f[6],
+        None if f[7] is None else (f[7][0], f[7][1]), frozenset(f[8]), frozenset(f[9]), f[10], frozenset(f[11]),
+        tuple(f[12]),
+    )  # fmt: skip
+
+
+def _versionless(literal: str) -> str:
+    return literal.split("/_history/")[0]
+
+
+def _at(node: Any, path: str) -> Iterator[Any]:
+    """Every value at a dotted path, lists opened."""
+    head, _, rest = path.partition(".")
+    value = node.get(head) if isinstance(node, dict) else None
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            continue
+        if rest:
+            yield from _at(item, rest)
+        else:
+            yield item
+
+
+def _classes(resource: Resource, type_: str, meta: JsonObject) -> Iterator[str]:
+    yield f"{RESOURCE_TYPES}|{type_}"
+    for profile in meta.get("profile") or ():
+        if isinstance(profile, str):
+            yield profile.split("|")[0]
+    if type_ in ("DocumentReference", "Composition", "DocumentManifest"):
+        for concept in (*_at(resource, "type"), *_at(resource, "category")):
+            yield from keys_of(concept)
+    for path in ("content.attachment.contentType", "contentType", "content.contentType"):
+        for media in _at(resource, path):
+            if isinstance(media, str):
+                yield f"{MEDIA_TYPES}|{media.split(';')[0].strip().lower()}"
+    for form in _at(resource, "content.format"):
+        if isinstance(form, dict):
+            yield from (key for key in (key_of(form),) if key)
+
+
+def _codes(resource: Resource, type_: str) -> frozenset[str] | None:
+    found: set[str] = set()
+    concepts = [concept for path in _CODES.get(type_, ()) for concept in _at(resource, path)]
+    contained = {f"#{c.get('id')}": c for c in resource.get("contained") or () if isinstance(c, dict)}
+    reference = resource.get("medicationReference")
+    if isinstance(reference, dict):
+        medication = contained.get(str(reference.get("reference")))
+        if medication is None:
+            return None  # the code stands in another resource, which is not at hand
+        concepts.append(medication.get("code"))
+    for concept in concepts:
+        codings = set(keys_of(concept))
+        if not codings:
+            return None  # text only: nobody can say that a code is absent
+        found |= codings
+    return frozenset(found)
+
+
+def _interval(resource: Resource, type_: str, zone: tzinfo) -> tuple[int | None, int | None] | None:
+    for choice in _TIMES.get(type_, ()):
+        first, _, last = choice.partition("..")
+        for value in _at(resource, first):
+            if isinstance(value, dict):
+                found = span_of(value.get("start"), value.get("end"), zone)
+            else:
+                end = next(_at(resource, last), None) if last else value
+                found = span_of(value, value if end is None else end, zone)
+            if found is not None:
+                return found
+    return None
+
+
+def _authors(resource: Resource) -> Iterator[str]:
+    for element in _AUTHORS:
+        for node in _at(resource, element):
+            for part in ("", "actor", "who", "onBehalfOf"):
+                inner = node.get(part) if part and isinstance(node, dict) else node
+                literal = inner.get("reference") if isinstance(inner, dict) else None
+                if isinstance(literal, str):
+                    yield _versionless(literal)
