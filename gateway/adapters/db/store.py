@@ -8,6 +8,7 @@ from typing import TypeVar
 from gateway.adapters.db.audit import DbAudit, DbAuditReader
 from gateway.adapters.db.clients import DbClients
 from gateway.adapters.db.engine import Database, Session
+from gateway.adapters.db.inbox import DbInbox
 from gateway.adapters.db.resources import DbResourceReader, DbResources
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ class DbReading:
         self.resources = DbResourceReader(session)
         self.audit = DbAuditReader(session)
         self.clients = DbClients(session)
+        self.inbox = DbInbox(session)
 
 
 class DbUnit:
@@ -31,6 +33,7 @@ class DbUnit:
         self.resources = DbResources(session)
         self.audit = DbAudit(session)
         self.clients = DbClients(session)
+        self.inbox = DbInbox(session)
 
 
 class DbStore:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from gateway.adapters.memory.audit import MemoryAudit
 from gateway.adapters.memory.clients import MemoryClients
+from gateway.adapters.memory.inbox import MemoryInbox
 from gateway.adapters.memory.resources import MemoryResources
 from gateway.kernel.errors import Busy
 
@@ -26,6 +27,7 @@ class MemoryUnit:
     resources: MemoryResources = field(default_factory=MemoryResources)
     audit: MemoryAudit = field(default_factory=MemoryAudit)
     clients: MemoryClients = field(default_factory=MemoryClients)
+    inbox: MemoryInbox = field(default_factory=MemoryInbox)
 
 
 def _forked(area: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from gateway.exchange.ports.audit import Audit, AuditReader
 from gateway.exchange.ports.clients import ClientReader, Clients
+from gateway.exchange.ports.inbox import Inbox, InboxReader
 from gateway.exchange.ports.resources import ResourceReader, Resources
 
 T = TypeVar("T")
@@ -24,6 +25,9 @@ class Reading(Protocol):
     @property
     def clients(self) -> ClientReader: ...
 
+    @property
+    def inbox(self) -> InboxReader: ...
+
 
 class Unit(Protocol):
     """One transaction: everything done through it becomes durable together, or not at all."""
@@ -36,6 +40,9 @@ class Unit(Protocol):
 
     @property
     def clients(self) -> Clients: ...
+
+    @property
+    def inbox(self) -> Inbox: ...
 
 
 class Store(Protocol):

@@ -1,0 +1,92 @@
+"""The inbox in memory: the same contract as the database, for tests."""
+
+from dataclasses import dataclass, field, replace
+
+from gateway.exchange.ports.inbox import OPEN, Admission, Attempt, Received, State, lanes_of
+
+
+def _order(message: Received) -> tuple[int, str]:
+    return message.received_us, message.id
+
+
+@dataclass(slots=True)
+class MemoryInbox:
+    """Messages by id, ids by slot, attempts by (message, number)."""
+
+    messages: dict[str, Received] = field(default_factory=dict)
+    slots: dict[bytes, str] = field(default_factory=dict)
+    tries: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+
+    def get(self, id_: str) -> Received | None:
+        """One message by our id."""
+        return self.messages.get(id_)
+
+    def _sorted(self) -> list[Received]:
+        return sorted(self.messages.values(), key=_order)
+
+    def find(self, control_id: str) -> list[Received]:
+        """The messages that carry this MSH-10, oldest first."""
+        return [one for one in self._sorted() if one.control_id == control_id]
+
+    def ready(self, *, now_us: int, limit: int) -> list[Received]:
+        """Messages whose turn has come, oldest first, at most one of each lane."""
+        taken: set[str] = set()
+        out: list[Received] = []
+        for one in self._sorted():
+            if one.state not in OPEN:
+                continue
+            free = taken.isdisjoint(lanes_of(one))
+            taken.update(lanes_of(one))
+            if free and one.state is State.RECEIVED and one.not_before_us <= now_us and len(out) < limit:
+                out.append(one)
+        return out
+
+    def folded(self, lane: str) -> list[Received]:
+        """The processed messages of a lane, in order of event, then of arrival."""
+        mine = [one for one in self.messages.values() if one.state is State.PROCESSED and lane in lanes_of(one)]
+        return sorted(mine, key=lambda one: (one.event_us, *_order(one)))
+
+    def attempts(self, id_: str) -> list[Attempt]:
+        """Every try at a message, in order."""
+        return [self.tries[key] for key in sorted(self.tries) if key[0] == id_]
+
+    def in_state(self, state: State, *, limit: int = 100) -> list[Received]:
+        """Messages in a state, oldest first."""
+        return [one for one in self._sorted() if one.state is state][:limit]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are by (source, state)."""
+        out: dict[tuple[str, str], int] = {}
+        for one in self.messages.values():
+            key = (one.source, one.state.value)
+            out[key] = out.get(key, 0) + 1
+        return out
+
+    def oldest_open_us(self) -> int | None:
+        """Arrival of the oldest message that is not processed yet."""
+        return min((one.received_us for one in self.messages.values() if one.state is State.RECEIVED), default=None)
+
+    def add(self, message: Received) -> tuple[Admission, Received]:
+        """Keep a message; the unique keys say whether it was there."""
+        before = self.messages.get(message.id) or self.messages.get(self.slots.get(message.slot, ""))
+        if before is not None:
+            return (Admission.REPEATED if before.digest == message.digest else Admission.CONFLICT), before
+        self.messages[message.id] = message
+        self.slots[message.slot] = message.id
+        return Admission.NEW, message
+
+    def claim(self, id_: str) -> Received | None:
+        """Take a received message for this transaction."""
+        found = self.messages.get(id_)
+        return found if found is not None and found.state is State.RECEIVED else None
+
+    def settle(self, message: Received, attempt: Attempt) -> None:
+        """Write how it ended, and the attempt."""
+        self.messages[message.id] = message
+        self.tries[(attempt.message, attempt.number)] = attempt
+
+    def reopen(self, id_: str) -> None:
+        """Back to received, to be processed again."""
+        self.messages[id_] = replace(
+            self.messages[id_], state=State.RECEIVED, not_before_us=0, category="", place="", fault=""
+        )

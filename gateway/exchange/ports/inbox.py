@@ -1,0 +1,130 @@
+"""The inbox: every message as it came, what was answered, and how far it is; nothing acknowledged is outside of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class State(StrEnum):
+    """How far a message is."""
+
+    RECEIVED = "received"  # durable, waits for its turn
+    PROCESSED = "processed"
+    PARKED = "parked"  # processing failed; later messages of its lane wait behind it
+    QUARANTINED = "quarantined"  # kept aside for a human; holds up nobody
+    REFUSED = "refused"  # answered with a refusal, or no message at all; kept for diagnosis
+
+
+OPEN: tuple[str, ...] = (State.RECEIVED, State.PARKED)  # what holds up the later messages of a lane
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message (or one frame that is none)."""
+
+    id: str  # from source, control id and content: the same message always has the same one
+    source: str  # name of the feed, or sending application and facility
+    control_id: str  # MSH-10
+    digest: bytes  # SHA-256 of the body
+    slot: bytes  # unique: what makes two messages "the same control id of the same sender"
+    kind: str  # ADT^A01; empty for a frame that is no message
+    received_us: int  # grows within a process: the order of arrival
+    body: bytes = field(repr=False)  # exactly as received
+    answer: bytes = field(default=b"", repr=False)  # what was sent at once; sent again for a repeat
+    state: State = State.RECEIVED
+    lane: str = ""  # order is kept within a lane (sender and patient, as a hash); empty: no order
+    lane_2: str = ""  # the other patient of a merge
+    event_us: int = 0  # when it happened, says the sender (EVN-6, EVN-2, MSH-7); 0 unknown
+    attempts: int = 0
+    not_before_us: int = 0
+    result: bytes = field(default=b"", repr=False)  # application acknowledgement, made after processing
+    category: str = ""  # of the failure that parked or refused it
+    place: str = ""
+    fault: str = ""  # in words that hold no value of the message
+    peer: str = ""  # address or certificate it came from
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at processing a message."""
+
+    message: str
+    number: int  # from 1
+    at_us: int
+    state: State  # how it ended
+    stage: str = ""  # parse, convert, save, link
+    category: str = ""
+    place: str = ""
+    fault: str = ""
+    reason: str = ""  # why it was tried again, by whoever asked for it
+    outputs: tuple[str, ...] = ()  # Type/id/_history/n of what it wrote
+
+
+class Admission(StrEnum):
+    """What the inbox says to a message."""
+
+    NEW = "new"
+    REPEATED = "repeated"  # the same message is there; answer as then
+    CONFLICT = "conflict"  # that control id is taken by another content
+
+
+class InboxReader(Protocol):
+    """Reads of the inbox."""
+
+    def get(self, id_: str) -> Received | None:
+        """One message by our id."""
+        ...
+
+    def find(self, control_id: str) -> list[Received]:
+        """The messages that carry this MSH-10, oldest first."""
+        ...
+
+    def ready(self, *, now_us: int, limit: int) -> list[Received]:
+        """Messages whose turn has come, oldest first, at most one of each lane."""
+        ...
+
+    def folded(self, lane: str) -> list[Received]:
+        """The processed messages of a lane, a merge that names it included, in order of event, then of arrival."""
+        ...
+
+    def attempts(self, id_: str) -> list[Attempt]:
+        """Every try at a message, in order."""
+        ...
+
+    def in_state(self, state: State, *, limit: int = 100) -> list[Received]:
+        """Messages in a state, oldest first."""
+        ...
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are by (source, state)."""
+        ...
+
+    def oldest_open_us(self) -> int | None:
+        """Arrival of the oldest message that is not processed yet; None when all are."""
+        ...
+
+
+class Inbox(InboxReader, Protocol):
+    """Reads and writes inside one transaction."""
+
+    def add(self, message: Received) -> tuple[Admission, Received]:
+        """Keep a message; with the answer comes what is in the inbox: the message itself, or the one before it."""
+        ...
+
+    def claim(self, id_: str) -> Received | None:
+        """Take a received message for this transaction; None when another has it or it is no longer to be done."""
+        ...
+
+    def settle(self, message: Received, attempt: Attempt) -> None:
+        """Write state, attempts, not_before_us, result and failure of ``message``, and the attempt."""
+        ...
+
+    def reopen(self, id_: str) -> None:
+        """Back to received, to be processed again."""
+        ...
+
+
+def lanes_of(message: Received) -> Sequence[str]:
+    """The lanes that a message stands in."""
+    return [lane for lane in (message.lane, message.lane_2) if lane]

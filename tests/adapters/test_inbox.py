@@ -1,0 +1,104 @@
+"""The inbox keeps one contract on memory, SQLite and PostgreSQL."""
+
+import hashlib
+from dataclasses import replace
+
+from gateway.exchange.ports.inbox import Admission, Attempt, Received, State
+from gateway.exchange.ports.store import Store
+
+
+def message(name: str, at: int, lane: str = "", lane_2: str = "", body: bytes = b"") -> Received:
+    body = body or b"MSH|^~\\&|" + name.encode()
+    digest = hashlib.sha256(body).digest()
+    return Received(
+        id=f"{name}-{digest.hex()[:6]}", source="west", control_id=name, digest=digest, slot=name.encode(),
+        kind="ADT^A01", received_us=at, body=body, answer=b"AA", lane=lane, lane_2=lane_2, event_us=at,
+    )  # fmt: skip
+
+
+def keep(store: Store, *messages: Received) -> None:
+    for one in messages:
+        assert store.write(lambda unit, one=one: unit.inbox.add(one))[0] is Admission.NEW  # type: ignore[misc]
+
+
+def settle(store: Store, one: Received, state: State) -> None:
+    done = replace(one, state=state, attempts=one.attempts + 1)
+    store.write(lambda unit: unit.inbox.settle(done, Attempt(one.id, done.attempts, 9, state, outputs=("Patient/1",))))
+
+
+def ready(store: Store, now_us: int = 100) -> list[str]:
+    with store.reading() as reading:
+        return [one.control_id for one in reading.inbox.ready(now_us=now_us, limit=10)]
+
+
+def test_what_is_kept_comes_back_to_the_byte(store: Store) -> None:
+    one = message("a", 1, body=bytes(range(256)))
+    keep(store, one)
+    with store.reading() as reading:
+        assert reading.inbox.get(one.id) == one
+        assert reading.inbox.find("a") == [one]
+        assert reading.inbox.get("nobody") is None
+        assert reading.inbox.oldest_open_us() == 1
+        assert reading.inbox.counts() == {("west", "received"): 1}
+
+
+def test_the_same_message_is_a_repeat_and_another_content_a_conflict(store: Store) -> None:
+    one = message("a", 1)
+    keep(store, one)
+    assert store.write(lambda unit: unit.inbox.add(replace(one, received_us=5, answer=b"other"))) == (
+        Admission.REPEATED,
+        one,
+    )
+    other = message("a", 6, body=b"MSH|changed")
+    assert store.write(lambda unit: unit.inbox.add(other)) == (Admission.CONFLICT, one)
+    assert store.write(lambda unit: unit.inbox.add(replace(other, slot=b"a#2")))[0] is Admission.NEW
+
+
+def test_a_lane_gives_one_message_at_a_time_and_lanes_are_parallel(store: Store) -> None:
+    first, second, other, loose = message("1", 1, "x"), message("2", 2, "x"), message("3", 3, "y"), message("4", 4)
+    keep(store, first, second, other, loose, message("5", 5))
+    assert ready(store) == ["1", "3", "4", "5"]
+    settle(store, first, State.PROCESSED)
+    assert ready(store) == ["2", "3", "4", "5"]
+
+
+def test_a_merge_stands_in_two_lanes(store: Store) -> None:
+    merge = message("2", 2, "x", "y")
+    keep(store, message("1", 1, "y"), merge, message("3", 3, "x"), message("4", 4, "z"), message("5", 5, "y"))
+    assert ready(store) == ["1", "4"]
+    with store.reading() as reading:
+        settle(store, reading.inbox.find("1")[0], State.PROCESSED)
+    assert ready(store) == ["2", "4"]
+    settle(store, merge, State.PROCESSED)
+    assert ready(store) == ["3", "4", "5"]
+    with store.reading() as reading:
+        assert [one.control_id for one in reading.inbox.folded("y")] == ["1", "2"]
+        assert [one.control_id for one in reading.inbox.folded("x")] == ["2"]
+
+
+def test_a_parked_message_holds_up_its_lane_only_and_a_quarantined_one_nobody(store: Store) -> None:
+    first, other = message("1", 1, "x"), message("3", 3, "y")
+    keep(store, first, message("2", 2, "x"), other, message("4", 4, "y"))
+    settle(store, first, State.PARKED)
+    settle(store, other, State.QUARANTINED)
+    assert ready(store) == ["4"]
+    store.write(lambda unit: unit.inbox.reopen(first.id))
+    assert ready(store) == ["1", "4"]
+
+
+def test_a_message_waits_for_its_time(store: Store) -> None:
+    keep(store, replace(message("1", 1, "x"), not_before_us=50))
+    assert ready(store, 49) == []
+    assert ready(store, 50) == ["1"]
+
+
+def test_a_claim_is_for_received_messages_and_attempts_are_kept(store: Store) -> None:
+    one = message("1", 1, "x")
+    keep(store, one)
+    assert store.write(lambda unit: unit.inbox.claim(one.id)) == one
+    settle(store, one, State.PROCESSED)
+    assert store.write(lambda unit: unit.inbox.claim(one.id)) is None
+    with store.reading() as reading:
+        assert reading.inbox.attempts(one.id) == [Attempt(one.id, 1, 9, State.PROCESSED, outputs=("Patient/1",))]
+        assert [found.id for found in reading.inbox.in_state(State.PROCESSED)] == [one.id]
+        assert reading.inbox.oldest_open_us() is None
