@@ -1,6 +1,7 @@
 """Structure of R4 types, compiled from the facts on first use: elements, types, cardinality, choices, formats,
 required bindings, reference targets and the invariants of the specification."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -94,7 +95,15 @@ def _native_contained(node: JsonObject, path: str, run: Run) -> None:
             run.error("invariant", at, "dom-3: a contained resource must be referred to from the resource around it")
 
 
-_NATIVE: Final[Mapping[str, After]] = {"Extension": _native_extension}
+def _native_reference(node: JsonObject, path: str, run: Run) -> None:
+    """ref-1: what refers to a contained resource finds it."""
+    literal = node.get("reference")
+    if type(literal) is str and literal.startswith("#") and run.resolve(literal) is None:
+        run.error("invariant", path, "ref-1: there is no contained resource with this id")
+
+
+_NATIVE: Final[Mapping[str, After]] = {"Extension": _native_extension, "Reference": _native_reference}
+_NATIVE_KEYS: Final = frozenset({"ref-1"})  # written here by hand, since they are hot
 
 
 class ObjectCheck:
@@ -125,6 +134,7 @@ class ObjectCheck:
         rules = [
             self._structure.compile_rule(rule.key, rule.severity, rule.expression, self.type.path)
             for rule in self._structure.facts.invariants(self.type.path)
+            if rule.key not in _NATIVE_KEYS
         ]
         if self.type.base == "DomainResource":
             rules.append(_native_contained)
@@ -142,7 +152,9 @@ class ObjectCheck:
         valueset = facts.binding(path)
         if valueset is not None:
             codes = facts.codes(valueset)
-            if codes is not None and use.code == "code":
+            if valueset == MIME_TYPES:
+                after.append(_mime_type)
+            elif codes is not None and use.code == "code":
                 member.codes = frozenset().union(*codes.values())
             else:
                 after.append(_bound(valueset, codes, use.code))
@@ -278,6 +290,17 @@ class ObjectCheck:
                 run.error("required", path, f"{name}[x] is required (minimum 1)")
         for rule in self._rules:
             rule(node, path, run)
+
+
+MIME_TYPES: Final = "http://hl7.org/fhir/ValueSet/mimetypes"
+_MIME: Final = re.compile(
+    r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+(?:\s*;.*)?|xml|json|ttl", re.ASCII
+).fullmatch  # BCP 13; R4 format
+
+
+def _mime_type(value: Any, path: str, run: Run) -> None:
+    if type(value) is str and _MIME(value) is None:
+        run.error("code-invalid", path, "must be a MIME type (BCP 13)")
 
 
 _NOT_BOUND: Final = "the code is not in the value set that R4 requires here"

@@ -4,13 +4,10 @@ from collections.abc import Callable, Iterable
 
 from gateway.kernel.fhir import Resource
 from gateway.profiles.facts import Facts
+from gateway.profiles.invariants import compile_rule
 from gateway.profiles.issues import Issue
 from gateway.profiles.run import NoTerminology, Run, Terminology
-from gateway.profiles.structure import After, Structure
-
-
-def _no_rule(key: str, severity: str, expression: str, path: str) -> After:
-    return lambda node, path, run: None
+from gateway.profiles.structure import Structure
 
 
 class Validator:
@@ -23,7 +20,7 @@ class Validator:
 
     def __init__(self, read: Callable[[str], str], terminology: Terminology | None = None) -> None:
         self.facts = Facts(read)
-        self.structure = Structure(self.facts, _no_rule)
+        self.structure = Structure(self.facts, compile_rule)
         self._terminology = terminology or NoTerminology()
 
     def validate(self, resource: Resource, profiles: Iterable[str] = ()) -> tuple[Issue, ...]:
