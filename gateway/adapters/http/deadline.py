@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
 _GRACE_S: Final = 1.0  # the application answers a late body with 408 first; this only catches what it cannot see
 
 

@@ -28,7 +28,20 @@ class Exchange:
         body_timeout_s: seconds in which the whole body must arrive.
     """
 
-    __slots__ = ("_body_limit", "_body_timeout_s", "_headers", "_receive", "_send", "answered", "id", "method", "path", "scope", "status")
+    __slots__ = (
+        "_body_limit",
+        "_body_timeout_s",
+        "_headers",
+        "_receive",
+        "_send",
+        "answered",
+        "id",
+        "method",
+        "path",
+        "read",
+        "scope",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_limit: int, body_timeout_s: float) -> None:
         self.scope = scope
@@ -45,6 +58,7 @@ class Exchange:
         given = self.header("x-request-id")
         self.id = given if given and _ID.fullmatch(given) else uuid.uuid4().hex
         self.answered = False
+        self.read = False  # whether the whole body was read
         self.status = 0
 
     def header(self, name: str) -> str:
@@ -99,6 +113,7 @@ class Exchange:
                 raise TooLarge("the body is too large", at="body", fix=f"at most {self._body_limit} bytes")
             chunks.append(chunk)
             if not message.get("more_body", False):
+                self.read = True
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
@@ -140,4 +155,3 @@ def pairs_of(text: bytes, *, at: str) -> list[tuple[str, str]]:
         )
     except (UnicodeDecodeError, ValueError):
         raise Malformed("cannot be read", at=at, fix="percent-encoded UTF-8, at most 500 parameters") from None
-

@@ -66,7 +66,7 @@ def body_form(content_type: str, allowed: tuple[str, ...]) -> str:
         return "json"
     kind, _, parameters = _quality(content_type)
     found = _BODIES.get(kind)
-    names = ", ".join(sorted({name for name, form in _BODIES.items() if form in allowed and "+" in name or form == "form" and form in allowed}))
+    names = ", ".join(name for name, form in _BODIES.items() if form in allowed and ("+" in name or form == "form"))
     if found not in allowed or not _version_fits(parameters):
         raise UnsupportedMedia("this Content-Type is not taken here", at="Content-Type", fix=names)
     if parameters.get("charset", "utf-8").lower().replace("_", "-") not in {"utf-8", "utf8", "us-ascii"}:

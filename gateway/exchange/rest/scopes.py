@@ -1,4 +1,4 @@
-"""SMART v2 system scopes: ``system/Type.cruds?constraint`` (SMART App Launch 2.2, "Scopes for requesting FHIR resources")."""
+"""SMART v2 system scopes: ``system/Type.cruds?constraint`` (SMART App Launch 2.2, "Scopes")."""
 
 import re
 from collections.abc import Iterable

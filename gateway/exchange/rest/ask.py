@@ -1,0 +1,78 @@
+"""What is asked of the REST API, and what it answers, without HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Self
+
+from gateway.consent.request import AccessRequest
+from gateway.exchange.clients import Caller
+from gateway.exchange.ports.resources import Stored
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: who, when, under which address, and the conditions and preferences that came with it.
+
+    ``base`` is the service base URL without a trailing slash, as partners see it. ``if_match`` is a version,
+    ``if_none_match`` a version or ``*``, ``if_none_exist`` a search.
+    """
+
+    caller: Caller
+    now: datetime
+    base: str
+    id: str = ""  # X-Request-Id, for the audit record
+    address: str = ""  # network address of the peer, for the audit record
+    handling: str = ""  # strict, lenient or empty
+    returning: str = "representation"
+    if_match: int | None = None
+    if_none_match: str = ""
+    if_modified_since_us: int | None = None
+    if_none_exist: str = ""
+    respond_async: bool = False
+
+    @property
+    def now_us(self) -> int:
+        """The instant in microseconds since 1970 UTC."""
+        return (self.now - _EPOCH) // timedelta(microseconds=1)
+
+    @property
+    def client(self) -> str:
+        """The registered client's name: the source of what it writes."""
+        return self.caller.client.name
+
+    def request(self, action: str = "access") -> AccessRequest:
+        """The question that consent decides on."""
+        return self.caller.request(self.now, action=action)
+
+    def inside(
+        self, *, if_match: int | None, if_none_match: str, if_modified_since_us: int | None, if_none_exist: str
+    ) -> Self:
+        """The same caller asking for one entry of a Bundle, with that entry's conditions."""
+        return replace(
+            self,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            if_modified_since_us=if_modified_since_us,
+            if_none_exist=if_none_exist,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back. ``body`` is FHIR JSON; ``location`` is relative to the base (``Patient/1/_history/2``)."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    version: int | None = None
+    updated_us: int | None = None
+    location: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, status: int, stored: Stored, body: bytes, *, location: bool = False) -> Self:
+        """The answer about one version of a resource."""
+        where = f"{stored.reference}/_history/{stored.version}" if location else ""
+        return cls(status, body, stored.version, stored.updated_us, where)

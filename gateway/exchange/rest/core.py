@@ -1,0 +1,376 @@
+"""Read, write and history of single resources, to the letter of R4 "RESTful API".
+
+Each ``*_in`` function works inside one transaction, so that a Bundle can run many of them in one; the methods of
+:class:`Rest` submit one each. A refusal that is an answer (404, 410, 403) is returned as a value and raised after the
+commit, so that its audit record is durable like any other.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from gateway.codecs import json_text
+from gateway.codecs.json_text import Document
+from gateway.consent.release import Released
+from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
+from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.gate import Gate, Sight
+from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
+from gateway.exchange.save import Saver
+from gateway.kernel.errors import DoorwayError, Forbidden, Gone, Invalid, Malformed, NotFound, PreconditionFailed
+from gateway.kernel.fhir import Resource
+
+T = TypeVar("T")
+
+_ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
+_OURS: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-5[0-9a-fA-F]{3}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}", re.ASCII)
+_APPEND_ONLY: Final = frozenset({"AuditEvent"})
+_NOT_FOUND: Final = "no such resource"
+
+
+class Finder(Protocol):
+    """The matches of a search criterion among what the asker may see (STORE's search, bound by wiring)."""
+
+    def __call__(self, reader: ResourceReader, type_: str, criteria: str, ask: Ask, limit: int) -> Sequence[Stored]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The use cases of one gateway.
+
+    Args:
+        store: where everything is.
+        saver: the one path for writing.
+        gate: consent and audit.
+        find: matches of a condition among the visible.
+        validate: everything that is wrong with a resource.
+        new_id: a fresh id for a created resource.
+        types: the resource types that are served.
+    """
+
+    store: Store
+    saver: Saver
+    gate: Gate
+    find: Finder
+    validate: Callable[[Resource], Sequence[Issue]]
+    new_id: Callable[[], str]
+    types: frozenset[str]
+
+    # -- one interaction, one transaction ----------------------------------------------------------------------------
+
+    def submit(self, ask: Ask, interaction: str, what: str, work: Callable[[Unit], T]) -> "Future[T | DoorwayError]":
+        """Run ``work`` in a transaction; the answer comes once it and its audit record are on disk.
+
+        A refusal raised before anything was written is kept with its audit record and given back as a value.
+        """
+
+        def attempt(unit: Unit) -> T | DoorwayError:
+            try:
+                return work(unit)
+            except (NotFound, Gone, Forbidden) as refusal:
+                self.gate.record(unit, ask, interaction, what=what, refused=refusal.category)
+                return refusal.with_traceback(None)
+
+        return self.store.submit(attempt)
+
+    def read(self, ask: Ask, type_: str, id_: str) -> "Future[Answer | DoorwayError]":
+        """``GET [type]/[id]``; hidden and missing look alike (404), 410 only for what the asker could see."""
+        return self.submit(ask, "read", f"{type_}/{id_}", lambda unit: self.read_in(unit, ask, type_, id_))
+
+    def vread(self, ask: Ask, type_: str, id_: str, version: str) -> "Future[Answer | DoorwayError]":
+        """``GET [type]/[id]/_history/[vid]``: the asker must be allowed that version and the current one."""
+        return self.submit(ask, "vread", f"{type_}/{id_}", lambda unit: self.vread_in(unit, ask, type_, id_, version))
+
+    def create(self, ask: Ask, type_: str, document: Document) -> "Future[Answer | DoorwayError]":
+        """``POST [type]``; with ``if_none_exist`` a conditional create."""
+        self.check(type_, document.resource)
+        return self.submit(ask, "create", type_, lambda unit: self.create_in(unit, ask, type_, document))
+
+    def update(self, ask: Ask, type_: str, id_: str, document: Document) -> "Future[Answer | DoorwayError]":
+        """``PUT [type]/[id]``; creates when the id is new."""
+        self.check(type_, document.resource)
+        return self.submit(
+            ask, "update", f"{type_}/{id_}", lambda unit: self.update_in(unit, ask, type_, id_, document)
+        )
+
+    def update_matching(
+        self, ask: Ask, type_: str, criteria: str, document: Document
+    ) -> "Future[Answer | DoorwayError]":
+        """``PUT [type]?criteria`` (conditional update)."""
+        self.check(type_, document.resource)
+        return self.submit(
+            ask, "update", type_, lambda unit: self.update_matching_in(unit, ask, type_, criteria, document)
+        )
+
+    def patch(
+        self, ask: Ask, type_: str, id_: str, criteria: str, change: Callable[[Resource], Resource]
+    ) -> "Future[Answer | DoorwayError]":
+        """``PATCH [type]/[id]`` or, without id, ``PATCH [type]?criteria``; ``change`` makes the new content."""
+        what = f"{type_}/{id_}" if id_ else type_
+        return self.submit(ask, "patch", what, lambda unit: self.patch_in(unit, ask, type_, id_, criteria, change))
+
+    def delete(self, ask: Ask, type_: str, id_: str) -> "Future[Answer | DoorwayError]":
+        """``DELETE [type]/[id]``; what is missing or hidden is answered like what was deleted (204)."""
+        return self.submit(ask, "delete", f"{type_}/{id_}", lambda unit: self.delete_in(unit, ask, type_, id_))
+
+    def delete_matching(self, ask: Ask, type_: str, criteria: str) -> "Future[Answer | DoorwayError]":
+        """``DELETE [type]?criteria``: one match at most (R4 conditionalDelete ``single``)."""
+        return self.submit(ask, "delete", type_, lambda unit: self.delete_matching_in(unit, ask, type_, criteria))
+
+    # -- reads -------------------------------------------------------------------------------------------------------
+
+    def read_in(self, unit: Unit, ask: Ask, type_: str, id_: str) -> Answer:
+        """A read inside a transaction.
+
+        Raises:
+            NotFound: missing or hidden. Gone: deleted, and the asker could see it before. Forbidden: scope.
+        """
+        ask.caller.scopes.constraints(type_, "r")
+        stored = unit.resources.get(type_, id_)
+        sight = self.gate.sight(unit.resources, ask)
+        seen = self.seen(unit, ask, sight, stored, "r")
+        if seen is None or stored is None:
+            raise NotFound(_NOT_FOUND)
+        if stored.deleted:
+            raise Gone("the resource was deleted")
+        self.gate.record(unit, ask, "read", what=stored.reference, sight=sight, released=seen)
+        if _unchanged(ask, stored):
+            return Answer.of(304, stored, b"")
+        return Answer.of(200, stored, seen.resources[0].body)
+
+    def vread_in(self, unit: Unit, ask: Ask, type_: str, id_: str, version: str) -> Answer:
+        """A vread inside a transaction; raises as :meth:`read_in`."""
+        ask.caller.scopes.constraints(type_, "r")
+        newest = unit.resources.get(type_, id_)
+        number = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+        wanted = unit.resources.version(type_, id_, number) if number else None
+        sight = self.gate.sight(unit.resources, ask)
+        if self.seen(unit, ask, sight, newest, "r") is None or wanted is None:
+            raise NotFound(_NOT_FOUND)
+        if wanted.deleted:
+            raise Gone("this version is a deletion")
+        released = sight.release([wanted])
+        if not released.resources:
+            raise NotFound(_NOT_FOUND)
+        self.gate.record(unit, ask, "vread", what=wanted.reference, sight=sight, released=released)
+        return Answer.of(200, wanted, released.resources[0].body)
+
+    def seen(self, unit: Unit, ask: Ask, sight: Sight, stored: Stored | None, letter: str) -> Released[Stored] | None:
+        """The newest live version, released; None when it is missing or hidden.
+
+        For a deleted resource that is the version before the deletion.
+        """
+        if stored is None:
+            return None
+        live: Stored | None = stored
+        if stored.deleted:
+            live = unit.resources.version(stored.type, stored.id, stored.version - 1)
+        if live is None or live.deleted:
+            return None
+        released = sight.release([live])
+        return released if released.resources and self._in_scope(unit, ask, live, letter) else None
+
+    def _in_scope(self, unit: Unit, ask: Ask, stored: Stored, letter: str) -> bool:
+        """Whether one of the token's search-constrained scopes holds for the resource."""
+        bounds = ask.caller.scopes.constraints(stored.type, letter)
+        return bounds == ("",) or any(
+            self.find(unit.resources, stored.type, f"{bound}&_id={stored.id}", ask, 1) for bound in bounds
+        )
+
+    # -- writes ------------------------------------------------------------------------------------------------------
+
+    def check(self, type_: str, resource: Resource) -> None:
+        """Refuse what must not be stored, before any transaction.
+
+        Raises:
+            Malformed: another type than the address says.
+            Forbidden: the type is append-only.
+            Rejected: the rules refuse it.
+        """
+        if resource.get("resourceType") != type_:
+            raise Malformed("not the type of the address", at="resourceType", fix=f"send a {type_} here")
+        if type_ in _APPEND_ONLY:
+            raise Forbidden("records of the audit trail are written by the gateway only", at=type_)
+        issues = self.validate(resource)
+        if any(issue.severity in ERRORS for issue in issues):
+            raise Rejected(issues)
+
+    def create_in(self, unit: Unit, ask: Ask, type_: str, document: Document, id_: str = "") -> Answer:
+        """A create, or conditional create, inside a transaction.
+
+        Raises:
+            ManyMatches: the condition has several matches. Forbidden: scope.
+        """
+        ask.caller.scopes.constraints(type_, "c")
+        if ask.if_none_exist:
+            found = self.matches(unit, ask, type_, ask.if_none_exist, "If-None-Exist")
+            if found:
+                sight = self.gate.sight(unit.resources, ask)
+                released = sight.release(found)
+                self.gate.record(unit, ask, "create", what=found[0].reference, sight=sight, released=released)
+                return Answer.of(200, found[0], _body(released.resources), location=True)
+        return self._store(unit, ask, document, id_ or self.new_id(), "POST", None)
+
+    def update_in(self, unit: Unit, ask: Ask, type_: str, id_: str, document: Document) -> Answer:
+        """An update, or a create under the caller's id, inside a transaction.
+
+        Raises:
+            Malformed: the body's id is not the address's.
+            PreconditionFailed: If-Match names another version.
+            NotFound: the id belongs to something that the caller may not see, or is of the kind that we compute.
+        """
+        _check_id(id_, document.resource)
+        ask.caller.scopes.constraints(type_, "u")
+        unit.resources.hold(f"{type_}/{id_}")
+        current = unit.resources.get(type_, id_)
+        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "u")
+        _check_match(ask, current if seen is not None else None)
+        if current is None:
+            ask.caller.scopes.constraints(type_, "c")
+            if _OURS.fullmatch(id_):  # ids computed from a record's keys: the answer must not tell which exist
+                raise NotFound(_NOT_FOUND)
+        elif seen is None:
+            raise NotFound(_NOT_FOUND)
+        elif type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
+            raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
+        return self._store(unit, ask, document, id_, "PUT", current)
+
+    def update_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str, document: Document) -> Answer:
+        """A conditional update inside a transaction: no match creates, one is updated, more are refused."""
+        ask.caller.scopes.constraints(type_, "u")
+        found = self.matches(unit, ask, type_, criteria, "criteria")
+        given = document.resource.get("id")
+        if found:
+            if given is not None and given != found[0].id:
+                raise Malformed("not the id of the match", at=f"{type_}.id")
+            return self.update_in(unit, ask, type_, found[0].id, _with_id(document, found[0].id))
+        if given is not None:
+            return self.update_in(unit, ask, type_, str(given), document)
+        _check_match(ask, None)
+        return self.create_in(unit, replace(ask, if_none_exist=""), type_, document)
+
+    def patch_in(
+        self, unit: Unit, ask: Ask, type_: str, id_: str, criteria: str, change: Callable[[Resource], Resource]
+    ) -> Answer:
+        """A patch inside a transaction; the result is validated like any other content."""
+        ask.caller.scopes.constraints(type_, "u")
+        if not id_:
+            found = self.matches(unit, ask, type_, criteria, "criteria")
+            if not found:
+                raise NotFound("no match", at="criteria")
+            id_ = found[0].id
+        unit.resources.hold(f"{type_}/{id_}")
+        current = unit.resources.get(type_, id_)
+        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "u")
+        if current is None or seen is None:
+            _check_match(ask, None)
+            raise NotFound(_NOT_FOUND)
+        if current.deleted:
+            raise Gone("the resource was deleted")
+        _check_match(ask, current)
+        if seen.resources[0].body != current.body:
+            raise Forbidden("a resource of which a part is withheld cannot be patched", at=type_)
+        changed = change(json_text.parse(current.body))
+        if changed.get("id") != id_ or changed.get("resourceType") != type_:
+            raise Invalid("a patch may not change type or id", at=f"{type_}.id")
+        self.check(type_, changed)
+        if type_ == "Consent" and changed.get("patient") != _patient_of(current):
+            raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
+        return self._store(unit, ask, json_text.read(json_text.write(changed)), id_, "PATCH", current)
+
+    def delete_in(self, unit: Unit, ask: Ask, type_: str, id_: str) -> Answer:
+        """A delete inside a transaction.
+
+        Raises:
+            PreconditionFailed: If-Match names another version. Forbidden: scope, or append-only.
+        """
+        ask.caller.scopes.constraints(type_, "d")
+        if type_ in _APPEND_ONLY:
+            raise Forbidden("records of the audit trail are not deleted", at=type_)
+        unit.resources.hold(f"{type_}/{id_}")
+        current = unit.resources.get(type_, id_)
+        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "d")
+        _check_match(ask, current if seen is not None else None)
+        if current is None or seen is None or current.deleted:
+            self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", refused="not-found")
+            return Answer(204)
+        gone = unit.resources.delete(type_, id_, now_us=ask.now_us, source=ask.client)
+        self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", written=[gone] if gone else [])
+        return Answer(204, version=gone.version if gone else None)
+
+    def delete_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str) -> Answer:
+        """A conditional delete inside a transaction."""
+        ask.caller.scopes.constraints(type_, "d")
+        found = self.matches(unit, ask, type_, criteria, "criteria")
+        if not found:
+            self.gate.record(unit, ask, "delete", what=type_, query=criteria, refused="not-found")
+            return Answer(204)
+        return self.delete_in(unit, ask, type_, found[0].id)
+
+    def matches(self, unit: Unit, ask: Ask, type_: str, criteria: str, at: str) -> Sequence[Stored]:
+        """None or the one match of a condition, held so that nobody can add another before the commit.
+
+        Raises:
+            Malformed: an empty condition. ManyMatches: more than one among what the asker may see.
+        """
+        if not criteria:
+            raise Malformed("a condition is needed", at=at, fix="such as identifier=system|value")
+        unit.resources.hold(f"{type_}?{criteria}")
+        found = self.find(unit.resources, type_, criteria, ask, 2)
+        if len(found) > 1:
+            raise ManyMatches(at)
+        return found
+
+    def _store(self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None) -> Answer:
+        draft = Draft({**document.resource, "id": id_}, document.body, method, ask.client)
+        stored = self.saver.save(unit, [draft], now_us=ask.now_us)[0]
+        created = current is None or current.deleted
+        interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
+        changed = current is None or stored.version != current.version
+        released = self.gate.sight(unit.resources, ask).release([stored])
+        self.gate.record(unit, ask, interaction, what=stored.reference, written=[stored] if changed else [])
+        return Answer.of(201 if created else 200, stored, _body(released.resources), location=True)
+
+
+def _body(resources: Sequence[Stored]) -> bytes:
+    """What is shown of a resource just written: nothing when consent lets the writer no longer see it."""
+    return resources[0].body if resources else b""
+
+
+def _with_id(document: Document, id_: str) -> Document:
+    return replace(document, resource={**document.resource, "id": id_})
+
+
+def _patient_of(stored: Stored) -> object:
+    return json_text.parse(stored.body).get("patient")
+
+
+def _check_id(id_: str, resource: Resource) -> None:
+    if not _ID.fullmatch(id_):
+        raise Invalid("not an id", at="id", fix="1 to 64 letters, digits, dots and dashes")
+    if resource.get("id") != id_:
+        raise Malformed(
+            "the id of the body is not the id of the address", at=f"{resource.get('resourceType', '')}.id",
+            fix="send the same id in both",
+        )  # fmt: skip
+
+
+def _check_match(ask: Ask, current: Stored | None) -> None:
+    """If-Match and If-None-Match of a write."""
+    if ask.if_match is not None and (current is None or current.version != ask.if_match):
+        raise PreconditionFailed("not the current version", at="If-Match", fix="read again and merge")
+    if ask.if_none_match == "*" and current is not None and not current.deleted:
+        raise PreconditionFailed("it exists already", at="If-None-Match")
+
+
+def _unchanged(ask: Ask, stored: Stored) -> bool:
+    """Whether a conditional read finds what the caller has already (R4 "conditional read"; RFC 9110 precedence)."""
+    if ask.if_none_match:
+        tags = [tag.strip().removeprefix("W/").strip('"') for tag in ask.if_none_match.split(",")]
+        return "*" in tags or str(stored.version) in tags
+    if ask.if_modified_since_us is not None:
+        return stored.updated_us // 1_000_000 <= ask.if_modified_since_us // 1_000_000
+    return False
