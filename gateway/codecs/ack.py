@@ -140,7 +140,7 @@ def acknowledge(
     if own or asked[18]:
         out[0] += f"{f * 3}{own}{f}{own}{f * 2}{asked[18]}".rstrip(f)
     said = text if error is None else f"{error.message}"
-    out.append(f"MSA{f}{code}{f}{asked[10]}{f}{_safe(said, marks, codec)}".rstrip(f if said else ""))
+    out.append(f"MSA{f}{code}{f}{asked[10]}{f}{_safe(said, marks, codec)}".rstrip(f))
     if error is not None:
         out.append(_err(error, marks, codec, asked[12]))
     return ("\r".join(out) + "\r").encode(

@@ -482,8 +482,8 @@ def peek(
 
 
 def _line_with(raw: bytes, beginning: bytes, start: int) -> int:
-    places = [place for place in (raw.find(end + beginning, start) for end in (b"\r", b"\n")) if place >= 0]
-    return min(places) + 1 if places else 0
+    place = raw.find(b"\r" + beginning, start)
+    return (place if place >= 0 else raw.find(b"\n" + beginning, start)) + 1
 
 
 def _line_at(raw: bytes, start: int) -> bytes:

@@ -1,0 +1,315 @@
+"""Taking a message in: what it is, whose, in which order it stands, and what is answered once it is on disk.
+
+:func:`prepare` is pure and does all the thinking; :func:`admit` runs inside the transaction that makes the message
+durable. The edge sends ``Reply.answer`` only after that commit: an accept acknowledgement means "on disk".
+
+In original mode AA is sent after the durable commit; processing follows (HL7 v2.5.1 ch. 2.9.2 lets a receiver answer
+for "received and under responsibility"). A feed that is set to ``wait`` answers after processing instead.
+"""
+
+import hashlib
+import re
+from calendar import timegm
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced
+from gateway.codecs.er7 import DELETE, Message, Segment, peek
+from gateway.exchange.ports.inbox import Admission, Received, State
+from gateway.exchange.ports.store import Unit
+from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Unsupported
+from gateway.kernel.identifiers import resource_id
+
+QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
+_LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
+_REFUSED_KEPT_BYTES: Final = 65_536
+_DTM: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?(?:([+-])(\d\d)(\d\d))?", re.ASCII)
+_LOCAL_TYPES: Final = ("MR", "PI", "PT")  # table 0203: what a facility files its patients under
+
+
+def any_kind(_kind: str, _trigger: str) -> bool:
+    """Accept every type of message."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How messages of a listener (or of one sender) are taken.
+
+    Args:
+        name: whose messages these are, for keys and counts; empty: MSH-3 and MSH-4 say it.
+        default_charset: charset when MSH-18 is empty; ``charset`` overrules MSH-18.
+        wait: answer an original-mode message after processing.
+        conflict: what becomes of a control id that comes again with other content.
+        supports: whether a type and trigger can be processed at all; others are rejected (200, 201).
+        senders: ``MSH-3.1^MSH-4.1`` values that this connection may send as (from its certificate); empty: any.
+    """
+
+    name: str = ""
+    default_charset: str = "utf-8"
+    charset: str = ""
+    wait: bool = False
+    conflict: Literal["quarantine", "accept"] = "quarantine"
+    supports: Callable[[str, str], bool] = any_kind
+    senders: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A message ready to be kept."""
+
+    message: Received
+    waits: bool = False  # an application acknowledgement follows processing
+    conflicting: Callable[[], bytes] = bytes  # the answer if its control id is taken by another content
+    conflict: str = "quarantine"
+    alarm: str = ""  # for the operator; no value of the message
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to send once the transaction is on disk."""
+
+    id: str
+    answer: bytes = field(repr=False)  # at once; empty: nothing
+    result: bytes = field(default=b"", repr=False)  # the application acknowledgement, where it is known already
+    waits: bool = False  # it is due, and not known yet
+    admission: Admission = Admission.NEW
+    alarm: str = ""
+
+
+def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "") -> Prepared:
+    """Judge one message from its header; never raises for anything a sender can send.
+
+    Args:
+        payload: exactly the bytes received, kept as they are.
+        now_us: arrival, microseconds since 1970 UTC; grows from message to message.
+        ack_id: MSH-10 of the acknowledgement; unique.
+    """
+    digest = hashlib.sha256(payload).digest()
+    try:
+        seen = peek(payload, _LOOKED_AT, default_charset=feed.default_charset, charset=feed.charset)
+    except DoorwayError as error:
+        return _refused(payload, digest, None, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
+    head = seen["MSH"]
+    try:
+        _check(head, feed)
+    except DoorwayError as error:
+        return _refused(payload, digest, head, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
+    message = head.message
+    control_id = message.control_id
+    source = _source(head, feed)
+    queried = message.kind in QUERIES
+    owed = _owed(head, Outcome.OK)
+    waits = owed.application is not None and (owed.accept is not None or feed.wait or queried or _enhanced(head))
+    code = owed.accept if waits or owed.accept else owed.application
+    answer = acknowledge(head, code, control_id=ack_id, now_us=now_us) if code else b""
+    lane, lane_2 = _lanes(payload, seen, source)
+    received = Received(
+        id=resource_id(source, control_id, digest.hex()),
+        source=source,
+        control_id=control_id,
+        digest=digest,
+        slot=_slot(source, control_id or digest.hex()),
+        kind=f"{message.kind}^{message.trigger}",
+        received_us=now_us,
+        body=payload,
+        answer=answer,
+        lane=lane,
+        lane_2=lane_2,
+        event_us=_event_us(seen),
+        peer=peer,
+    )
+
+    def conflicting() -> bytes:
+        taken = Conflict("this control id came before with other content", at="MSH-10", fix="send a new control id")
+        refusal = _owed(head, Outcome.ERROR)
+        no = refusal.accept or refusal.application
+        return acknowledge(head, no, control_id=ack_id, now_us=now_us, error=taken) if no else b""
+
+    return Prepared(received, waits, conflicting, feed.conflict)
+
+
+def admit(unit: Unit, prepared: Prepared) -> Reply:
+    """Keep the message inside the transaction, and say what to answer after its commit."""
+    message = prepared.message
+    admission, found = unit.inbox.add(message)
+    if message.state is State.REFUSED:
+        return Reply(message.id, message.answer, admission=admission, alarm=prepared.alarm)
+    if admission is Admission.NEW:
+        return Reply(message.id, message.answer, waits=prepared.waits)
+    if admission is Admission.REPEATED:
+        waits = prepared.waits and not found.result and found.state is State.RECEIVED
+        return Reply(found.id, found.answer, found.result, waits, admission)
+    return _conflicting(unit, prepared)
+
+
+def _conflicting(unit: Unit, prepared: Prepared) -> Reply:
+    """The control id is taken: keep this one beside it, never over it, never silently."""
+    message = replace(prepared.message, slot=_slot(prepared.message.source, prepared.message.id))
+    quarantine = prepared.conflict == "quarantine"
+    if quarantine:
+        message = replace(
+            message,
+            state=State.QUARANTINED,
+            answer=prepared.conflicting(),
+            category="conflict",
+            place="MSH-10",
+            fault="this control id came before with other content",
+        )
+    admission, found = unit.inbox.add(message)
+    if admission is Admission.REPEATED:
+        return Reply(found.id, found.answer, found.result, admission=admission)
+    done = "quarantined" if quarantine else "accepted"
+    alarm = f"a control id came again with other content: {done}, message {message.id}"
+    waits = prepared.waits and not quarantine
+    return Reply(message.id, message.answer, waits=waits, admission=Admission.CONFLICT, alarm=alarm)
+
+
+def refusal_of(
+    payload: bytes, feed: Feed, error: DoorwayError, *, now_us: int, ack_id: str, peer: str = ""
+) -> Prepared:
+    """A frame that is not to be taken (too large, a store that cannot write): answered, and kept when it can be."""
+    try:
+        head: Segment | None = peek(payload, default_charset=feed.default_charset, charset=feed.charset)["MSH"]
+    except DoorwayError:
+        head = None
+    digest = hashlib.sha256(payload).digest()
+    return _refused(payload, digest, head, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
+
+
+def _refused(
+    payload: bytes,
+    digest: bytes,
+    head: Segment | None,
+    feed: Feed,
+    error: DoorwayError,
+    *,
+    now_us: int,
+    ack_id: str,
+    peer: str,
+) -> Prepared:
+    outcome = answer_of(error).outcome
+    owed = _owed(head, outcome) if head is not None else Due(None, outcome.value[1])
+    code = owed.accept or owed.application
+    answer = acknowledge(head, code, control_id=ack_id, now_us=now_us, error=error) if code else b""
+    source = _source(head, feed) if head is not None else feed.name
+    received = Received(
+        id=resource_id(source, "refused", digest.hex()),
+        source=source,
+        control_id=head.message.control_id if head is not None else "",
+        digest=digest,
+        slot=_slot("refused", source + digest.hex()),
+        kind=f"{head.message.kind}^{head.message.trigger}" if head is not None else "",
+        received_us=now_us,
+        body=payload[:_REFUSED_KEPT_BYTES],
+        answer=answer,
+        state=State.REFUSED,
+        category=error.category.value,
+        place=error.at,
+        fault=error.message,
+        peer=peer,
+    )
+    return Prepared(received, alarm=f"refused at {error.at}: {error.message}, message {received.id}")
+
+
+def _check(head: Segment, feed: Feed) -> None:
+    message = head.message
+    if not message.kind or (message.kind != "ACK" and not message.trigger):
+        raise Invalid("the message type is missing", at="MSH-9", fix="send type and trigger, such as ADT^A01")
+    if message.version and not re.match(r"2(\.|$)", message.version):
+        raise Unsupported("not a version of HL7 v2", at="MSH-12")
+    if (head.raw(11) or "P")[0] not in "DPT":
+        raise Unsupported("not a processing id of table 0103", at="MSH-11", fix="send P, T or D")
+    if feed.senders and _sender(head) not in feed.senders:
+        raise Forbidden("the certificate of this connection is not that of the sender", at="MSH-3")
+    if not feed.supports(message.kind, message.trigger):
+        known = feed.supports(message.kind, "")
+        raise Unsupported("nothing here processes such messages", at="MSH-9.2" if known else "MSH-9.1")
+
+
+def _owed(head: Segment, outcome: Outcome) -> Due:
+    return due(head.raw(15), head.raw(16), outcome)
+
+
+def _enhanced(head: Segment) -> bool:
+    return enhanced(head.raw(15), head.raw(16))
+
+
+def _sender(head: Segment) -> str:
+    return f"{head.get(3) or ''}^{head.get(4) or ''}"
+
+
+def _source(head: Segment, feed: Feed) -> str:
+    return feed.name or _sender(head)
+
+
+def _slot(source: str, rest: str) -> bytes:
+    return hashlib.blake2b(f"{len(source)}:{source}{rest}".encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _lanes(payload: bytes, seen: dict[str, Segment], source: str) -> tuple[str, str]:
+    """The patient of the message, and the other one of a merge, link or swap, as keys that reveal neither."""
+    pid = seen.get("PID")
+    first = _patient(pid, source) if pid is not None else ""
+    other = seen.get("MRG")
+    if other is not None and first:
+        second = _lane(other.repetitions(1), other.message, source)
+    elif pid is not None and payload.count(b"PID" + payload[3:4]) > 1:  # A17, A24, A37: a second PID
+        pids = Message.parse(payload).all("PID")
+        second = _patient(pids[1], source) if len(pids) > 1 else ""
+    else:
+        second = ""
+    return first, second if second != first else ""
+
+
+def _patient(pid: Segment, source: str) -> str:
+    for number in (3, 2, 4, 18):
+        if lane := _lane(pid.repetitions(number), pid.message, source):
+            return lane
+    return ""
+
+
+def _lane(texts: list[str], message: Message, source: str) -> str:
+    mark, chosen = message.delimiters.component or "^", list[str]()
+    for text in texts:
+        parts = [*text.split(mark), *[""] * 5]
+        if (
+            parts[0]
+            and parts[0] != DELETE
+            and (not chosen or (parts[4] in _LOCAL_TYPES and chosen[4] not in _LOCAL_TYPES))
+        ):
+            chosen = parts
+    if not chosen:
+        return ""
+    whose = chosen[3] or source  # an identifier without authority is the sender's own
+    named = f"{len(whose)}:{whose}{chosen[0]}".encode("utf-8", "replace")
+    return hashlib.blake2b(named, digest_size=12).hexdigest()
+
+
+def _event_us(seen: dict[str, Segment]) -> int:
+    """When the sender recorded it: EVN-2, else MSH-7, else EVN-6; a time without zone counts as UTC, 0 when unknown."""
+    event, head = seen.get("EVN"), seen["MSH"]
+    for segment, number in ((event, 2), (head, 7), (event, 6)):
+        text = (segment.get(number) or "") if segment is not None else ""
+        if text and (at := instant_us(text)) is not None:
+            return at
+    return 0
+
+
+def instant_us(text: str) -> int | None:
+    """A DTM as microseconds since 1970 UTC, missing parts at their earliest; None when it is none."""
+    found = _DTM.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) if part else default for part, default in zip(
+        found.groups()[:6], (1, 1, 1, 0, 0, 0), strict=True
+    ))  # fmt: skip
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
+        return None
+    at = timegm((year, month, day, hour, minute, second)) * 1_000_000
+    at += int(float(found[7] or 0) * 1_000_000)
+    if found[8]:
+        shift = (int(found[9]) * 60 + int(found[10])) * 60_000_000
+        at -= shift if found[8] == "+" else -shift
+    return at
