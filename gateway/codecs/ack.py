@@ -49,6 +49,11 @@ def wants(condition: str, outcome: Outcome) -> bool:
     return condition == "AL" or condition == ("SU" if outcome is Outcome.OK else "ER")
 
 
+def wants_any(condition: str) -> bool:
+    """Whether a value of table 0155 asks for an acknowledgement of any outcome."""
+    return condition in {"AL", "ER", "SU"}
+
+
 def enhanced(msh_15: str, msh_16: str) -> bool:
     """Whether the two fields ask for enhanced mode."""
     return msh_15 in TABLE_0155 or msh_16 in TABLE_0155

@@ -2,6 +2,7 @@
 
 import click
 
+from gateway.commands.hl7v2_send import send
 from gateway.commands.unbuilt import unbuilt
 
 
@@ -11,5 +12,5 @@ def hl7v2() -> None:
 
 
 hl7v2.add_command(unbuilt("convert", "One FHIR Bundle a line for each message."))
-hl7v2.add_command(unbuilt("send", "MLLP client."))
+hl7v2.add_command(send)
 hl7v2.add_command(unbuilt("check", "Conformance of a file or a live peer."))

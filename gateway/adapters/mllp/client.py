@@ -1,0 +1,127 @@
+"""An MLLP client connection: one message in flight, and an answer counts only when it names that message (MSA-2).
+
+Most clients take any reply for a success; some return after the first packet, or wait for ever. This one has a
+deadline, and closes the connection when it is out of step, so that a late answer can never be taken for another's.
+"""
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.codecs.ack import Acknowledged, enhanced, read_acknowledgement, wants_any
+from gateway.codecs.er7 import peek
+from gateway.codecs.mllp import COMMIT_ACK, COMMIT_NAK, FrameDecoder, encode_frame
+from gateway.kernel.errors import Busy, DoorwayError, Malformed
+
+_REPLY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a peer said to a message: its acknowledgements in order (accept first); none when none was asked for."""
+
+    acknowledgements: tuple[Acknowledged, ...]
+    payloads: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def last(self) -> Acknowledged | None:
+        """The acknowledgement that counts."""
+        return self.acknowledgements[-1] if self.acknowledgements else None
+
+
+class Client:
+    """A connection to one peer, opened when first needed and again after a failure.
+
+    Args:
+        timeout_s: longest wait for the connection and for each answer.
+        tls: a client context, or None for plain TCP.
+    """
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+        self._address = (host, port)
+        self._timeout_s = timeout_s
+        self._tls = tls
+        self._socket: socket.socket | None = None
+        self._decoder = FrameDecoder(_REPLY_LIMIT_BYTES)
+        self._frames: list[bytes] = []
+
+    def send(self, payload: bytes) -> Answered:
+        """Send one message and wait for what its MSH-15 and MSH-16 ask for.
+
+        Raises:
+            Busy: no connection, or no answer in time: in doubt, send the same again.
+            Malformed: the answer is none, or names another message: in doubt too.
+        """
+        head = peek(payload)["MSH"]
+        asked = (head.raw(15), head.raw(16))
+        wanted = ["A"] if not enhanced(*asked) else [way for way, c in zip("CA", asked, strict=True) if wants_any(c)]
+        try:
+            self._connected().sendall(encode_frame(payload))
+            return self._answers(head.message.control_id, wanted, sure=not enhanced(*asked) or asked[0] == "AL")
+        except (OSError, ssl.SSLError):
+            self.close()
+            raise Busy("the connection broke", at="peer", fix="send again, unchanged") from None
+        except DoorwayError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._decoder, self._frames = None, FrameDecoder(_REPLY_LIMIT_BYTES), []
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            try:
+                plain = socket.create_connection(self._address, timeout=self._timeout_s)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._socket = (
+                    self._tls.wrap_socket(plain, server_hostname=self._address[0]) if self._tls is not None else plain
+                )
+            except ssl.SSLError:
+                raise Busy("TLS was refused", at="peer", fix="check the certificates of both sides") from None
+            except OSError:
+                raise Busy("nobody answers there", at="peer", fix="is the listener running?") from None
+        return self._socket
+
+    def _answers(self, control_id: str, wanted: list[str], *, sure: bool) -> Answered:
+        """Read until the last acknowledgement that is due, or one that ends the matter (CE, CR)."""
+        said: list[Acknowledged] = []
+        payloads: list[bytes] = []
+        deadline = time.monotonic() + self._timeout_s
+        for way in wanted:
+            payload = self._payload(deadline, hopeful=sure or bool(said))
+            if payload is None:  # MSH-15 or 16 asked to hear of one outcome only, and that one did not come
+                break
+            one = read_acknowledgement(payload)
+            if one.control_id != control_id:
+                raise Malformed("an answer to another message", at="MSA-2", fix="the connection was closed")
+            said.append(one)
+            payloads.append(payload)
+            if one.code in {"CE", "CR"} or (way == "C" and one.code[0] == "A"):
+                break
+        return Answered(tuple(said), tuple(payloads))
+
+    def _payload(self, deadline: float, *, hopeful: bool) -> bytes | None:
+        connection = self._connected()
+        while True:
+            while self._frames:
+                payload = self._frames.pop(0)
+                if payload == COMMIT_NAK:
+                    raise Busy("the peer could not keep the message", at="peer")
+                if payload != COMMIT_ACK:
+                    return payload
+            left = deadline - time.monotonic()
+            try:
+                connection.settimeout(max(left, 0.001))
+                data = connection.recv(65536)
+            except TimeoutError:
+                if not hopeful:
+                    return None
+                raise Busy("no answer in time", at="peer", fix="send again, unchanged") from None
+            if not data:
+                raise Busy("the peer closed without an answer", at="peer", fix="send again, unchanged")
+            self._frames.extend(frame.payload for frame in self._decoder.feed(data))
