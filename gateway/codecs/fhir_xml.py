@@ -40,7 +40,7 @@ class Member(Protocol):
     @property
     def many(self) -> bool: ...
 
-    def keys(self) -> Sequence[tuple[str, Any]]:
+    def json_names(self) -> Sequence[tuple[str, Any]]:
         """JSON names with their types."""
         ...
 
@@ -82,7 +82,7 @@ class XmlCodec:
         inline = shape.base in ("Element", "BackboneElement")
         out: dict[str, _Slot] = {}
         for member in shape.elements:
-            for name, use in member.keys():  # noqa: SIM118 - a method of Element, not a dict
+            for name, use in member.json_names():
                 attribute = (inline and name == "id") or (type_ == "Extension" and name == "url")
                 primitive = use.code[0].islower()
                 out[name] = _Slot(name, use.code, member.many, attribute, primitive)
