@@ -46,9 +46,10 @@ def validate(
     extension operationoutcome-file; on a terminal they are plain lines. No value of a record is printed. Exit code 3:
     errors were found.
     """
-    from gateway.adapters.files.packages import open_validator
+    from gateway.adapters.files.validation import open_validator
+    from gateway.commands.package import folder_of
 
-    validator = open_validator(package_folder)
+    validator = open_validator(folder_of(package_folder))
     missing = [url for url in profiles if not validator.knows(url)]
     if missing:
         raise click.UsageError(f"no loaded package defines {', '.join(missing)}; see doorway package add")

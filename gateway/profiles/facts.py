@@ -32,7 +32,7 @@ class Element:
     types: tuple[TypeUse, ...]
     choice: bool = False
 
-    def keys(self) -> tuple[tuple[str, TypeUse], ...]:
+    def json_names(self) -> tuple[tuple[str, TypeUse], ...]:
         """The JSON property names it can have, each with its type."""
         if not self.choice:
             return ((self.name, self.types[0]),)

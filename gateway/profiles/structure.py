@@ -42,6 +42,8 @@ class Structure:
     def __init__(self, facts: Facts, compile_rule: CompileRule) -> None:
         self.facts = facts
         self.compile_rule = compile_rule
+        self.after_resource: After | None = None  # profiles hook in here
+        self.after_extension: After | None = None
         self._checks: dict[str, ObjectCheck | None] = {}
 
     def of(self, path: str) -> "ObjectCheck | None":
@@ -63,6 +65,8 @@ class Structure:
             run.error("structure", path, fault)
             return
         check.check(node, path, run)
+        if self.after_resource is not None:
+            self.after_resource(node, path, run)
 
 
 def _native_extension(node: JsonObject, path: str, run: Run) -> None:
@@ -124,7 +128,7 @@ class ObjectCheck:
         members: dict[str, _Member] = {}
         needed, needed_choices = [], []
         for element in self.type.elements:
-            for key, use in element.keys():
+            for key, use in element.json_names():
                 members[key] = self._member(element, use)
             if element.minimum and element.choice:
                 needed_choices.append(element.name)
@@ -140,6 +144,8 @@ class ObjectCheck:
             rules.append(_native_contained)
         if self.type.path in _NATIVE:
             rules.append(_NATIVE[self.type.path])
+        if self.type.path == "Extension" and self._structure.after_extension is not None:
+            rules.append(self._structure.after_extension)
         self._rules = tuple(rules)
         self._members = members
         return members

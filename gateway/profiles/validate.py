@@ -1,11 +1,14 @@
-"""Validation of one resource: structure and rules of R4 first, then the profiles that it claims or that are asked for."""
+"""Validation of one resource: structure and rules of R4 first, then the profiles that it claims or is asked to meet."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from gateway.kernel.fhir import Resource
 from gateway.profiles.facts import Facts
 from gateway.profiles.invariants import compile_rule
-from gateway.profiles.issues import Issue
+from gateway.profiles.issues import ERROR, Issue
+from gateway.profiles.items import Item
+from gateway.profiles.profile import Definitions, NoDefinitions, Profiles
 from gateway.profiles.run import NoTerminology, Run, Terminology
 from gateway.profiles.structure import Structure
 
@@ -15,26 +18,76 @@ class Validator:
 
     Args:
         read: gives the text of a shipped file, such as ``profiles/r4/elements.csv``.
+        definitions: finds StructureDefinitions by canonical URL.
         terminology: tells whether a value set holds a code.
     """
 
-    def __init__(self, read: Callable[[str], str], terminology: Terminology | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], str],
+        definitions: Definitions | None = None,
+        terminology: Terminology | None = None,
+    ) -> None:
         self.facts = Facts(read)
         self.structure = Structure(self.facts, compile_rule)
+        self.profiles = Profiles(self.facts, definitions or NoDefinitions())
         self._terminology = terminology or NoTerminology()
+        self.structure.after_resource = self._claimed
+        self.structure.after_extension = self._extension
 
     def validate(self, resource: Resource, profiles: Iterable[str] = ()) -> tuple[Issue, ...]:
-        """Every finding, in document order; empty when there is nothing to say.
+        """Every finding, without doubles; empty when there is nothing to say.
 
         Args:
             resource: parsed FHIR JSON.
-            profiles: canonical URLs to check against besides those of ``meta.profile``.
+            profiles: canonical URLs to check against besides those of ``meta.profile``; one that is not loaded is an
+                error, since the caller asked for it.
         """
+        if type(resource) is not dict:
+            return (Issue(ERROR, "structure", "", "must be a JSON object"),)
         run = Run(resource, self._terminology)
-        kind = resource.get("resourceType") if type(resource) is dict else None
-        self.structure.resource(resource, kind if isinstance(kind, str) and kind.isalpha() else "Resource", run)
-        return tuple(run.issues)
+        kind = resource.get("resourceType")
+        path = kind if isinstance(kind, str) and kind in self.facts.resource_types else "Resource"
+        self.structure.resource(resource, path, run)
+        for profile in profiles:
+            if self.profiles.check(profile) is None:
+                run.error("not-found", path, f"{profile} is not loaded")
+            else:
+                self._meet(profile, resource, path, run)
+        return tuple(dict.fromkeys(run.issues))
 
     def knows(self, profile: str) -> bool:
         """Whether a profile with this canonical URL can be checked."""
-        return False
+        return self.profiles.check(profile) is not None
+
+    def _claimed(self, resource: Any, path: str, run: Run) -> None:
+        """The profiles of meta.profile."""
+        meta = resource.get("meta")
+        claims = meta.get("profile") if type(meta) is dict else None
+        for profile in claims if type(claims) is list else ():
+            if type(profile) is not str:
+                continue
+            if self.profiles.check(profile) is None:
+                run.unchecked(path, "not checked: a profile that meta.profile claims is not loaded")
+            else:
+                self._meet(profile, resource, path, run)
+
+    def _meet(self, profile: str, resource: Resource, path: str, run: Run) -> None:
+        check = self.profiles.check(profile)
+        kind = resource.get("resourceType")
+        if check is None:
+            return
+        if kind != self.profiles.type_of(profile) and not self.profiles.is_base(profile):
+            run.error("structure", path, f"{profile} is for another resource type")
+        elif self.profiles.is_base(profile) and self.profiles.type_of(profile) not in (kind, "Resource", "DomainResource"):
+            run.error("structure", path, f"{profile} is another resource type")
+        else:
+            check(Item(resource, None, str(kind), path), run)
+
+    def _extension(self, node: Any, path: str, run: Run) -> None:
+        """An extension whose definition is loaded must meet it, wherever it stands."""
+        url = node.get("url")
+        if type(url) is str and ":" in url and not self.profiles.is_base(url):
+            check = self.profiles.check(url)
+            if check is not None and self.profiles.type_of(url) == "Extension":
+                check(Item(node, None, "Extension", path), run)

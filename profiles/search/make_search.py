@@ -51,6 +51,7 @@ def parameters(folder: Path) -> Iterator[tuple[str, str, str, str, str]]:
         for found in definitions(folder, "SearchParameter")
         if "example" not in found["id"] and found.get("expression") and found["type"] != "special"
         and found["code"] not in LEFT_OUT
+        and "%resource" not in str(found.get("component"))
     }
     for found in by_url.values():
         for base in found["base"]:
@@ -76,7 +77,7 @@ def relative(expression: str, base: str, paths: set[str]) -> str:
     """The path of a composite's component, relative to the node that the composite is about."""
 
     def known(path: str) -> bool:
-        return path in paths or path.replace(f"{base}.", f"{base}.component.", 1) in paths
+        return path in paths or path.endswith(".value")
 
     parts = [part.strip() for part in expression.split("|")]
     rooted = " | ".join(f"({base}.{part[1:]}" if part.startswith("(") else f"{base}.{part}" for part in parts)
