@@ -16,10 +16,14 @@ class Saver:
 
     Args:
         label: the labelling step (gateway.consent.labels), from a resource to Codings for ``meta.security``.
+        followers: what must happen with everything that is written, whichever door it came by: they are given the
+            saver, the unit, the stored versions and the instant, after the write and inside its transaction; what they
+            raise undoes it. They may save in their turn.
     """
 
-    def __init__(self, label: Label) -> None:
+    def __init__(self, label: Label, followers: "Sequence[Follower]" = ()) -> None:
         self._label = label
+        self._followers = tuple(followers)
 
     def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
         """Store the drafts in order; each answer is the newest version, an old one when nothing changed.
@@ -30,7 +34,10 @@ class Saver:
         Raises:
             Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
         """
-        return [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in drafts]
+        stored = [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in drafts]
+        for follow in self._followers:
+            follow(self, unit, stored, now_us)
+        return stored
 
     def labelled(self, draft: Draft) -> Draft:
         """The draft with every label that it is to carry."""
@@ -38,3 +45,6 @@ class Saver:
         for coding in (*draft.labels, *self._label(draft.resource)):
             found.setdefault((str(coding.get("system", "")), str(coding.get("code", ""))), coding)
         return replace(draft, labels=tuple(found[key] for key in sorted(found)))
+
+
+Follower: TypeAlias = Callable[[Saver, Unit, Sequence[Stored], int], None]
