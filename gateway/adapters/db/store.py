@@ -9,6 +9,7 @@ from gateway.adapters.db.audit import DbAudit, DbAuditReader
 from gateway.adapters.db.clients import DbClients
 from gateway.adapters.db.engine import Database, Session
 from gateway.adapters.db.inbox import DbInbox
+from gateway.adapters.db.outbox import DbOutbox
 from gateway.adapters.db.resources import DbResourceReader, DbResources
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ class DbReading:
         self.audit = DbAuditReader(session)
         self.clients = DbClients(session)
         self.inbox = DbInbox(session)
+        self.outbox = DbOutbox(session)
 
 
 class DbUnit:
@@ -34,6 +36,7 @@ class DbUnit:
         self.audit = DbAudit(session)
         self.clients = DbClients(session)
         self.inbox = DbInbox(session)
+        self.outbox = DbOutbox(session)
 
 
 class DbStore:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gateway.adapters.memory.audit import MemoryAudit
 from gateway.adapters.memory.clients import MemoryClients
 from gateway.adapters.memory.inbox import MemoryInbox
+from gateway.adapters.memory.outbox import MemoryOutbox
 from gateway.adapters.memory.resources import MemoryResources
 from gateway.kernel.errors import Busy
 
@@ -28,6 +29,7 @@ class MemoryUnit:
     audit: MemoryAudit = field(default_factory=MemoryAudit)
     clients: MemoryClients = field(default_factory=MemoryClients)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
+    outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
 
 
 def _forked(area: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from gateway.exchange.ports.audit import Audit, AuditReader
 from gateway.exchange.ports.clients import ClientReader, Clients
 from gateway.exchange.ports.inbox import Inbox, InboxReader
+from gateway.exchange.ports.outbox import Outbox, OutboxReader
 from gateway.exchange.ports.resources import ResourceReader, Resources
 
 T = TypeVar("T")
@@ -28,6 +29,9 @@ class Reading(Protocol):
     @property
     def inbox(self) -> InboxReader: ...
 
+    @property
+    def outbox(self) -> OutboxReader: ...
+
 
 class Unit(Protocol):
     """One transaction: everything done through it becomes durable together, or not at all."""
@@ -43,6 +47,9 @@ class Unit(Protocol):
 
     @property
     def inbox(self) -> Inbox: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
 
 
 class Store(Protocol):
