@@ -8,7 +8,10 @@ from typing import Any, Final
 from gateway.kernel.fhir import ACT_CODE, ACT_REASON, CONFIDENTIALITY, LEVEL
 
 RANK: Final[Mapping[str, int]] = {code: rank for rank, code in enumerate("ULMNRV")}  # v3 Confidentiality, low to high
-KNOWN_LABEL_SYSTEMS: Final = frozenset({CONFIDENTIALITY, ACT_CODE, LEVEL})  # a label of these says: labels were computed
+RANKED: Final[Mapping[str, int]] = {f"{CONFIDENTIALITY}|{code}": rank for code, rank in RANK.items()}
+KNOWN_LABEL_SYSTEMS: Final = frozenset(
+    {CONFIDENTIALITY, ACT_CODE, LEVEL}
+)  # a label of these says: labels were computed
 
 _V3: Final = "http://terminology.hl7.org/CodeSystem/v3-"
 _SAME_SYSTEM: Final = {  # value sets and old addresses that people write where the code system belongs
@@ -129,7 +132,9 @@ def subsumes(wanted: Iterable[str], prefixes: tuple[str, ...], found: Iterable[s
 
 def prefixes_of(keys: Iterable[str]) -> tuple[str, ...]:
     """What the codes under these begin with, for classifications whose codes show their place (ICD-9, ICD-10)."""
-    return tuple(sorted(key if "." in key.rpartition("|")[2] else key + "." for key in keys if key.startswith(_PREFIXED)))
+    return tuple(
+        sorted(key if "." in key.rpartition("|")[2] else key + "." for key in keys if key.startswith(_PREFIXED))
+    )
 
 
 def read_vocabulary(rows: Iterable[Mapping[str, str]], roles: Iterable[Mapping[str, str]]) -> Vocabulary:

@@ -70,9 +70,12 @@ def dialect_of(consent: JsonObject) -> str:
 
 def is_r5(consent: JsonObject) -> bool:
     """R5 puts ``decision`` at the root and makes ``provision`` a list."""
-    return consent.get("decision") is not None or (
-        isinstance(consent.get("provision"), list) and "subject" in consent and "patient" not in consent
-    )
+    if consent.get("decision") is not None:
+        return True
+    provisions = consent.get("provision")
+    if not isinstance(provisions, list):
+        return "subject" in consent and "patient" not in consent and "provision" not in consent
+    return "patient" not in consent or any(isinstance(p, dict) and "type" not in p for p in provisions)
 
 
 def _marks(consent: JsonObject) -> list[str]:

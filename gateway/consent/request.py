@@ -21,9 +21,7 @@ class Actor:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a rule's actor is compared with: the reference, and ``system|value``."""
-        return tuple(
-            key for key in (self.reference, f"{self.system}|{self.value}" if self.value else "") if key
-        )
+        return tuple(key for key in (self.reference, f"{self.system}|{self.value}" if self.value else "") if key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,11 @@ class RequestGroup:
 class DataGroup:
     """What a rule asks of the resource; None means not stated.
 
-    ``labels`` are sensitivity codes, ``confidentiality`` stated codes of that system; both are one element
-    (securityLabel), so either may match. ``data`` holds (meaning, references).
+    ``labels`` are sensitivity codes with everything below them, ``confidentiality`` stated codes of that system; both
+    are one element (securityLabel), so either may match. ``data`` holds (meaning, references).
     """
 
-    classes: frozenset[str] | None = None
+    classes: tuple[frozenset[str], ...] | None = None  # R5 splits class in two elements, so each entry must match
     codes: frozenset[str] | None = None
     code_prefixes: tuple[str, ...] = ()
     labels: frozenset[str] | None = None

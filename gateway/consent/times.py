@@ -90,7 +90,7 @@ def _civil_days(year: int, month: str | None, day: str | None, zone: tzinfo) -> 
     first = datetime(year, int(month or 1), int(day or 1), tzinfo=zone)
     last_month = int(month or 12)
     last_day = datetime(year, last_month, int(day or monthrange(year, last_month)[1]))  # noqa: DTZ001 - zone set below
-    if last_day.date() == datetime.max.date():
-        return _us(first), _us(datetime.max.replace(tzinfo=UTC))
+    if (last_day.year, last_day.month, last_day.day) == (9999, 12, 31):
+        return _us(first), _us(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
     after = (last_day + timedelta(days=1)).replace(tzinfo=zone)
     return _us(first), _us(after) - 1

@@ -1,15 +1,15 @@
 """What a decision may look at in a resource: its facets, taken once, small enough to keep beside the stored body."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
 import orjson
 
-from gateway.consent.codes import KNOWN_LABEL_SYSTEMS, key_of, keys_of
+from gateway.consent.codes import KNOWN_LABEL_SYSTEMS, RANKED, key_of, keys_of
 from gateway.consent.times import span_of
-from gateway.kernel.fhir import CONFIDENTIALITY, JsonObject, Resource, patients_named, references_in
+from gateway.kernel.fhir import JsonObject, Resource, references_in
 
 RESOURCE_TYPES: Final = "http://hl7.org/fhir/resource-types"
 MEDIA_TYPES: Final = "urn:ietf:bcp:13"
@@ -62,7 +62,6 @@ _AUTHORS: Final = (
 )  # fmt: skip
 
 
-
 @dataclass(frozen=True, slots=True)
 class ResourceView:
     """The facets of one resource; codings are ``system|code``, references literal, times microseconds since 1970 UTC.
@@ -85,6 +84,7 @@ class ResourceView:
     source: str = ""
     tags: frozenset[str] = frozenset()
     patients: tuple[str, ...] = field(default=(), repr=False)
+    rank: int = -1  # high-water mark of the Confidentiality labels, -1 without one
 
 
 def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
@@ -96,6 +96,7 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
     systems = {label.rpartition("|")[0] for label in labels}
     id_ = resource.get("id")
     own = f"{type_}/{id_}" if isinstance(id_, str) else type_
+    refers = frozenset(local(literal) for literal in references_in(resource))
     return ResourceView(
         reference=own,
         type=type_,
@@ -103,13 +104,14 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
         codes=_codes(resource, type_),
         labels=labels,
         labelled=not systems.isdisjoint(KNOWN_LABEL_SYSTEMS),
-        confidential=CONFIDENTIALITY in systems,
+        confidential=any(label in RANKED for label in labels),
         interval=_interval(resource, type_, zone),
-        refers=frozenset(_versionless(literal) for literal in references_in(resource)),
+        refers=refers,
         authors=frozenset(_authors(resource)),
         source=str(meta.get("source", "")),
         tags=frozenset(keys_of(meta.get("tag"))),
-        patients=patients_named(resource),
+        patients=_patients(type_, own, refers),
+        rank=rank_of(labels),
     )
 
 
@@ -119,7 +121,7 @@ def pack(view: ResourceView) -> bytes:
         [
             view.reference, view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes),
             sorted(view.labels), view.labelled, view.confidential, view.interval, sorted(view.refers),
-            sorted(view.authors), view.source, sorted(view.tags), view.patients,
+            sorted(view.authors), view.source, sorted(view.tags), view.patients, view.rank,
         ]
     )  # fmt: skip
 
@@ -130,12 +132,28 @@ def unpack(facets: bytes) -> ResourceView:
     return ResourceView(
         f[0], f[1], frozenset(f[2]), None if f[3] is None else frozenset(f[3]), frozenset(f[4]), f[5], f[6],
         None if f[7] is None else (f[7][0], f[7][1]), frozenset(f[8]), frozenset(f[9]), f[10], frozenset(f[11]),
-        tuple(f[12]),
+        tuple(f[12]), f[13],
     )  # fmt: skip
 
 
-def _versionless(literal: str) -> str:
-    return literal.split("/_history/")[0]
+def local(literal: str) -> str:
+    """``Type/id`` of a literal reference: server address and version taken off."""
+    plain = literal.split("/_history/")[0].strip()
+    if "://" in plain:
+        parts = plain.split("/")
+        if len(parts) >= 5 and parts[-2][:1].isupper():
+            return f"{parts[-2]}/{parts[-1]}"
+    return plain
+
+
+def rank_of(labels: Iterable[str]) -> int:
+    """The high-water mark of Confidentiality among ``system|code`` labels; -1 without one."""
+    return max((RANKED[label] for label in labels if label in RANKED), default=-1)
+
+
+def _patients(type_: str, own: str, refers: frozenset[str]) -> tuple[str, ...]:
+    """Every patient that a resource names: each of them must permit (a Patient is about itself only)."""
+    return (own,) if type_ == "Patient" else tuple(sorted(r for r in refers if r.startswith("Patient/")))
 
 
 def _at(node: Any, path: str) -> Iterator[Any]:
@@ -207,4 +225,4 @@ def _authors(resource: Resource) -> Iterator[str]:
                 inner = node.get(part) if part and isinstance(node, dict) else node
                 literal = inner.get("reference") if isinstance(inner, dict) else None
                 if isinstance(literal, str):
-                    yield _versionless(literal)
+                    yield local(literal)

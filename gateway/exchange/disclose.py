@@ -1,10 +1,12 @@
 """The gate at every door: loads Consents and agreements, judges, releases, and writes the audit record of it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from csv import DictReader
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, TypeAlias
 
-from gateway.consent.codes import Vocabulary
+from gateway.consent.codes import Vocabulary, read_vocabulary
 from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import AccessRequest
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -14,6 +16,14 @@ Disclosure: TypeAlias = Released[Stored]
 ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
 
 NOBODY_NAMED: Final = "no-person"  # rule that lets out what names no patient
+
+
+def read_vocabulary_from(read_data: ReadData) -> Vocabulary:
+    """The hierarchies and roles of terminology/consent, through whatever reads shipped files."""
+    return read_vocabulary(
+        DictReader(StringIO(read_data("terminology/consent/hierarchy.csv"))),
+        DictReader(StringIO(read_data("terminology/consent/roles.csv"))),
+    )
 
 
 @dataclass(frozen=True)

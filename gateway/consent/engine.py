@@ -1,0 +1,466 @@
+"""The compiled engine: Consents become flat programs once, a request binds them, resources are judged by facets.
+
+A :class:`Program` is the compiled form of one Consent and may be cached by (reference, version, zone, dialect); a
+:class:`Bound` belongs to one request and must never outlive it (a later request may find another Consent or hour).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from gateway.consent.asked import Asked
+from gateway.consent.codes import RANK
+from gateway.consent.read import flattened
+from gateway.consent.rules import DataGroup, Directive, Enforcement, RequestGroup, Rule, Verdict
+from gateway.consent.view import ResourceView
+from gateway.kernel.fhir import CONFIDENTIALITY
+
+_KNOWN_ACTIONS: Final = frozenset({"access", "collect", "use", "disclose", "correct", "read", "search"})
+
+Test: TypeAlias = Callable[[ResourceView, Asked], bool]  # a whole data group, failing closed
+
+
+@dataclass(slots=True)
+class Node:
+    """One rule of a program. ``parent`` is an index into the program's nodes, -1 at a root; no ``test``: covers all."""
+
+    rule: Rule
+    permit: bool
+    parent: int
+    request: RequestGroup
+    test: Test | None
+    facets: frozenset[str]  # which fields of a view the test looks at
+
+
+@dataclass(slots=True)
+class Program:
+    """One Consent, compiled. ``always`` is the verdict of a Consent that cannot be enforced."""
+
+    directive: Directive
+    nodes: tuple[Node, ...]
+    always: Verdict | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Reason:
+    """Which rule of which Consent decided, and by which of its elements."""
+
+    consent: str
+    version: str
+    provision: str
+    element: str
+    verdict: Verdict
+
+
+def compile_directive(directive: Directive) -> Program:
+    """A directive as a program; one that cannot be enforced always denies, an inactive one says nothing."""
+    if directive.status is Enforcement.INACTIVE:
+        return Program(directive, (), Verdict.NONE, "status")
+    if directive.status is not Enforcement.ENFORCEABLE:
+        return Program(directive, (), Verdict.DENY, directive.status.value)
+    if directive.dialect.flat:
+        directive = flattened(directive)
+    nodes: list[Node] = []
+    for root in directive.rules:
+        _lay(root, -1, nodes, directive)
+    return Program(directive, tuple(nodes))
+
+
+def _lay(rule: Rule, parent: int, nodes: list[Node], directive: Directive) -> None:
+    index = len(nodes)
+    test, facets = _compile_data(rule.data, rule.permit, directive)
+    nodes.append(Node(rule, rule.permit, parent, rule.request, test, facets))
+    for child in rule.children:
+        _lay(child, index, nodes, directive)
+
+
+# ---- data group -> one closure. Each part answers YES/NO with doubt already turned against disclosure.
+
+
+def _compile_data(group: DataGroup, permit: bool, directive: Directive) -> tuple[Test | None, frozenset[str]]:
+    if group.empty:
+        return None, frozenset()
+    content: list[tuple[Test, str]] = []
+    if group.labels is not None:
+        content.append((_label_test(group, permit, directive), "labels"))
+    for classes in group.classes or ():
+        content.append((_class_test(classes), "classes"))
+    if group.codes is not None:
+        content.append((_code_test(group, permit), "codes"))
+    rest: list[tuple[Test, str]] = []
+    if group.unreadable or group.period_unreadable:
+        doubt = not permit
+        rest.append((lambda view, asked: doubt, "none"))
+    if group.period is not None:
+        rest.append((_period_test(group, permit), "interval"))
+    if group.data is not None:
+        rest.append((_instance_test(group.data, permit, directive), "instance"))
+    if group.authors is not None:
+        writers, unclear = group.authors.keys, group.authors.unreadable and not permit
+        rest.append((lambda view, asked: unclear or not view.authors.isdisjoint(writers), "authors"))
+        if group.authors.unreadable and permit:
+            rest.append((lambda view, asked: False, "none"))
+    if group.sources is not None:
+        sources = group.sources
+        rest.append((lambda view, asked: view.source in sources, "source"))
+    if group.tags is not None:
+        tags = group.tags
+        rest.append((lambda view, asked: not view.tags.isdisjoint(tags), "tags"))
+    facets = frozenset(name for _, name in (*content, *rest))
+    tests = [test for test, _ in content]
+    if group.union and len(tests) > 1:
+        tests = [_any(tuple(tests))]
+    return _all(tuple(tests + [test for test, _ in rest])), facets
+
+
+def _all(tests: tuple[Test, ...]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+    if len(tests) == 2:
+        one, two = tests
+        return lambda view, asked: one(view, asked) and two(view, asked)
+    return lambda view, asked: all(test(view, asked) for test in tests)
+
+
+def _any(tests: tuple[Test, ...]) -> Test:
+    return lambda view, asked: any(test(view, asked) for test in tests)
+
+
+def _class_test(classes: frozenset[str]) -> Test:
+    return lambda view, asked: not view.classes.isdisjoint(classes)
+
+
+def _code_test(group: DataGroup, permit: bool) -> Test:
+    codes, prefixes, doubt = group.codes or frozenset(), group.code_prefixes, not permit
+
+    def test(view: ResourceView, asked: Asked) -> bool:
+        if view.codes is None:
+            return doubt
+        if not view.codes.isdisjoint(codes):
+            return True
+        return bool(prefixes) and any(code.startswith(prefixes) for code in view.codes)
+
+    return test
+
+
+def _label_test(group: DataGroup, permit: bool, directive: Directive) -> Test:
+    wanted = group.labels or frozenset()
+    if directive.dialect.exact_confidentiality:
+        exact = frozenset(f"{CONFIDENTIALITY}|{code}" for code in group.confidentiality)
+        return _exact_label_test(wanted, exact, permit)
+    ranks = [RANK[code] for code in group.confidentiality]
+    bound = (max(ranks) if permit else min(ranks)) if ranks else None
+
+    def permitted(view: ResourceView, asked: Asked) -> bool:
+        if not view.labels.isdisjoint(wanted):
+            return True
+        return bound is not None and view.confidential and view.rank <= bound
+
+    def denied(view: ResourceView, asked: Asked) -> bool:
+        if not view.labels.isdisjoint(wanted) or (wanted and not view.labelled):
+            return True
+        if bound is None:
+            return not wanted  # a label element without a readable code: nobody can tell
+        return not view.confidential or view.rank >= bound
+
+    return permitted if permit else denied
+
+
+def _exact_label_test(wanted: frozenset[str], exact: frozenset[str], permit: bool) -> Test:
+    every = wanted | exact
+    if permit:
+        return lambda view, asked: not view.labels.isdisjoint(every)
+    return lambda view, asked: (
+        not view.labels.isdisjoint(every)
+        or bool(wanted and not view.labelled)
+        or bool(exact and not view.confidential)
+        or not every
+    )
+
+
+def _period_test(group: DataGroup, permit: bool) -> Test:
+    low, high = group.period or (None, None)
+    wholly, doubt = permit and group.strict_period, not permit
+
+    def test(view: ResourceView, asked: Asked) -> bool:
+        if view.interval is None:
+            return doubt
+        start, end = view.interval
+        if wholly:
+            return (low is None or (start is not None and low <= start)) and (
+                high is None or (end is not None and end <= high)
+            )
+        return (low is None or end is None or low <= end) and (high is None or start is None or start <= high)
+
+    return test
+
+
+def _instance_test(data: tuple[tuple[str, frozenset[str]], ...], permit: bool, directive: Directive) -> Test:
+    own: set[str] = set()
+    pointing: set[str] = set()
+    pointed: set[str] = set()
+    writers: set[str] = set()
+    unclear = False
+    for meaning, keys in data:
+        if meaning == "authoredby":
+            writers |= keys
+        elif meaning == "unknown":
+            unclear = True
+        else:
+            own |= keys
+            if meaning == "dependents" or (meaning == "related" and directive.dialect.related_points_to):
+                pointing |= keys
+            elif meaning == "related":
+                pointed |= keys
+    doubt = unclear and not permit
+
+    def test(view: ResourceView, asked: Asked) -> bool:
+        if view.reference in own or doubt:
+            return True
+        if pointing and not view.refers.isdisjoint(pointing):
+            return True
+        if writers and not view.authors.isdisjoint(writers):
+            return True
+        for key in pointed:
+            to = asked.links.get(key)
+            if (to is None and not permit) or (to is not None and view.reference in to):
+                return True
+        return False
+
+    return test
+
+
+# ---- request phase
+
+
+def _live(node: Node, asked: Asked, program: Program) -> bool:
+    """Whether the rule stays: its request group matches, with doubt turned against disclosure."""
+    group, doubt, now = node.request, not node.permit, asked.now_us
+    dialect = program.directive.dialect
+    for low, high in group.periods:
+        if (low is not None and now < low) or (high is not None and high < now):
+            return False
+    clear = not group.period_unreadable  # a NO beats doubt, so doubt is only weighed at the end
+    if group.actors is not None:
+        among = asked.is_one_of(group.actors)
+        if among is False:
+            return False
+        clear = clear and among is True
+    if group.actions is not None and asked.action not in group.actions:
+        within = asked.action in ("read", "search") and "access" in group.actions
+        if not within and group.actions <= _KNOWN_ACTIONS:
+            return False
+        clear = clear and within
+    if group.purposes is not None:
+        if not asked.purposes:
+            clear = False
+        elif not _purpose(group.purposes, asked, dialect.exact_purpose, node.permit):
+            return False
+    if group.custodians is not None:
+        if asked.custodian:
+            if asked.custodian.isdisjoint(group.custodians.keys):
+                return False
+        elif not dialect.narrative:
+            clear = False
+    if group.environments is not None:
+        if asked.environment and asked.environment not in group.environments:
+            return False
+        clear = clear and bool(asked.environment)
+    if group.asked_codes is not None:
+        if asked.codes is not None and asked.codes.isdisjoint(group.asked_codes):
+            return False
+        clear = clear and asked.codes is not None
+    return clear or doubt
+
+
+def _purpose(stated: frozenset[str], asked: Asked, exact: bool, permit: bool) -> bool:
+    if exact:
+        return not stated.isdisjoint(asked.purposes_exact)
+    if permit and asked.every_purpose:
+        return all(not stated.isdisjoint(one) for one in asked.purposes)
+    return any(not stated.isdisjoint(one) for one in asked.purposes)
+
+
+@dataclass(slots=True)
+class Residue:
+    """What remains of one Consent after the request phase: live nodes, children after their parents."""
+
+    program: Program
+    live: tuple[tuple[int, Node], ...]
+    grants: bool  # a rule that can permit is left
+    parents: tuple[int, ...] = ()  # for each live node, position in ``live`` of its nearest live ancestor, or -1
+
+    def judge(self, view: ResourceView, asked: Asked) -> tuple[Verdict, tuple[Node, ...]]:
+        """The data phase: the frontier of the matching rules decides, denial first."""
+        count = len(self.live)
+        covered = [False] * count
+        front: list[Node] = []
+        denied = False
+        for position in range(count - 1, -1, -1):
+            node = self.live[position][1]
+            hit = node.test is None or node.test(view, asked)
+            below = covered[position]
+            if hit and not below:
+                front.append(node)
+                denied = denied or not node.permit
+            up = self.parents[position]
+            if up >= 0 and (hit or below):
+                covered[up] = True
+        if not front:
+            return (Verdict.WEAK_DENY if self.grants else Verdict.NONE), ()
+        return (Verdict.DENY if denied else Verdict.PERMIT), tuple(node for node in front if node.permit != denied)
+
+
+def residue_of(program: Program, asked: Asked) -> Residue:
+    """The request phase of one Consent."""
+    live = tuple((index, node) for index, node in enumerate(program.nodes) if _live(node, asked, program))
+    at = {index: position for position, (index, _) in enumerate(live)}
+    parents = []
+    for _, node in live:
+        up = node.parent
+        while up >= 0 and up not in at:
+            up = program.nodes[up].parent
+        parents.append(at.get(up, -1))
+    return Residue(program, live, any(node.permit for _, node in live), tuple(parents))
+
+
+# ---- several Consents
+
+
+def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
+    """The Consents that count: active or unreadable, of the category asked for, not replaced by another.
+
+    One replaces another by an explicit link, or when it is the same form for the same organization and patient, given
+    later, and in force by now. Lateness alone never replaces.
+    """
+    counting = [
+        p for p in programs
+        if p.directive.status is not Enforcement.INACTIVE
+        and (not asked.categories or p.directive.status is Enforcement.QUARANTINED
+             or not asked.categories.isdisjoint(p.directive.categories))
+    ]  # fmt: skip
+    if len(counting) < 2:
+        return counting
+    in_force = [
+        p.directive for p in counting
+        if p.directive.status is Enforcement.ENFORCEABLE
+        and (p.directive.starts is None or p.directive.starts <= asked.now_us)
+    ]  # fmt: skip
+    replaced = frozenset().union(*(d.replaces - {d.consent} for d in in_force))
+    latest: dict[tuple[str, frozenset[str], frozenset[str]], int] = {}
+    for d in in_force:
+        if d.form and d.organizations and d.given_us is not None:
+            key = (d.form, d.organizations, d.patients)
+            latest[key] = max(latest.get(key, d.given_us), d.given_us)
+    return [p for p in counting if p.directive.consent not in replaced and not _outdated(p.directive, latest)]
+
+
+def _outdated(d: Directive, latest: dict[tuple[str, frozenset[str], frozenset[str]], int]) -> bool:
+    if not d.form or not d.organizations or d.given_us is None:
+        return False
+    return d.given_us < latest.get((d.form, d.organizations, d.patients), d.given_us)
+
+
+@dataclass(slots=True)
+class Bound:
+    """The Consents of one patient bound to one request: the residual, ready to judge resources.
+
+    ``fixed`` is the answer for every resource where no rule looks at data: then nothing needs to be opened.
+    """
+
+    asked: Asked
+    residues: tuple[Residue, ...]
+    always: tuple[Program, ...]  # Consents that cannot be enforced and so deny
+    fixed: tuple[Verdict, tuple[Reason, ...]] | None = None
+    _facets: frozenset[str] = frozenset()
+    _memo: dict[object, tuple[Verdict, tuple[Reason, ...]]] = field(default_factory=dict)
+
+    def judge(self, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
+        """What all Consents together say about a resource, and by which rules: the strongest word wins."""
+        if self.fixed is not None:
+            return self.fixed
+        key = self._key(view)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._decide(view)
+        return found
+
+    def _key(self, view: ResourceView) -> object:
+        """The facets that any rule looks at: resources alike in these get the same answer in this request."""
+        facets = self._facets
+        if facets <= {"labels", "classes", "codes"}:
+            return (
+                (view.labels, view.labelled) if "labels" in facets else None,
+                view.classes if "classes" in facets else None,
+                view.codes if "codes" in facets else None,
+            )
+        return view
+
+    def _decide(self, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
+        best = Verdict.DENY if self.always else Verdict.NONE
+        reasons = [_unenforced(program) for program in self.always]
+        for residue in self.residues:
+            said, nodes = residue.judge(view, self.asked)
+            if said > best:
+                best, reasons = said, []
+            if said is best and said is not Verdict.NONE:
+                reasons += _reasons(residue, said, nodes)
+        return best, tuple(reasons)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is left that could say anything."""
+        return not self.always and not any(residue.live for residue in self.residues)
+
+
+def _unenforced(program: Program) -> Reason:
+    d = program.directive
+    return Reason(d.consent, d.version, "", program.reason, Verdict.DENY)
+
+
+def _reasons(residue: Residue, said: Verdict, nodes: tuple[Node, ...]) -> list[Reason]:
+    d = residue.program.directive
+    if said is Verdict.WEAK_DENY:
+        first = next(node for _, node in residue.live if node.permit)
+        return [Reason(d.consent, d.version, first.rule.path, element_of(first.rule.data), said)]
+    return [Reason(d.consent, d.version, node.rule.path, element_of(node.rule.data), said) for node in nodes]
+
+
+_ELEMENTS: Final = (
+    ("labels", "securityLabel"), ("classes", "class"), ("codes", "code"), ("period", "dataPeriod"), ("data", "data"),
+    ("authors", "actor"), ("sources", "source"), ("tags", "tag"),
+)  # fmt: skip
+
+
+def element_of(group: DataGroup) -> str:
+    """The elements of a data group by their FHIR names, joined; ``type`` when it covers everything."""
+    return ",".join(name for attribute, name in _ELEMENTS if getattr(group, attribute) is not None) or "type"
+
+
+def bind(programs: Sequence[Program], asked: Asked) -> Bound:
+    """The request phase for one patient: eligible Consents, their residuals, and what follows without any resource."""
+    counting = eligible(programs, asked)
+    always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
+    residues = [residue_of(p, asked) for p in counting if p.always is None]
+    residues = [r for r in residues if r.live]
+    newest = [r for r in residues if r.program.directive.dialect.newest]
+    if len(newest) > 1:  # LEAP: the latest applicable Consent decides alone
+        last = max(newest, key=lambda r: r.program.directive.given_us or 0)
+        residues = [r for r in residues if r is last or not r.program.directive.dialect.newest]
+    facets = frozenset().union(*(node.facets for r in residues for _, node in r.live))
+    bound = Bound(asked, tuple(residues), always, _facets=facets)
+    if not facets or always:
+        bound.fixed = bound._decide(_ANYTHING)
+    return bound
+
+
+def _over(program: Program, asked: Asked) -> bool:
+    """Whether an unsupported Consent has ended, by dates that could be read."""
+    if program.directive.status is not Enforcement.UNSUPPORTED:
+        return False
+    spans = [span for rule in program.directive.rules[:1] for span in rule.request.periods]
+    return any(high is not None and high < asked.now_us for _, high in spans)
+
+
+_ANYTHING: Final = ResourceView("", "")
