@@ -1,0 +1,396 @@
+"""Search, compartments, history and $everything: pages of what the asker may see, self-contained next links."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+from urllib.parse import parse_qsl
+
+import orjson
+
+from gateway.codecs import json_text
+from gateway.consent.release import Released
+from gateway.exchange.ports.resources import ResourceReader, Stored
+from gateway.exchange.ports.store import Reading, Store
+from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.bundles import Entry, bundle, found, history_entry, link
+from gateway.exchange.rest.gate import Gate, Sight
+from gateway.exchange.rest.issues import Issue
+from gateway.exchange.rest.subset import Subset
+from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, parse_query
+from gateway.exchange.search_run import CURSOR, Page, search
+from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
+from gateway.profiles.search_parameters import Definitions
+
+Pairs = Sequence[tuple[str, str]]
+_CONTROLS: Final = frozenset(
+    {"_count", "_sort", "_include", "_revinclude", "_total", "_summary", "_elements", "_has", "_contained",
+     "_containedType", "_filter", "_query", "_text", "_content", "_list"}
+)  # fmt: skip
+_SUPPORTING: Final = frozenset(
+    {"Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Medication", "Device",
+     "CareTeam", "Substance", "Specimen"}
+)  # fmt: skip
+_REFERENCE: Final = re.compile(
+    rb'"reference"\s*:\s*"((?:' + "|".join(sorted(_SUPPORTING)).encode() + rb")/[A-Za-z0-9.-]{1,64})"
+)
+
+
+class Seal(Protocol):
+    """Makes page cursors opaque and binds them to their caller."""
+
+    def close(self, text: str, client: str) -> str:
+        """The cursor as the caller gets it."""
+        ...
+
+    def open(self, sealed: str, client: str) -> str:
+        """The cursor inside.
+
+        Raises:
+            Invalid: not sealed by us for this client.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped:
+    """What consent and the token's scopes show together; the search never sees more."""
+
+    sight: Sight
+    ask: Ask
+    matching: Callable[[str, Sequence[Stored]], Sequence[bool]]  # which of them fulfil a search
+
+    def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
+        """For each candidate, in order, whether the asker may see it."""
+        scoped = self._scoped(candidates)
+        shown = self.sight.visible(candidates)
+        return [one is True and two is True for one, two in zip(scoped, shown, strict=True)]
+
+    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
+        """The part of the candidates that the asker may see."""
+        every = list(candidates)
+        return self.sight.release([one for one, ok in zip(every, self._scoped(every), strict=True) if ok])
+
+    def _scoped(self, candidates: Sequence[Stored]) -> list[bool]:
+        if self.ask.caller.scopes.everything("r") or self.ask.caller.scopes.everything("s"):
+            return [True] * len(candidates)
+        return [self._allows(one) for one in candidates]
+
+    def _allows(self, stored: Stored) -> bool:
+        scopes = self.ask.caller.scopes
+        letters = [letter for letter in "rs" if scopes.allows(stored.type, letter)]
+        bounds = {bound for letter in letters for bound in scopes.constraints(stored.type, letter)}
+        return "" in bounds or any(self.matching(bound, [stored])[0] for bound in sorted(bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """The use cases of looking for resources.
+
+    Args:
+        store: where everything is.
+        gate: consent and audit.
+        definitions: the search parameters.
+        seal: for cursors.
+        subset: for ``_summary`` and ``_elements``.
+    """
+
+    store: Store
+    gate: Gate
+    definitions: Definitions
+    seal: Seal
+    subset: Subset
+
+    # -- for conditional interactions --------------------------------------------------------------------------------
+
+    def matching(self, reader: ResourceReader, type_: str, criteria: str, ask: Ask, limit: int) -> Sequence[Stored]:
+        """The first ``limit`` matches of a condition among what the asker may see (core.Finder).
+
+        Raises:
+            Malformed: the condition cannot be read; nothing in it is ever ignored.
+        """
+        pairs = parse_qsl(criteria, keep_blank_values=True)
+        if not pairs or any(name in _CONTROLS for name, _ in pairs):
+            raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
+        query = self._query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
+        return search(reader, query, self.sight(reader, ask)).matches
+
+    def sight(self, reader: ResourceReader, ask: Ask) -> Scoped:
+        """What the asker may see by consent and scopes."""
+
+        def matching(bound: str, candidates: Sequence[Stored]) -> Sequence[bool]:
+            out = []
+            for one in candidates:
+                pairs = [*parse_qsl(bound, keep_blank_values=True), ("_id", one.id), ("_count", "1")]
+                out.append(bool(search(reader, self._query(one.type, pairs, ask, strict=True), None).matches))
+            return out
+
+        return Scoped(self.gate.sight(reader, ask), ask, matching)
+
+    # -- search ------------------------------------------------------------------------------------------------------
+
+    def search(self, ask: Ask, type_: str, pairs: Pairs) -> Answer:
+        """``GET [type]?…`` and ``POST [type]/_search``.
+
+        Raises:
+            Malformed: a parameter or value that cannot be honoured. Forbidden: scope.
+        """
+        if not type_:
+            raise Unsupported("a search needs a resource type", at="address", fix="search below /[type]")
+        return self._searched(ask, type_, pairs, "")
+
+    def compartment(self, ask: Ask, owner: str, type_: str, pairs: Pairs) -> Answer:
+        """``GET [compartment]/[id]/[type]?…``."""
+        if type_ == "*":
+            raise Unsupported("all types at once are not searched", at="address", fix="use $everything")
+        if type_ not in self.definitions.types:
+            raise NotFound("this resource type is not served", at="address")
+        return self._searched(ask, type_, pairs, owner)
+
+    def _searched(self, ask: Ask, type_: str, pairs: Pairs, within: str) -> Answer:
+        ask.caller.scopes.constraints(type_, "s")
+        cursor = next((value for name, value in pairs if name == CURSOR), "")
+        plain = [pair for pair in pairs if pair[0] != CURSOR]
+        query = self._query(type_, plain, ask, strict=ask.handling != "lenient", within=within)
+        inner = self.seal.open(cursor, ask.client) if cursor else ""
+        with self.store.reading() as reading:
+            sight = self.sight(reading.resources, ask)
+            try:
+                page = search(reading.resources, query, sight, cursor=inner)
+            except Invalid as error:
+                raise Malformed(error.message, at=error.at, fix=error.fix) from None
+            released = sight.release((*page.matches, *page.included))
+            answer = self._searchset(ask, query, page, released, f"{within}/{type_}" if within else type_)
+            self._recorded(ask, sight, released, "search", type_, link("", type_, plain))
+        return answer
+
+    def _query(self, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
+        """The parsed search; an unknown ``_name`` is left out unless the caller asked for strictness."""
+        known = self.definitions.of(type_)
+        kept = [
+            (name, value)
+            for name, value in pairs
+            if ask.handling == "strict"
+            or not name.startswith("_")
+            or name.partition(":")[0] in _CONTROLS
+            or name.partition(":")[0].partition(".")[0] in known
+        ]
+        try:
+            return parse_query(type_, kept, self.definitions, strict=strict, base=ask.base, within=within)
+        except Invalid as error:
+            raise Malformed(error.message, at=error.at, fix=error.fix) from None
+
+    def _searchset(self, ask: Ask, query: Query, page: Page, released: Released[Stored], type_: str) -> Answer:
+        shown = {one.reference: one for one in released.resources}
+        entries = [
+            found(ask.base, one, self.subset.cut(shown[one.reference].body, query.summary, query.elements), mode)
+            for mode, group in (("match", page.matches), ("include", page.included))
+            for one in group
+            if one.reference in shown
+        ]
+        if query.ignored and ask.handling == "lenient":
+            entries.append(Entry(_ignored(query.ignored), "", "outcome"))
+        used = [pair for pair in query.used if pair[0] != "_count"]
+        counted = [*used, ("_count", str(query.count))]
+        links = [("self", link(ask.base, type_, query.used))]
+        if page.next_cursor:
+            sealed = self.seal.close(page.next_cursor, ask.client)
+            links.append(("next", link(ask.base, type_, [*counted, (CURSOR, sealed)])))
+        return Answer(200, bundle("searchset", entries, total=page.total, links=links))
+
+    def _recorded(
+        self, ask: Ask, sight: Scoped, released: Released[Stored], interaction: str, what: str, query: str
+    ) -> None:
+        """The audit record, on disk before anything leaves."""
+        self.store.write(
+            lambda unit: self.gate.record(
+                unit, ask, interaction, what=what, query=query, sight=sight.sight, released=released
+            )
+        )
+
+    # -- history -----------------------------------------------------------------------------------------------------
+
+    def history(self, ask: Ask, type_: str, id_: str, pairs: Pairs) -> Answer:
+        """``GET [type]/[id]/_history`` and ``GET [type]/_history``, newest first.
+
+        A version shows when the asker may see that version and the current one; a deletion when he could see what
+        was deleted.
+
+        Raises:
+            NotFound: the resource is missing or hidden. Malformed: a parameter that cannot be read.
+        """
+        ask.caller.scopes.constraints(type_, "r")
+        given = dict(pairs)
+        count = _count(given)
+        since = _instant_us(given["_since"]) if "_since" in given else 0
+        before: tuple[int, str, int] | None = None
+        if CURSOR in given:
+            before = _place(self.seal.open(given[CURSOR], ask.client))
+        place = f"{type_}/{id_}" if id_ else type_
+        with self.store.reading() as reading:
+            sight = self.sight(reading.resources, ask)
+            if id_ and before is None and not self._known(reading, sight, type_, id_):
+                self._recorded(ask, sight, sight.release(()), "history", place, "")
+                raise NotFound("no such resource")
+            shown = self._versions(reading, sight, type_, id_, since, before, count + 1)
+            more = len(shown) > count
+            shown = shown[:count]
+            released = sight.release([one for one, body in shown if body])
+            bodies = {(one.reference, one.version): one.body for one in released.resources}
+            self._recorded(ask, sight, released, "history", place, "")
+        entries = [
+            history_entry(ask.base, one, bodies.get((one.reference, one.version), b""))
+            for one, body in shown
+            if not body or (one.reference, one.version) in bodies
+        ]
+        kept = [(name, value) for name, value in pairs if name in {"_since"}]
+        links = [("self", link(ask.base, f"{place}/_history", pairs))]
+        if more:
+            last = shown[-1][0]
+            inner = orjson.dumps([last.updated_us, last.id, last.version]).decode()
+            sealed = self.seal.close(inner, ask.client)
+            links.append(
+                ("next", link(ask.base, f"{place}/_history", [*kept, ("_count", str(count)), (CURSOR, sealed)]))
+            )
+        total = len(entries) if id_ and not more and before is None else None
+        return Answer(200, bundle("history", entries, total=total, links=links))
+
+    def _known(self, reading: Reading, sight: Scoped, type_: str, id_: str) -> bool:
+        newest = reading.resources.get(type_, id_)
+        if newest is not None and newest.deleted:
+            newest = reading.resources.version(type_, id_, newest.version - 1)
+        return newest is not None and bool(sight.visible([newest])[0])
+
+    def _versions(
+        self,
+        reading: Reading,
+        sight: Scoped,
+        type_: str,
+        id_: str,
+        since: int,
+        before: tuple[int, str, int] | None,
+        wanted: int,
+    ) -> list[tuple[Stored, bool]]:
+        """Versions that may show, each with whether it has a body."""
+        out: list[tuple[Stored, bool]] = []
+        known: dict[str, bool] = {}
+        while len(out) < wanted:
+            batch = reading.resources.changes(type_, id_, since_us=since, before=before, count=wanted)
+            for one in batch:
+                if one.id not in known:
+                    known[one.id] = self._known(reading, sight, type_, one.id)
+                if not known[one.id]:
+                    continue
+                if one.deleted:
+                    prior = reading.resources.version(type_, one.id, one.version - 1)
+                    if prior is not None and sight.visible([prior])[0]:
+                        out.append((one, False))
+                elif sight.visible([one])[0]:
+                    out.append((one, True))
+            if len(batch) < wanted:
+                break
+            before = (batch[-1].updated_us, batch[-1].id, batch[-1].version)
+        return out[:wanted]
+
+    # -- everything --------------------------------------------------------------------------------------------------
+
+    def everything(self, ask: Ask, id_: str, pairs: Pairs) -> Answer:
+        """``GET Patient/[id]/$everything``: the patient, what names it, and who and where that refers to.
+
+        Raises:
+            NotFound: the patient is missing or hidden.
+        """
+        ask.caller.scopes.constraints("Patient", "r")
+        given = dict(pairs)
+        unknown = sorted(set(given) - {"_since", "_type", "_count", "start", "end", CURSOR})
+        if unknown and ask.handling == "strict":
+            raise Malformed("a parameter that $everything does not take", at="$everything")
+        types = frozenset(part for part in given.get("_type", "").split(",") if part)
+        if types - set(self.definitions.types):
+            raise Malformed("a type that is not served", at="_type")
+        since = _instant_us(given["_since"]) if "_since" in given else 0
+        count = _count(given) if "_count" in given else 0
+        after = self.seal.open(given[CURSOR], ask.client) if CURSOR in given else ""
+        patient = f"Patient/{id_}"
+        with self.store.reading() as reading:
+            sight = self.sight(reading.resources, ask)
+            own = reading.resources.many([patient]).get(patient)
+            if own is None or not sight.visible([own])[0]:
+                self._recorded(ask, sight, sight.release(()), "operation", patient, "$everything")
+                raise NotFound("no such resource")
+            released = sight.release(self._record_of(reading, own))
+            supporting = sight.release(self._supporting(reading, released.resources))
+            chosen = sorted(
+                (one for one in (*released.resources, *supporting.resources) if not types or one.type in types),
+                key=lambda one: (one.reference != patient, one.type, one.id),
+            )
+            chosen = [one for one in chosen if one.updated_us >= since]
+            total = len(chosen)
+            chosen = [one for one in chosen if not after or _order(one, patient) > after]
+            more = bool(count) and len(chosen) > count
+            chosen = chosen[:count] if count else chosen
+            gone = sight.release(chosen)
+            self._recorded(ask, sight, gone, "operation", patient, "$everything")
+        members = {one.reference for one in released.resources}
+        entries = [
+            found(ask.base, one, one.body, "match" if one.reference in members else "include") for one in gone.resources
+        ]
+        place = f"{patient}/$everything"
+        kept = [(name, value) for name, value in pairs if name != CURSOR]
+        links = [("self", link(ask.base, place, kept))]
+        if more:
+            sealed = self.seal.close(_order(chosen[-1], patient), ask.client)
+            links.append(("next", link(ask.base, place, [*kept, (CURSOR, sealed)])))
+        return Answer(200, bundle("searchset", entries, total=total, links=links))
+
+    def _record_of(self, reading: Reading, own: Stored) -> list[Stored]:
+        out = {own.reference: own}
+        for one in reading.resources.compartment([own.reference]):
+            out.setdefault(one.reference, one)
+        return list(out.values())
+
+    def _supporting(self, reading: Reading, resources: Sequence[Stored]) -> list[Stored]:
+        have = {one.reference for one in resources}
+        names = {literal.decode() for one in resources for literal in _REFERENCE.findall(one.body)} - have
+        return list(reading.resources.many(sorted(names)).values())
+
+
+def _order(stored: Stored, patient: str) -> str:
+    return f"{'1' if stored.reference != patient else '0'} {stored.type} {stored.id}"
+
+
+def _ignored(names: Sequence[str]) -> bytes:
+    issues = [
+        Issue("warning", "not-supported", "left out, since it is not supported", at=f"http.{name.partition(':')[0]}")
+        if name.replace("_", "").replace("-", "").isalnum()
+        else Issue("warning", "not-supported", "a parameter was left out, since it is not supported")
+        for name in names
+    ]
+    return json_text.write({"resourceType": "OperationOutcome", "issue": [issue.as_fhir() for issue in issues]})
+
+
+def _count(given: dict[str, str]) -> int:
+    text = given.get("_count", str(COUNT_DEFAULT))
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise Malformed("a number is wanted", at="_count")
+    return max(1, min(int(text), COUNT_LIMIT))
+
+
+def _instant_us(text: str) -> int:
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1_000_000)
+    except (ValueError, OverflowError):
+        raise Malformed("not an instant", at="_since", fix="such as 2026-01-01T00:00:00Z") from None
+
+
+def _place(text: str) -> tuple[int, str, int]:
+    try:
+        at, id_, version = orjson.loads(text)
+        return int(at), str(id_), int(version)
+    except (ValueError, TypeError):
+        raise Invalid("the cursor belongs to another request", at=CURSOR) from None
