@@ -31,7 +31,7 @@ def compile_rule(key: str, severity: str, expression: str, type_code: str, human
     run_test: Expression = test
 
     def check(node: Any, path: str, run: Run) -> None:
-        focus = Typed(node, type_code) if type(node) is not dict else node
+        focus = node if type(node) is dict and "resourceType" in node else Typed(node, type_code)
         try:
             said = truth(run_test(focus, Env(run, focus)))
         except Undecided:

@@ -29,7 +29,7 @@ def children(holder: Item, keys: Mapping[str, str], name: str) -> list[Item]:
     """The items of one element; ``keys`` maps each JSON name it can have to its type."""
     node = holder.object()
     found: list[Item] = []
-    for key, type_ in keys.items() if len(keys) < 4 else [(k, keys[k]) for k in _present(node, keys)]:
+    for key, type_ in keys.items() if len(keys) == 1 else [(k, keys[k]) for k in _present(node, keys)]:
         value, beside = node.get(key), node.get(f"_{key}")
         if value is None and beside is None:
             continue
@@ -47,7 +47,13 @@ def children(holder: Item, keys: Mapping[str, str], name: str) -> list[Item]:
 
 
 def _present(node: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
-    return list(dict.fromkeys(k for key in node if (k := key.removeprefix("_")) in keys))
+    found = []
+    for key in node:
+        if key in keys:
+            found.append(key)
+        elif key[0:1] == "_" and key[1:] in keys and key[1:] not in node:
+            found.append(key[1:])
+    return found
 
 
 def matches_pattern(value: Any, pattern: Any) -> bool:

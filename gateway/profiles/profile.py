@@ -13,7 +13,7 @@ from gateway.profiles.invariants import compile_rule
 from gateway.profiles.issues import ERROR, WARNING, Severity
 from gateway.profiles.items import Item, children, matches_pattern
 from gateway.profiles.run import Run
-from gateway.profiles.slicing import Matcher, matcher
+from gateway.profiles.slicing import Matcher, matcher, url_of
 from gateway.profiles.snapshot import ElementNode, read_tree
 from gateway.profiles.structure import coded
 
@@ -241,8 +241,19 @@ class _Compiler:
         if not minimum and maximum is None and per_item is None and slices is None:
             return None
 
+        single = next(iter(keys)) if len(keys) == 1 else ""
+        beside = f"_{single}"
+        silent = not minimum and slices is None
+
         def check(holder: Item, run: Run) -> None:
-            items = children(holder, keys, name)
+            if single:
+                node_ = holder.object()
+                absent = single not in node_ and beside not in node_
+                if absent and silent:
+                    return
+                items = [] if absent else children(holder, keys, name)
+            else:
+                items = children(holder, keys, name)
             if len(items) < minimum:
                 run.error("required", holder.path, f"{name} is required (minimum {minimum})")
             if maximum is not None and len(items) > maximum:
@@ -302,6 +313,12 @@ class _Compiler:
         closed = slicing.get("rules") == "closed"
         if not closed and all(p.adds_nothing for p in parts):
             return None
+        if discriminators == [{"type": "value", "path": "url"}]:
+            urls = {
+                url: part for part, sliced in zip(parts, node.slices.values(), strict=True) if (url := url_of(sliced))
+            }
+            if len(urls) == len(parts):
+                return _slicing_by_url(node.name, urls, closed=closed)
         return _slicing(node.name, parts, closed=closed)
 
     # ---- what an element says about one value
@@ -381,6 +398,8 @@ class _Compiler:
         profiles = [p for p in node.type_profiles() if not self._library.is_base(p)]
         if not profiles:
             return None
+        if node.name in ("extension", "modifierExtension"):
+            return _defined(self._library, profiles[0])
         if len(profiles) == 1:
             return _conforming(self._library, profiles[0])
         return _conforming_any(self._library, tuple(node.type_profiles()))
@@ -465,6 +484,24 @@ def _slicing(name: str, parts: list[_Slice], *, closed: bool) -> Callable[[Item,
     return check
 
 
+def _slicing_by_url(name: str, urls: Mapping[str, _Slice], *, closed: bool) -> Callable[[Item, list[Item], Run], None]:
+    """Extensions: the url says which slice."""
+    needed = tuple(part for part in urls.values() if part.minimum)
+
+    def check(holder: Item, items: list[Item], run: Run) -> None:
+        members: dict[str, list[Item]] = {}
+        for item in items:
+            part = urls.get(item.object().get("url", ""))
+            if part is not None:
+                members.setdefault(part.name, []).append(item)
+            elif closed:
+                run.error("structure", item.path, f"belongs to no slice of {name}, and no others are allowed")
+        for part in needed if not members else urls.values():
+            _count(part, members.get(part.name, []), holder, name, run, unsure=False)
+
+    return check
+
+
 def _count(part: _Slice, found: list[Item], holder: Item, name: str, run: Run, *, unsure: bool) -> None:
     if len(found) < part.minimum:
         if unsure:
@@ -492,7 +529,7 @@ def _bound(valueset: str, severity: Severity) -> ItemCheck:
             return
         pairs = coded(item.value, item.type or "CodeableConcept")
         if not pairs:
-            if severity == ERROR and type(item.value) is dict and "extension" not in item.value and "text" not in item.value:
+            if severity == ERROR and item.type in ("CodeableConcept", "Coding") and _says_nothing(item.value):
                 run.error("code-invalid", item.path, f"no code from the value set that is required here: {plain}")
             return
         said = [run.terminology.holds(valueset, system, code) for system, code in pairs]
@@ -505,6 +542,11 @@ def _bound(valueset: str, severity: Severity) -> ItemCheck:
             run.add(severity, "code-invalid", item.path, f"no code from the value set that {words}: {plain}")
 
     return check
+
+
+def _says_nothing(value: Any) -> bool:
+    """No code, and neither text nor extension in its place."""
+    return type(value) is dict and "extension" not in value and "text" not in value
 
 
 def _referring(library: Profiles, profiled: Mapping[str, str | None], plain: frozenset[str]) -> ItemCheck:
@@ -529,6 +571,13 @@ def _referring(library: Profiles, profiled: Mapping[str, str | None], plain: fro
             run.error("value", item.path, f"refers to a resource that does not meet {' or '.join(fitting)}")
 
     return check
+
+
+def _defined(library: Profiles, profile: str) -> ItemCheck | None:
+    """An extension's own definition: structure has judged it where it stands, if only it is loaded."""
+    if library.type_of(profile) is not None:
+        return None
+    return lambda item, run: run.unchecked(item.path, f"not checked: {profile} is not loaded")
 
 
 def _conforming(library: Profiles, profile: str) -> ItemCheck:

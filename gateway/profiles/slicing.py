@@ -69,6 +69,9 @@ def matcher(node: ElementNode, discriminators: Sequence[JsonObject], library: Li
 
 def _test(node: ElementNode, kind: str, steps: list[tuple[str, str]], library: Library) -> Matcher | None:
     targets = _targets_of(node, steps, library)
+    if steps == _URL and kind in ("value", "pattern"):
+        wanted = url_of(node)
+        return None if wanted is None else lambda item, run: item.object().get("url") == wanted
     if kind == "type":
         return _by_type(targets, steps, library)
     if kind == "profile":
@@ -77,15 +80,24 @@ def _test(node: ElementNode, kind: str, steps: list[tuple[str, str]], library: L
         return _by_existence(targets, steps, library)
     if kind not in ("value", "pattern"):
         return None
-    if not targets and steps == [("name", "url")]:
-        urls = node.type_profiles("Extension")
-        wanted = urls[0].partition("|")[0] if urls else None
-        return None if wanted is None else lambda item, run: item.object().get("url") == wanted
     for target in targets:
         value_test = value_test_of(target, library)
         if value_test is not None:
             return _any_at(steps, library, value_test)
     return None
+
+
+_URL: Final = [("name", "url")]
+
+
+def url_of(node: ElementNode) -> str | None:
+    """The url of an extension slice: fixed in the profile itself, else that of the definition it must follow."""
+    own = node.children.get("url")
+    fixed = own.value("fixed") if own is not None else None
+    if isinstance(fixed, str):
+        return fixed
+    urls = node.type_profiles("Extension")
+    return urls[0].partition("|")[0] if urls else None
 
 
 def _targets_of(node: ElementNode, steps: list[tuple[str, str]], library: Library) -> list[ElementNode]:

@@ -34,7 +34,10 @@ class ElementNode:
     def type_profiles(self, code: str | None = None) -> tuple[str, ...]:
         """The profiles that its value must have one of, of all types or one."""
         return tuple(
-            p for t in self.definition.get("type", ()) if code is None or t["code"] == code for p in t.get("profile", ())
+            p
+            for t in self.definition.get("type", ())
+            if code is None or t["code"] == code
+            for p in t.get("profile", ())
         )
 
     def target_profiles(self) -> tuple[str, ...]:

@@ -79,7 +79,11 @@ class Validator:
             return
         if kind != self.profiles.type_of(profile) and not self.profiles.is_base(profile):
             run.error("structure", path, f"{profile} is for another resource type")
-        elif self.profiles.is_base(profile) and self.profiles.type_of(profile) not in (kind, "Resource", "DomainResource"):
+        elif self.profiles.is_base(profile) and self.profiles.type_of(profile) not in (
+            kind,
+            "Resource",
+            "DomainResource",
+        ):
             run.error("structure", path, f"{profile} is another resource type")
         else:
             check(Item(resource, None, str(kind), path), run)

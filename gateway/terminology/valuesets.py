@@ -54,7 +54,11 @@ class ValueSets:
         compose = valueset.get("compose")
         if compose is None:
             contains = valueset.get("expansion", {}).get("contains")
-            return _ValueSet([_Part(s, codes.__contains__, ()) for s, codes in _expanded(contains).items()], [], True) if contains else None
+            return (
+                _ValueSet([_Part(s, codes.__contains__, ()) for s, codes in _expanded(contains).items()], [], True)
+                if contains
+                else None
+            )
         return _ValueSet(
             [self._part(include, depth) for include in compose.get("include", ())],
             [self._part(exclude, depth) for exclude in compose.get("exclude", ())],

@@ -49,7 +49,9 @@ def parameters(folder: Path) -> Iterator[tuple[str, str, str, str, str]]:
     by_url = {
         found["url"]: found
         for found in definitions(folder, "SearchParameter")
-        if "example" not in found["id"] and found.get("expression") and found["type"] != "special"
+        if "example" not in found["id"]
+        and found.get("expression")
+        and found["type"] != "special"
         and found["code"] not in LEFT_OUT
         and "%resource" not in str(found.get("component"))
     }

@@ -1,0 +1,35 @@
+"""Structure with nothing loaded: own resources pass, every seeded fault is found at the right element."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.kernel.fhir import JsonObject
+from gateway.profiles.issues import ERROR
+from gateway.profiles.validate import Validator
+from tests.profiles.faults import Seeded, seeded
+
+LINES = (Path(__file__).parent / "vectors" / "valid.ndjson").read_bytes().splitlines()
+VALID: list[JsonObject] = [orjson.loads(line) for line in LINES]
+VALIDATOR = Validator(read_data)
+
+
+def test_the_vectors_are_of_at_least_16_types() -> None:
+    assert len({resource["resourceType"] for resource in VALID}) >= 16
+
+
+@pytest.mark.parametrize("resource", VALID, ids=lambda r: str(r["resourceType"]))
+def test_a_valid_resource_has_nothing_to_say(resource: JsonObject) -> None:
+    assert VALIDATOR.validate(resource) == ()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [f for r in VALID for f in seeded(r)],
+    ids=lambda f: f"{f.resource['resourceType']}-{f.kind}-{f.expression}",
+)
+def test_a_seeded_fault_is_found_at_the_right_element(fault: Seeded) -> None:
+    found = [issue for issue in VALIDATOR.validate(fault.resource) if issue.severity == ERROR]
+    assert fault.expression in [issue.expression for issue in found], found
