@@ -117,7 +117,7 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
         answer=answer,
         lane=lane,
         lane_2=lane_2,
-        event_us=_event_us(seen),
+        event_us=_event_us(seen) or now_us,
         peer=peer,
     )
 

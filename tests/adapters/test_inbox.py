@@ -74,6 +74,8 @@ def test_a_merge_stands_in_two_lanes(store: Store) -> None:
     with store.reading() as reading:
         assert [one.control_id for one in reading.inbox.folded("y")] == ["1", "2"]
         assert [one.control_id for one in reading.inbox.folded("x")] == ["2"]
+        assert reading.inbox.newest("y") == (2, 2)
+        assert reading.inbox.newest("z") is None
 
 
 def test_a_parked_message_holds_up_its_lane_only_and_a_quarantined_one_nobody(store: Store) -> None:

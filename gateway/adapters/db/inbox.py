@@ -104,6 +104,11 @@ _IN_FRONT: Final = " ".join(  # something open, earlier, in one of the message's
     for mine in ("lane", "lane_2")
     for theirs in ("lane", "lane_2")
 )
+_NEWEST: Final = Sql(  # one branch an index: the lane of a message, and the second lane of a merge
+    "SELECT event_us, received_us FROM (SELECT event_us, received_us FROM inbox WHERE lane = :lane"
+    " AND state = 'processed' UNION ALL SELECT event_us, received_us FROM inbox WHERE lane_2 = :lane"
+    " AND lane_2 <> '' AND state = 'processed') AS found ORDER BY event_us DESC, received_us DESC LIMIT 1"
+)
 _READY: Final = Sql(
     f"SELECT {_ALL} FROM inbox m WHERE m.state = 'received' AND m.not_before_us <= :now_us {_IN_FRONT}"
     " ORDER BY m.received_us, m.id LIMIT :limit"
@@ -157,6 +162,11 @@ class DbInbox:
     def folded(self, lane: str) -> list[Received]:
         """The processed messages of a lane, in order of event, then of arrival."""
         return [_received(row) for row in self._session.run(_FOLDED, lane_=lane).fetchall()]
+
+    def newest(self, lane: str) -> tuple[int, int] | None:
+        """(event_us, received_us) of the newest processed event of a lane."""
+        row = self._session.run(_NEWEST, lane=lane).fetchone()
+        return (int(row[0]), int(row[1])) if row is not None else None
 
     def attempts(self, id_: str) -> list[Attempt]:
         """Every try at a message, in order."""

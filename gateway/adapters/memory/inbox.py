@@ -46,6 +46,10 @@ class MemoryInbox:
         mine = [one for one in self.messages.values() if one.state is State.PROCESSED and lane in lanes_of(one)]
         return sorted(mine, key=lambda one: (one.event_us, *_order(one)))
 
+    def newest(self, lane: str) -> tuple[int, int] | None:
+        """(event_us, received_us) of the newest processed event of a lane."""
+        return max(((one.event_us, one.received_us) for one in self.folded(lane)), default=None)
+
     def attempts(self, id_: str) -> list[Attempt]:
         """Every try at a message, in order."""
         return [self.tries[key] for key in sorted(self.tries) if key[0] == id_]

@@ -35,7 +35,7 @@ class Received:
     state: State = State.RECEIVED
     lane: str = ""  # order is kept within a lane (sender and patient, as a hash); empty: no order
     lane_2: str = ""  # the other patient of a merge
-    event_us: int = 0  # when it happened, says the sender (EVN-6, EVN-2, MSH-7); 0 unknown
+    event_us: int = 0  # when the sender recorded it (EVN-2, MSH-7); its arrival when unknown
     attempts: int = 0
     not_before_us: int = 0
     result: bytes = field(default=b"", repr=False)  # application acknowledgement, made after processing
@@ -86,6 +86,10 @@ class InboxReader(Protocol):
 
     def folded(self, lane: str) -> list[Received]:
         """The processed messages of a lane, a merge that names it included, in order of event, then of arrival."""
+        ...
+
+    def newest(self, lane: str) -> tuple[int, int] | None:
+        """(event_us, received_us) of the newest processed event of a lane; None when there is none."""
         ...
 
     def attempts(self, id_: str) -> list[Attempt]:

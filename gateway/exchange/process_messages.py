@@ -1,0 +1,310 @@
+"""A kept message becomes stored FHIR: converted outside the transaction, applied inside one, together with "processed".
+
+State is a fold over the accepted messages of a person, in the order in which things happened, not in which messages
+came. The usual message is the newest of its lane and is merged into what is stored. A late one, or one that takes an
+earlier one back (A11, A12, A13 …), makes the lane be folded again from the messages kept in the inbox, the events that
+were taken back left out: so any order of arrival within a lane ends in the same state, and a cancel restores what was.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
+from gateway.codecs.er7 import Message
+from gateway.codecs.json_text import read
+from gateway.exchange.identity_events import apply_effects
+from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
+from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.ports.store import Unit
+from gateway.exchange.save import Saver
+from gateway.kernel.errors import Busy, DoorwayError, Fault, Invalid
+from gateway.kernel.fhir import JsonObject, Resource
+from gateway.mapping.hl7v2.convert import Conversion
+from gateway.mapping.hl7v2.effects import VisitEvent, surviving, visit_status
+from gateway.mapping.hl7v2.identity import SHARED
+from gateway.mapping.hl7v2.model import Trigger
+
+Merge: TypeAlias = "Callable[[Resource | None, Resource, Sequence[str]], Resource]"  # stored, said, deleted elements
+RETRIES: Final = 5  # tries after which a message that meets a busy store or a defect of ours is parked
+_BACK_OFF_US: Final = 2_000_000
+
+
+def nothing_arrived(_unit: Unit, _stored: Sequence[Stored], _now_us: int) -> None:
+    """Nobody wants to hear of new records."""
+
+
+def nothing_to_say(_message: Message, _unit: Unit) -> bytes:
+    """No query is answered."""
+    return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """What processing needs of the other parts.
+
+    Args:
+        convert: the tables, bound to the feed of the sender (gateway.mapping.hl7v2.convert).
+        merge: what is stored and what a message says, to what is to be stored (gateway.mapping.hl7v2.update).
+        triggers: the meaning of each event (mappings/hl7v2/triggers.csv).
+        saver: labels and stores.
+        arrived: told of every version written, in the same transaction (linking, alerts).
+        respond: the response message to a query; b"" for none.
+    """
+
+    convert: Callable[[Message, str], Conversion]
+    merge: Merge
+    triggers: Mapping[str, Trigger]
+    saver: Saver
+    arrived: Callable[[Unit, Sequence[Stored], int], None] = nothing_arrived
+    respond: Callable[[Message, Unit], bytes] = nothing_to_say
+    default_charset: str = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A message understood, ready to be applied."""
+
+    received: Received
+    message: Message = field(repr=False)
+    conversion: Conversion = field(repr=False)
+
+
+class Stage(Exception):
+    """A failure on the way, with its stage."""
+
+    def __init__(self, stage: str, error: DoorwayError) -> None:
+        super().__init__(stage)
+        self.stage = stage
+        self.error = error
+
+
+def understand(received: Received, processing: Processing) -> Work:
+    """Parse and convert; pure.
+
+    Raises:
+        Stage: the message cannot be converted.
+    """
+    try:
+        message = Message.parse(received.body, default_charset=processing.default_charset)
+        if message.doubtful:  # a guess at a name would go into matching
+            raise Invalid("bytes that are not of the charset", at="MSH-18", fix="set the sender's charset, then replay")
+    except DoorwayError as error:
+        raise Stage("parse", error) from error
+    try:
+        return Work(received, message, processing.convert(message, received.source))
+    except DoorwayError as error:
+        raise Stage("convert", error) from error
+    except (RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Stage("convert", Fault("a defect in the mapping")) from error
+
+
+def apply(
+    unit: Unit, work: Work, processing: Processing, *, now_us: int, ack_id: str, reason: str = ""
+) -> Received | None:
+    """Everything that the message changes, and that it is processed, in the caller's transaction.
+
+    None when another worker has it or it is done already.
+
+    Raises:
+        DoorwayError: the transaction is to be undone; then record it with :func:`failed`.
+    """
+    received = unit.inbox.claim(work.received.id)
+    if received is None:
+        return None
+    stored = save_conversion(unit, work, processing, now_us=now_us)
+    processing.arrived(unit, stored, now_us)
+    done = replace(
+        received,
+        state=State.PROCESSED,
+        attempts=received.attempts + 1,
+        result=_result(unit, received, work.message, processing, now_us=now_us, ack_id=ack_id),
+    )
+    outputs = tuple(f"{one.reference}/_history/{one.version}" for one in stored)
+    attempt = Attempt(received.id, done.attempts, now_us, State.PROCESSED, reason=reason, outputs=outputs)
+    unit.inbox.settle(done, attempt)
+    return done
+
+
+def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: int) -> list[Stored]:
+    """Write what the message says, merged in as the newest of its lane, or folded in where it belongs."""
+    conversion, received = work.conversion, work.received
+    newest = [found for lane in lanes_of(received) if (found := unit.inbox.newest(lane)) is not None]
+    late = any(one > (received.event_us, received.received_us) for one in newest)
+    cancels = any(effect.kind == "cancel" for effect in conversion.effects)
+    state = _State(unit, processing.merge)
+    labels: dict[str, tuple[JsonObject, ...]] = dict(conversion.labels)
+    if late or cancels:
+        past = [_again(one, processing) for one in _history(unit, received)]
+        events = sorted([*past, work], key=lambda one: _order(one.received))
+        state.fold(events, processing.triggers)
+        for one in past:
+            labels = {**one.conversion.labels, **labels}
+    else:
+        state.add(conversion)
+        apply_effects(conversion.effects, state.get, state.put)
+    drafts = [
+        Draft(resource, source=received.source, labels=labels.get(reference, ()))
+        for reference, resource in state.changed.items()
+    ]
+    return processing.saver.save(unit, drafts, now_us=now_us)
+
+
+def _history(unit: Unit, received: Received) -> list[Received]:
+    found: dict[str, Received] = {}
+    for lane in lanes_of(received):
+        found |= {one.id: one for one in unit.inbox.folded(lane) if one.id != received.id}
+    return sorted(found.values(), key=_order)
+
+
+def _order(one: Received) -> tuple[int, int, str]:
+    return one.event_us, one.received_us, one.id
+
+
+def _again(received: Received, processing: Processing) -> Work:
+    try:
+        return understand(received, processing)
+    except Stage as failure:
+        raise failure.error from failure
+
+
+class _State:
+    """The resources that a message touches: read when first asked for, changed in memory, written at the end."""
+
+    def __init__(self, unit: Unit, merge: Merge) -> None:
+        self._unit = unit
+        self._merge = merge
+        self._found: dict[str, Resource | None] = {}
+        self.changed: dict[str, Resource] = {}
+
+    def get(self, reference: str) -> Resource | None:
+        """The resource as it would be stored now."""
+        if reference not in self._found:
+            stored = self._unit.resources.get(*reference.split("/", 1))
+            parsed = None if stored is None or stored.deleted else read(stored.body, at=reference).resource
+            self._found[reference] = _without_meta(parsed) if parsed is not None else None
+        return self._found[reference]
+
+    def put(self, resource: Resource) -> None:
+        """Change it."""
+        reference = f"{resource['resourceType']}/{resource['id']}"
+        self._found[reference] = self.changed[reference] = resource
+
+    def add(self, conversion: Conversion, *, only: "Callable[[str], bool] | None" = None) -> None:
+        """Merge what one message says into what is there."""
+        kept = {effect.survivor: effect.detail for effect in conversion.effects if effect.kind == "keep"}
+        for said in conversion.resources:
+            reference = f"{said['resourceType']}/{said['id']}"
+            if only is not None and not only(reference):
+                continue
+            before = self.get(reference)
+            if reference in kept and before is not None and kept[reference] in before:
+                said = {name: value for name, value in said.items() if name != kept[reference]}
+            self.put(self._merge(before, said, conversion.deletions.get(reference, ())))
+
+    def fold(self, works: Sequence[Work], triggers: Mapping[str, Trigger]) -> None:
+        """Build the lane's resources anew from its messages in order of event; shared things are only added to."""
+        visits: dict[str, list[VisitEvent]] = {}
+        for work in works:
+            for visit in visits_of(work.conversion.resources):
+                visits.setdefault(visit, []).append(VisitEvent(work.conversion.event, work.received.id))
+        stands = {(visit, event.at) for visit, events in visits.items() for event in surviving(events, triggers)}
+        newest = works[-1]
+        touched = {f"{r['resourceType']}/{r['id']}" for work in works for r in work.conversion.resources}
+        for reference in touched:
+            if reference.split("/", 1)[0] not in SHARED:
+                self._found[reference] = None
+        for work in works:
+            mine = visits_of(work.conversion.resources)
+            taken_back = bool(mine) and not any((visit, work.received.id) in stands for visit in mine)
+            cancelling = any(effect.kind == "cancel" for effect in work.conversion.effects)
+            if taken_back and not cancelling:
+                self.add(work.conversion, only=lambda reference: not reference.startswith("Encounter/"))
+            else:
+                self.add(work.conversion, only=None if work is newest else _not_shared)
+                apply_effects(work.conversion.effects, self.get, self.put)
+        for visit, events in visits.items():
+            encounter = self.get(visit)
+            if encounter is not None:
+                default = str(encounter.get("status", "unknown"))
+                self.put({**encounter, "status": visit_status(events, triggers, default=default)})
+
+
+def _not_shared(reference: str) -> bool:
+    return reference.split("/", 1)[0] not in SHARED
+
+
+def _without_meta(resource: Resource) -> Resource:
+    """Version and time are the store's; profiles and tags stay."""
+    meta = {k: v for k, v in resource.get("meta", {}).items() if k not in {"versionId", "lastUpdated", "security"}}
+    out = {name: value for name, value in resource.items() if name != "meta"}
+    return {**out, "meta": meta} if meta else out
+
+
+def visits_of(resources: Iterable[Resource]) -> list[str]:
+    """``Encounter/id`` of the visits among resources."""
+    return [f"Encounter/{r['id']}" for r in resources if r["resourceType"] == "Encounter"]
+
+
+def failed(
+    unit: Unit, received: Received, failure: Stage, *, now_us: int, ack_id: str, reason: str = ""
+) -> Received | None:
+    """Record a failure: a busy store and a defect are tried again for a while, everything else parks its lane."""
+    current = unit.inbox.claim(received.id)
+    if current is None:
+        return None
+    error = failure.error
+    attempts = current.attempts + 1
+    again = isinstance(error, (Busy, Fault)) and attempts < RETRIES
+    charset = failure.stage == "parse"
+    state = State.RECEIVED if again else State.QUARANTINED if charset else State.PARKED
+    result = b"" if again else _refusal(current, error, now_us=now_us, ack_id=ack_id)
+    done = replace(
+        current,
+        state=state,
+        attempts=attempts,
+        not_before_us=now_us + _BACK_OFF_US * 2**attempts if again else 0,
+        category=error.category.value,
+        place=error.at,
+        fault=error.message,
+        result=result,
+    )
+    tried = Attempt(
+        current.id, attempts, now_us, state, failure.stage, error.category.value, error.at, error.message, reason
+    )
+    unit.inbox.settle(done, tried)
+    return done
+
+
+def _result(
+    unit: Unit, received: Received, message: Message, processing: Processing, *, now_us: int, ack_id: str
+) -> bytes:
+    head = message.header
+    response = processing.respond(message, unit)
+    if response:
+        return response
+    owed = due(head.raw(15), head.raw(16), Outcome.OK)
+    if owed.application is None or (received.answer and not enhanced(head.raw(15), head.raw(16))):
+        return b""
+    return acknowledge(head, owed.application, control_id=ack_id, now_us=now_us)
+
+
+def _refusal(received: Received, error: DoorwayError, *, now_us: int, ack_id: str) -> bytes:
+    """The application acknowledgement of a failure, where one is due."""
+    try:
+        head = Message.parse(received.body).header
+    except DoorwayError:
+        return b""
+    outcome = answer_of(error).outcome
+    owed = due(head.raw(15), head.raw(16), Outcome.OK, outcome)
+    if owed.application is None or (received.answer and not enhanced(head.raw(15), head.raw(16))):
+        return b""
+    return acknowledge(head, owed.application, control_id=ack_id, now_us=now_us, error=error)
+
+
+def plain_merge(before: Resource | None, said: Resource, deleted: Sequence[str]) -> Resource:
+    """Absent is unchanged, present replaces, deleted goes: for mappings that have no finer rule."""
+    out = {**(before or {}), **said}
+    for element in deleted:
+        out.pop(element, None)
+    return out
