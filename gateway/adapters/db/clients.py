@@ -40,6 +40,12 @@ ASSERTION: Final = Table(
     Column("digest", LargeBinary, primary_key=True),
     micros("expires_us"),
 )
+SECRET: Final = Table(
+    "gateway_secret",
+    METADATA,
+    text_c("name", primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
 
 _COLUMNS: Final = [column.name for column in CLIENT.columns]
 _GET: Final = Statement(select(CLIENT).where(CLIENT.c.name == bind("name")))
@@ -56,6 +62,11 @@ _EXPIRE_ASSERTIONS: Final = Statement(delete(ASSERTION).where(ASSERTION.c.expire
 _USE: Final = {
     "sqlite": Statement(sqlite.insert(ASSERTION).on_conflict_do_nothing()),
     "postgresql": Statement(postgresql.insert(ASSERTION).on_conflict_do_nothing()),
+}
+_SECRET: Final = Statement(select(SECRET.c.value).where(SECRET.c.name == bind("name")))
+_KEEP: Final = {
+    "sqlite": Statement(sqlite.insert(SECRET).on_conflict_do_nothing()),
+    "postgresql": Statement(postgresql.insert(SECRET).on_conflict_do_nothing()),
 }
 
 
@@ -92,6 +103,16 @@ class DbClients:
         """What the token of this SHA-256 allows; None when it is unknown."""
         row = self._session.run(_GRANT, digest=token_digest).fetchone()
         return Grant(row[0], _unpacked(row[1]), _unpacked(row[2]), row[3]) if row else None
+
+    def secret(self, name: str) -> bytes | None:
+        """A secret of the gateway itself."""
+        row = self._session.run(_SECRET, name=name).fetchone()
+        return bytes(row[0]) if row else None
+
+    def keep_secret(self, name: str, value: bytes) -> bytes:
+        """Keep a secret unless there is one of that name already; the one that is kept."""
+        self._session.run(_KEEP[self._session.dialect], name=name, value=value)
+        return self.secret(name) or value
 
     def put(self, client: Client) -> None:
         """Register, or replace the registration of that name."""

@@ -12,6 +12,15 @@ class MemoryClients:
     clients: dict[str, Client] = field(default_factory=dict)
     tokens: dict[bytes, Grant] = field(default_factory=dict)
     assertions: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    def secret(self, name: str) -> bytes | None:
+        """A secret of the gateway itself."""
+        return self.secrets.get(name)
+
+    def keep_secret(self, name: str, value: bytes) -> bytes:
+        """Keep a secret unless there is one of that name already; the one that is kept."""
+        return self.secrets.setdefault(name, value)
 
     def get(self, name: str) -> Client | None:
         """The client of this name, revoked ones included."""

@@ -49,6 +49,10 @@ class ClientReader(Protocol):
         """What the token of this SHA-256 allows; None when it is unknown."""
         ...
 
+    def secret(self, name: str) -> bytes | None:
+        """A secret of the gateway itself, shared by its processes (such as the key of page cursors)."""
+        ...
+
 
 class Clients(ClientReader, Protocol):
     """Reads and writes inside one transaction."""
@@ -59,6 +63,10 @@ class Clients(ClientReader, Protocol):
 
     def issue(self, token_digest: bytes, grant: Grant) -> None:
         """Keep what a new token allows."""
+        ...
+
+    def keep_secret(self, name: str, value: bytes) -> bytes:
+        """Keep a secret unless there is one of that name already; the one that is kept."""
         ...
 
     def withdraw(self, client: str) -> int:
