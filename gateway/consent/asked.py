@@ -188,5 +188,5 @@ def _objects(node: Any) -> list[JsonObject]:
 def _open(period: Any, now_us: int, request: AccessRequest) -> bool:
     if not isinstance(period, dict):
         return True
-    span = span_of(period.get("start"), period.get("end"), request.now.tzinfo or request.now.astimezone().tzinfo)  # type: ignore[arg-type]
+    span = span_of(period.get("start"), period.get("end"), request.zone)
     return span is not None and (span[0] is None or span[0] <= now_us) and (span[1] is None or now_us <= span[1])

@@ -51,6 +51,8 @@ class Reason:
     provision: str
     element: str
     verdict: Verdict
+    labels: frozenset[str] = frozenset()  # sensitivity that the rule itself names, with everything below it
+    purposes: frozenset[str] = frozenset()
 
 
 def compile_directive(directive: Directive) -> Program:
@@ -424,7 +426,13 @@ def _reasons(residue: Residue, said: Verdict, nodes: tuple[Node, ...]) -> list[R
     if said is Verdict.WEAK_DENY:
         first = next(node for _, node in residue.live if node.permit)
         return [Reason(d.consent, d.version, first.rule.path, element_of(first.rule.data), said)]
-    return [Reason(d.consent, d.version, node.rule.path, element_of(node.rule.data), said) for node in nodes]
+    return [
+        Reason(
+            d.consent, d.version, node.rule.path, element_of(node.rule.data), said,
+            node.rule.data.labels or frozenset(), node.request.purposes or frozenset(),
+        )
+        for node in nodes
+    ]  # fmt: skip
 
 
 _ELEMENTS: Final = (

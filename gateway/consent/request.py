@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final, Self
 
 from gateway.kernel.errors import Invalid
@@ -71,6 +71,11 @@ class AccessRequest:
     def of_organization(cls, organization: str, *, now: datetime, purposes: Iterable[str] = ("TREAT",)) -> Self:
         """The plain case: an Organization asks for a purpose."""
         return cls(now=now, organization=organization, purposes=tuple(purposes))
+
+    @property
+    def zone(self) -> tzinfo:
+        """The civil zone in which days begin and end."""
+        return self.now.tzinfo or UTC
 
     @property
     def everyone(self) -> tuple[Actor, ...]:

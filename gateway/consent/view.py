@@ -60,6 +60,15 @@ _AUTHORS: Final = (
     "author", "performer", "asserter", "recorder", "requester", "informationSource", "sender", "enterer", "creator",
     "agent", "authenticator",
 )  # fmt: skip
+_MAKERS: Final = (
+    "managingOrganization",
+    "custodian",
+    "serviceProvider",
+    "organization",
+    "requester",
+    "author",
+    "sender",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class ResourceView:
     tags: frozenset[str] = frozenset()
     patients: tuple[str, ...] = field(default=(), repr=False)
     rank: int = -1  # high-water mark of the Confidentiality labels, -1 without one
+    makers: frozenset[str] = frozenset()  # organizations that made the record and so see it
 
 
 def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
@@ -112,6 +122,7 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
         tags=frozenset(keys_of(meta.get("tag"))),
         patients=_patients(type_, own, refers),
         rank=rank_of(labels),
+        makers=frozenset(_makers(resource, type_)),
     )
 
 
@@ -121,7 +132,7 @@ def pack(view: ResourceView) -> bytes:
         [
             view.reference, view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes),
             sorted(view.labels), view.labelled, view.confidential, view.interval, sorted(view.refers),
-            sorted(view.authors), view.source, sorted(view.tags), view.patients, view.rank,
+            sorted(view.authors), view.source, sorted(view.tags), view.patients, view.rank, sorted(view.makers),
         ]
     )  # fmt: skip
 
@@ -132,7 +143,7 @@ def unpack(facets: bytes) -> ResourceView:
     return ResourceView(
         f[0], f[1], frozenset(f[2]), None if f[3] is None else frozenset(f[3]), frozenset(f[4]), f[5], f[6],
         None if f[7] is None else (f[7][0], f[7][1]), frozenset(f[8]), frozenset(f[9]), f[10], frozenset(f[11]),
-        tuple(f[12]), f[13],
+        tuple(f[12]), f[13], frozenset(f[14]),
     )  # fmt: skip
 
 
@@ -154,6 +165,16 @@ def rank_of(labels: Iterable[str]) -> int:
 def _patients(type_: str, own: str, refers: frozenset[str]) -> tuple[str, ...]:
     """Every patient that a resource names: each of them must permit (a Patient is about itself only)."""
     return (own,) if type_ == "Patient" else tuple(sorted(r for r in refers if r.startswith("Patient/")))
+
+
+def _makers(resource: Resource, type_: str) -> Iterator[str]:
+    """Organizations that a record says made it: a receiver (performer, owner of a Task) is none of them."""
+    elements = _MAKERS + (("performer",) if type_ in ("Observation", "DiagnosticReport", "Procedure") else ())
+    for element in elements:
+        for node in _at(resource, element):
+            literal = node.get("reference") if isinstance(node, dict) else None
+            if isinstance(literal, str) and local(literal).startswith("Organization/"):
+                yield local(literal)
 
 
 def _at(node: Any, path: str) -> Iterator[Any]:

@@ -1,21 +1,42 @@
-"""The gate at every door: loads Consents and agreements, judges, releases, and writes the audit record of it."""
+"""The gate at every door: loads Consents and agreements, judges, releases, and writes the audit record of it.
+
+Whose Consents speak for a record: those of its own patient record; where that has none in any state (a hospital's
+record of a person who signed at a housing agency), those of the records it is linked with (Patient.link). A denial of
+any linked record counts for all of them, so a person who shuts one door stays behind it everywhere, and a record that
+was closed in one place is not opened by a link.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from io import StringIO
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import orjson
+
+from gateway.consent.asked import Asked, ask
 from gateway.consent.codes import Vocabulary, read_vocabulary
+from gateway.consent.engine import Bound, Program, Reason, bind, compile_directive
+from gateway.consent.law import Law, read_law
+from gateway.consent.read import read_consent
+from gateway.consent.redact import ElementRule, read_element_rules, redacted
 from gateway.consent.release import Judgement, Released, release
-from gateway.consent.request import AccessRequest
+from gateway.consent.request import BREAK_GLASS, AccessRequest
+from gateway.consent.rules import Verdict
+from gateway.consent.times import instant_us, span_of
+from gateway.consent.view import ResourceView, local, view_of
+from gateway.exchange.audit_event import audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
-from gateway.kernel.fhir import Resource
+from gateway.kernel.fhir import ACT_REASON, DOORWAY, JsonObject, Resource
 
 Disclosure: TypeAlias = Released[Stored]
 ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
 
-NOBODY_NAMED: Final = "no-person"  # rule that lets out what names no patient
+AGREEMENT: Final = f"{DOORWAY}/StructureDefinition/agreement"  # Organization.extension: Period of a signed agreement
+_CACHE_LIMIT: Final = 20_000
+_LINKED_LIMIT: Final = 50  # records of one person; a longer chain is a fault of linking, and then nothing is inherited
+_PARENTS_LIMIT: Final = 10
 
 
 def read_vocabulary_from(read_data: ReadData) -> Vocabulary:
@@ -28,9 +49,85 @@ def read_vocabulary_from(read_data: ReadData) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What decisions rest on beside Consents; built once by :func:`read_knowledge`, shared by all requests."""
+    """What decisions rest on beside Consents; built once, shared by all requests of a store.
+
+    ``zone`` is the civil zone in which consent dates begin and end. ``domain_permit`` is what holds where no Consent
+    says anything. ``privileged`` are groups whose members may break the glass. The caches are keyed by the exact text
+    of a resource, so a changed Consent is read anew by the next request, in every process.
+    """
 
     vocabulary: Vocabulary = field(repr=False)
+    law: Law = field(repr=False)
+    elements: tuple[ElementRule, ...] = field(default=(), repr=False)
+    zone: tzinfo = UTC
+    domain_permit: bool = False
+    privileged: frozenset[str] = frozenset()
+    _programs: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
+    _views: dict[bytes, ResourceView] = field(default_factory=dict, repr=False, compare=False)
+
+    def program(self, stored: Stored) -> Program:
+        """The compiled form of a stored Consent."""
+        found = self._programs.get(stored.body)
+        if found is None:
+            if len(self._programs) >= _CACHE_LIMIT:
+                self._programs.clear()
+            directive = read_consent(
+                _parsed(stored.body), zone=self.zone, vocabulary=self.vocabulary, base_permit=self.domain_permit,
+                name=stored.reference,
+            )  # fmt: skip
+            found = self._programs[stored.body] = compile_directive(directive)
+        return found
+
+    def view(self, stored: Stored) -> ResourceView:
+        """The facets of a stored resource."""
+        found = self._views.get(stored.body)
+        if found is None:
+            if len(self._views) >= _CACHE_LIMIT:
+                self._views.clear()
+            found = self._views[stored.body] = view_of(_parsed(stored.body), self.zone)
+        return found
+
+
+def read_knowledge(
+    read_data: ReadData, *, zone: tzinfo = UTC, domain_permit: bool = False, privileged: Iterable[str] = ()
+) -> Knowledge:
+    """Everything that the gate needs, from the shipped tables.
+
+    Raises:
+        Invalid: a mistake in a table, with file:line.
+    """
+    return Knowledge(
+        vocabulary=read_vocabulary_from(read_data),
+        law=read_law(DictReader(StringIO(read_data("terminology/policies/law.csv")))),
+        elements=read_element_rules(DictReader(StringIO(read_data("terminology/policies/elements.csv")))),
+        zone=zone,
+        domain_permit=domain_permit,
+        privileged=frozenset(privileged),
+    )
+
+
+def _parsed(body: bytes) -> JsonObject:
+    found = orjson.loads(body) if body else {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the gate found out about one resource, complete enough to explain it."""
+
+    permit: bool
+    rule: str  # consent, default, own-records, own-access, directory, agreement, break-glass, or a rule of the law
+    reasons: tuple[Reason, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """Names for the audit record: Consents with version and provision, or the rule."""
+        named = tuple(
+            f"{r.consent}{'/_history/' + r.version if r.version else ''}{'#' + r.provision if r.provision else ''}"
+            for r in self.reasons
+        )
+        return named if self.rule == "consent" and named else (f"rule:{self.rule}", *named)
 
 
 class Gate:
@@ -42,26 +139,281 @@ class Gate:
 
     def __init__(self, resources: ResourceReader, request: AccessRequest, knowledge: Knowledge) -> None:
         self._resources = resources
-        self._request = request
+        self.request = request
         self._knowledge = knowledge
+        self._us = instant_us(request.now)
+        self._asked: Asked | None = None
+        self._related: list[Resource] = []
+        self._agreed: bool | None = None
+        self._bound: dict[str, tuple[Bound, Bound | None]] = {}
+        self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
+        self._seen: dict[str, bool] = {}
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         """For each candidate, in order, whether the asker may see it. Unknown means no."""
-        return [self._judge(candidate).permit for candidate in candidates]
+        self._load(candidates)
+        return [self.rule(candidate).permit for candidate in candidates]
 
     def release(self, candidates: Iterable[Stored]) -> Disclosure:
         """Cut the candidates to what the asker may see; bodies are untouched bytes unless something is redacted."""
-        return release(self._request.organization, candidates, self._judge)
+        found = list(candidates)
+        self._load(found)
+        return release(self.request.organization, found, self._judge)
 
-    def event(self, released: Disclosure, *, activity: str, address: str = "", id_: str = "") -> Resource:
-        """The AuditEvent (IHE BALP) of a disclosure or of its refusal, to be appended before the first byte leaves.
+    def rule(self, stored: Stored) -> Ruling:
+        """The ruling on one resource; a defect anywhere in it is a denial."""
+        if stored.deleted:
+            return Ruling(False, "deleted")
+        view = self._knowledge.view(stored)
+        own = bool(self.request.client and stored.source == self.request.client)
+        if own or (self.request.organization and self.request.organization in view.makers):
+            return Ruling(True, "own-records")
+        if not self._agreement():
+            return Ruling(False, "agreement")
+        if not view.patients:
+            return Ruling(view.type in self._knowledge.law.open_types, "directory")
+        if self._asks().keys.issuperset(view.patients):
+            return Ruling(True, "own-access")
+        return self._by_law(view, self._by_consent(view))
+
+    def event(
+        self, released: Disclosure | None, *, activity: str, what: str = "", query: str = "", refused: str = "",
+        address: str = "", id_: str = "",
+    ) -> Resource:  # fmt: skip
+        """The AuditEvent (IHE BALP) of a disclosure or of its refusal, to be on disk before the first byte leaves.
 
         Args:
-            activity: the FHIR interaction: ``read``, ``vread``, ``search``, ``history``, ``operation``, ``export`` …
+            activity: code of http://hl7.org/fhir/restful-interaction, such as ``read``.
+            what: the resource or type asked for.
+            query: the search as sent.
+            refused: the category of a refusal.
             address: network address of the peer.
             id_: the request id (X-Request-Id).
         """
-        raise NotImplementedError
+        out = released.resources if released is not None else ()
+        return audit_event(
+            self.request, activity,
+            patients=sorted({patient for stored in out for patient in self._knowledge.view(stored).patients}),
+            released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
+            because=released.because if released is not None else (),
+            withheld=released.withheld if released is not None else None,
+            what=what, query=query, refused=refused, address=address, id_=id_,
+        )  # fmt: skip
 
-    def _judge(self, candidate: Stored) -> Judgement:
-        return Judgement(False)
+    def asked(self) -> Asked:
+        """The request as rules see it; for explanations."""
+        return self._asks()
+
+    # ---- the steps
+
+    def _judge(self, stored: Stored) -> Judgement:
+        ruling = self.rule(stored)
+        if not ruling.permit:
+            return Judgement(False, ruling.because)
+        body = None if ruling.rule == "own-records" else self._redacted(stored)
+        return Judgement(True, ruling.because, body, ruling.notices)
+
+    def _by_law(self, view: ResourceView, ruling: Ruling) -> Ruling:
+        named = frozenset().union(*(reason.labels for reason in ruling.reasons)) if ruling.permit else frozenset()
+        denied, notices = self._knowledge.law.says(view, self._us, self._knowledge.zone, named)
+        if denied is not None and (denied.effect != "specific" or ruling.permit):
+            return Ruling(False, denied.name, ruling.reasons)
+        return Ruling(ruling.permit, ruling.rule, ruling.reasons, notices) if notices and ruling.permit else ruling
+
+    def _by_consent(self, view: ResourceView) -> Ruling:
+        """Every patient named must permit."""
+        kept: list[Reason] = []
+        by_default = broken = False
+        for patient in view.patients:
+            said, reasons = self._word(patient, view)
+            if said.permits:
+                kept += reasons
+            elif said is Verdict.NONE and self._knowledge.domain_permit:
+                by_default = True
+            elif self._breaks_glass(reasons):
+                broken = True
+            else:
+                return Ruling(False, "consent" if reasons else "no-consent", reasons)
+        rule = "break-glass" if broken else "default" if by_default and not kept else "consent"
+        return Ruling(True, rule, tuple(kept))
+
+    def _word(self, patient: str, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
+        """What the Consents that speak for a record say about a resource that names it."""
+        mine, linked = self._of(patient)
+        said, reasons = mine.judge(view)
+        if linked is not None:
+            also, why = linked.judge(view)
+            if also is Verdict.DENY and said is not Verdict.DENY:
+                return also, why
+            if self._inherits[patient]:
+                return also, why
+        return said, reasons
+
+    def _breaks_glass(self, reasons: tuple[Reason, ...]) -> bool:
+        """Whether emergency access is declared and complete, and no provision denies it by its name."""
+        declared, law = self.request.break_glass, self._knowledge.law
+        if declared is None or not law.break_glass or BREAK_GLASS not in self.request.purposes:
+            return False
+        member = declared.privileged or not self._asks().keys.isdisjoint(self._knowledge.privileged)
+        if not member or not declared.reason.strip() or self.request.now > declared.until:
+            return False
+        return not any(f"{ACT_REASON}|{BREAK_GLASS}" in r.purposes for r in reasons if r.verdict is Verdict.DENY)
+
+    def _agreement(self) -> bool:
+        """Whether the asking Organization has an agreement that is in force now."""
+        if self._agreed is None:
+            self._agreed = self._find_agreement()
+        return self._agreed
+
+    def _find_agreement(self) -> bool:
+        if not self.request.organization:
+            return False
+        type_, _, id_ = local(self.request.organization).partition("/")
+        stored = self._resources.get(type_, id_)
+        organization = _parsed(stored.body) if stored is not None and not stored.deleted else {}
+        recorded = [
+            e.get("valuePeriod")
+            for e in organization.get("extension") or ()
+            if isinstance(e, dict) and e.get("url") == AGREEMENT
+        ]
+        if not recorded:
+            return self._knowledge.law.agreement == "registered" and organization.get("active") is not False
+        return any(_holds(period, self._us, self._knowledge.zone) for period in recorded)
+
+    # ---- loading
+
+    def _asks(self) -> Asked:
+        if self._asked is None:
+            self._related = self._people()
+            self._asked = self._ask({})
+        return self._asked
+
+    def _ask(self, links: dict[str, frozenset[str]]) -> Asked:
+        return ask(self.request, self._knowledge.vocabulary, self._related, links=links)
+
+    def _people(self) -> list[Resource]:
+        """The caller's own resources: organizations with the parents above them, persons, roles."""
+        found: dict[str, Resource] = {}
+        todo = {local(actor.reference) for actor in self.request.everyone if actor.reference}
+        for _ in range(_PARENTS_LIMIT):
+            got = self._resources.many(todo - found.keys())
+            if not got:
+                break
+            found.update({reference: _parsed(stored.body) for reference, stored in got.items()})
+            todo = {
+                local(node["reference"])
+                for resource in found.values()
+                for node in (resource.get("partOf"), resource.get("organization"), resource.get("practitioner"))
+                if isinstance(node, dict) and isinstance(node.get("reference"), str)
+            }
+        return list(found.values())
+
+    def _of(self, patient: str) -> tuple[Bound, Bound | None]:
+        if patient not in self._bound:
+            self._load_patients([patient])
+        return self._bound[patient]
+
+    def _load(self, candidates: Sequence[Stored]) -> None:
+        """The Consents of everybody named on the candidates, in one go."""
+        named = {p for c in candidates if not c.deleted for p in self._knowledge.view(c).patients}
+        self._load_patients(sorted(named - self._bound.keys()))
+
+    def _load_patients(self, patients: Sequence[str]) -> None:
+        if not patients:
+            return
+        linked = {patient: self._linked(patient) for patient in patients}
+        everyone = sorted({*patients, *(other for others in linked.values() for other in others)})
+        programs: dict[str, list[Program]] = {patient: [] for patient in everyone}
+        for stored in self._resources.consents(everyone):
+            program = self._knowledge.program(stored)
+            for patient in _whose(stored, program, everyone):
+                programs[patient].append(program)
+        asked = self._with_actors([p for those in programs.values() for p in those])
+        for patient in patients:
+            own = bind(programs[patient], asked)
+            others = [p for other in linked[patient] for p in programs[other]]
+            self._inherits[patient] = not programs[patient]
+            self._bound[patient] = (own, bind(others, asked) if others else None)
+
+    def _with_actors(self, programs: Sequence[Program]) -> Asked:
+        """The request, with the groups and instances that the rules name looked up."""
+        asked = self._asks()
+        named: set[str] = set()
+        targets: set[str] = set()
+        for program in programs:
+            for node in program.nodes:
+                if node.rule.request.actors is not None:
+                    named |= node.rule.request.actors.references
+                targets |= {key for meaning, keys in node.rule.data.data or () if meaning == "related" for key in keys}
+        known = {f"{r.get('resourceType')}/{r.get('id')}" for r in self._related}
+        more = self._resources.many(sorted(named - known))
+        links = {
+            reference: self._knowledge.view(stored).refers
+            for reference, stored in self._resources.many(sorted(targets)).items()
+        }
+        if more or links:
+            self._related += [_parsed(stored.body) for stored in more.values()]
+            asked = self._asked = self._ask({**asked.links, **links})
+        return asked
+
+    def _linked(self, patient: str) -> frozenset[str]:
+        """The other records of the same person, by Patient.link in either direction that the records show."""
+        found = {patient}
+        todo = {patient}
+        while todo:
+            got = self._resources.many(sorted(todo))
+            todo = {other for stored in got.values() for other in _links_of(_parsed(stored.body))} - found
+            found |= todo
+            if len(found) > _LINKED_LIMIT:
+                return frozenset()
+        return frozenset(found - {patient})
+
+    # ---- redaction
+
+    def _redacted(self, stored: Stored) -> bytes | None:
+        """A copy without what the asker may not see inside a resource, None when there is nothing to take out."""
+        view = self._knowledge.view(stored)
+        rules = [rule for rule in self._knowledge.elements if rule.type == view.type]
+        hidden = [rule for rule in rules if not self._sees_element(view, rule)]
+        linked = view.refers if view.type == "Patient" else frozenset()
+        unseen = frozenset(ref for ref in linked if ref.startswith("Patient/") and not self._sees(ref))
+        if not hidden and not unseen:
+            return None
+        return redacted(stored.body, hidden, unseen)
+
+    def _sees_element(self, view: ResourceView, rule: ElementRule) -> bool:
+        """Whether an element that carries labels of its own is permitted like a resource with these labels."""
+        labelled = rule.labelled(view)
+        return self._by_law(labelled, self._by_consent(labelled)).permit if labelled is not view else True
+
+    def _sees(self, reference: str) -> bool:
+        if reference not in self._seen:
+            self._seen[reference] = False  # a circle of references proves nothing
+            type_, _, id_ = reference.partition("/")
+            stored = self._resources.get(type_, id_)
+            self._seen[reference] = stored is not None and self.rule(stored).permit
+        return self._seen[reference]
+
+
+def _whose(stored: Stored, program: Program, patients: Sequence[str]) -> list[str]:
+    """The patients that a Consent speaks for; one of which nobody can tell speaks for whomever it was found for."""
+    named = [patient for patient in patients if patient in program.directive.patients]
+    return named or list(patients)
+
+
+def _links_of(patient: JsonObject) -> set[str]:
+    links = patient.get("link")
+    found = set()
+    for link in links if isinstance(links, list) else ():
+        other = link.get("other") if isinstance(link, dict) else None
+        literal = other.get("reference") if isinstance(other, dict) else None
+        if isinstance(literal, str) and local(literal).startswith("Patient/"):
+            found.add(local(literal))
+    return found
+
+
+def _holds(period: Any, now_us: int, zone: tzinfo) -> bool:
+    if not isinstance(period, dict):
+        return False
+    span = span_of(period.get("start"), period.get("end"), zone)
+    return span is not None and (span[0] is None or span[0] <= now_us) and (span[1] is None or now_us <= span[1])
