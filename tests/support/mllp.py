@@ -1,8 +1,9 @@
 """A receiver on a free port, and the plainest client: a socket, so that every byte and packet is the test's own."""
 
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
@@ -88,3 +89,49 @@ def msa(answer: bytes) -> tuple[str, str]:
     line = next(line for line in answer.split(b"\r") if line.startswith(b"MSA"))
     fields = line.decode().split("|")
     return fields[1], fields[2] if len(fields) > 2 else ""
+
+
+def ack(message: bytes, code: str, *, control_id: bytes | None = None, err: bytes = b"") -> bytes:
+    """A plain acknowledgement of ``message``."""
+    asked = message.split(b"\r")[0].split(b"|")[9] if control_id is None else control_id
+    return b"MSH|^~\\&|PEER|X|||2026||ACK|9|P|2.5.1\rMSA|" + code.encode() + b"|" + asked + b"\r" + err
+
+
+class ScriptedPeer:
+    """A listener that answers each frame by the next step of a script; the last step repeats.
+
+    A step gets the message and gives the bytes to send: b"" is silence, None closes the connection.
+    """
+
+    def __init__(self, *steps: "Callable[[bytes], bytes | None]") -> None:
+        self.received: list[bytes] = []
+        self._steps = list(steps)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._server.getsockname()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        rest = b""
+        with connection:
+            while data := connection.recv(65536):
+                rest += data
+                while b"\x1c\r" in rest:
+                    frame, rest = rest.split(b"\x1c\r", 1)
+                    self.received.append(frame[1:])
+                    step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+                    said = step(frame[1:])
+                    if said is None:
+                        return
+                    connection.sendall(said)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.close()
