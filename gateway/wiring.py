@@ -1,6 +1,10 @@
 """Builds everything: the only file that knows every concrete class."""
 
+from functools import cache
+from zoneinfo import ZoneInfo
+
 from gateway.exchange.ports.store import Store
+from gateway.profiles.search_parameters import Definitions
 from gateway.settings import Settings
 
 
@@ -20,8 +24,19 @@ def open_store(settings: Settings) -> Store:
     """
     from gateway.adapters.db.engine import Database
     from gateway.adapters.db.migrate import upgrade
-    from gateway.adapters.db.store import DbStore
+    from gateway.adapters.db.store import DbStore, Derived
+    from gateway.consent.view import pack, view_of
 
     database = Database(settings.database_url)
     upgrade(database)
-    return DbStore(database)
+    zone = ZoneInfo(settings.time_zone)
+    return DbStore(database, Derived(search_definitions(), lambda resource: pack(view_of(resource, zone))))
+
+
+@cache
+def search_definitions() -> Definitions:
+    """The search parameters and compartments that ship with Doorway (profiles/search)."""
+    from gateway.adapters.files.data import read_data
+    from gateway.profiles.search_parameters import read_definitions
+
+    return read_definitions(read_data("profiles/search/parameters.csv"), read_data("profiles/search/compartments.csv"))

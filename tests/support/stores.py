@@ -17,12 +17,15 @@ import pytest
 
 from gateway.adapters.db.engine import Database
 from gateway.adapters.db.migrate import upgrade
-from gateway.adapters.db.store import DbStore
+from gateway.adapters.db.store import DbStore, Derived
 from gateway.adapters.memory.store import MemoryStore
+from gateway.consent.view import pack, view_of
 from gateway.exchange.ports.store import Store
+from gateway.wiring import search_definitions
 from tests.support.postgres import server_url
 
 KINDS = ("memory", "sqlite", "postgres")
+DERIVED = Derived(search_definitions(), lambda resource: pack(view_of(resource)))
 
 
 @cache
@@ -59,7 +62,7 @@ def sqlite_store(tmp_path: Path) -> Iterator[DbStore]:
     """A store on an empty SQLite file."""
     path = tmp_path / f"{uuid.uuid4().hex}.db"
     shutil.copy(_sqlite_template(), path)
-    made = DbStore(Database(f"sqlite:///{path}"))
+    made = DbStore(Database(f"sqlite:///{path}"), DERIVED)
     yield made
     made.close()
 
@@ -71,7 +74,7 @@ def postgres_store() -> Iterator[DbStore]:
     template = _postgres_template()
     with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    made = DbStore(Database(server_url() + name))
+    made = DbStore(Database(server_url() + name), DERIVED)
     yield made
     made.close()
     _drop(server_url(), name)
@@ -81,7 +84,7 @@ def postgres_store() -> Iterator[DbStore]:
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty store of each kind."""
     if request.param == "memory":
-        made: Store = MemoryStore()
+        made: Store = MemoryStore(DERIVED.view)
         yield made
         made.close()
     else:

@@ -5,17 +5,24 @@ history when it is replaced. Rows are keyed by (type, key): ``key`` is computed 
 drawn; the person key ``shard`` stands in every primary key, so that the tables can be partitioned by person.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table, insert
 from sqlalchemy.types import BigInteger
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.engine import Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, micros, text_c
-from gateway.exchange.ports.resources import Draft, Stored
+from gateway.adapters.db.search import COLUMNS, DbSearch, stored_of
+from gateway.adapters.db.search_index import Rows, rows_of, write
+from gateway.codecs.json_text import parse
+from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
+from gateway.exchange.search import Criterion, Sort
 from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
+from gateway.kernel.fhir import Resource
 from gateway.kernel.identifiers import key_of
+from gateway.profiles.search_parameters import Definitions
 
 _CHUNK: Final = 2_000  # keys in one query
 
@@ -33,6 +40,7 @@ def _version_columns() -> list[Column[Any]]:
         text_c("subject"),
         text_c("patients"),  # separated by spaces
         text_c("labels"),  # separated by spaces
+        Column("facets", LargeBinary, nullable=False),  # what consent looks at, packed
         Column("body", LargeBinary, nullable=False),
     ]
 
@@ -62,22 +70,21 @@ NAMED: Final = Table(
     sqlite_with_rowid=False,
 )
 
-COLUMNS: Final = "type, id, version, updated_us, method, body, source"
 _ALL: Final = ", ".join(column.name for column in RESOURCE.columns)
-_GET: Final = Sql(f"SELECT {COLUMNS} FROM resource WHERE type = :type AND key = :key")
+_GET: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key = :key")
 _GET_LOCKED: Final = Sql(
-    f"SELECT {COLUMNS}, shard, patients FROM resource WHERE type = :type AND key = :key", lock=True
+    f"SELECT {COLUMNS}, shard, patients FROM resource r WHERE type = :type AND key = :key", lock=True
 )
-_MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource WHERE type = :type AND key IN :keys AND method <> 'DELETE'")
+_MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key IN :keys AND method <> 'DELETE'")
 _VERSION: Final = Sql(
-    f"SELECT {COLUMNS} FROM resource_history WHERE type = :type AND key = :key AND version = :version"
+    f"SELECT {COLUMNS} FROM resource_history r WHERE type = :type AND key = :key AND version = :version"
 )
 _OF_TYPE: Final = Sql(
-    f"SELECT {COLUMNS} FROM resource WHERE type = :type AND id > :after AND method <> 'DELETE' ORDER BY id LIMIT :n"
+    f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND id > :after AND method <> 'DELETE' ORDER BY id LIMIT :n"
 )
 _COMPARTMENT: Final = Sql("SELECT DISTINCT type, key FROM resource_patient WHERE patient IN :keys ORDER BY type, key")
 _CONSENTS: Final = Sql(
-    f"SELECT {COLUMNS} FROM resource WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects AND key IN"
+    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects AND key IN"
     " (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent') ORDER BY id"
 )
 _INSERT: Final = Statement(insert(RESOURCE))
@@ -86,17 +93,28 @@ _KEEP: Final = Sql(
 )
 _REPLACE: Final = Sql(
     "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
-    " source = :source, subject = :subject, patients = :patients, labels = :labels, body = :body"
+    " source = :source, subject = :subject, patients = :patients, labels = :labels, facets = :facets, body = :body"
     " WHERE type = :type AND key = :key"
 )
 _NAME: Final = Statement(insert(NAMED))
 _UNNAME: Final = Sql("DELETE FROM resource_patient WHERE patient = :patient AND type = :type AND key = :key")
+_HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)")
 
 
-def stored_of(row: Row) -> Stored:
-    """A row of :data:`COLUMNS`."""
-    type_, id_, version, updated_us, method, body, source = row[:7]
-    return Stored(type_, id_, version, updated_us, method, bytes(body), source)
+def _changes(table: str, one: str) -> str:
+    return (
+        f"SELECT {COLUMNS} FROM {table} WHERE type = :type{one} AND updated_us >= :since"
+        " AND (updated_us < :at OR (updated_us = :at AND (id < :id_before OR (id = :id_before AND version < :version))))"
+    )
+
+
+_CHANGES: Final = {
+    bool(one): Sql(
+        f"SELECT {COLUMNS} FROM ({_changes('resource', one)} UNION ALL {_changes('resource_history', one)}) AS versions"
+        " ORDER BY updated_us DESC, id DESC, version DESC LIMIT :n"
+    )
+    for one in ("", " AND key = :key")
+}
 
 
 class DbResourceReader:
@@ -104,6 +122,7 @@ class DbResourceReader:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._search = DbSearch(session)
 
     def get(self, type_: str, id_: str) -> Stored | None:
         """The newest version, a deletion included."""
@@ -161,9 +180,50 @@ class DbResourceReader:
         rows = self._session.run(_CONSENTS, subjects=subjects, keys=[key_of(patient) for patient in subjects])
         return [stored_of(row) for row in rows]
 
+    def changes(
+        self, type_: str, id_: str = "", *, since_us: int = 0, before: tuple[int, str, int] | None = None, count: int
+    ) -> list[Stored]:
+        """Versions, deletions included, newest first by (updated_us, id, version)."""
+        at, id_before, version = before or (2**62, "", 0)
+        values = {"type": type_, "since": since_us, "at": at, "id_before": id_before, "version": version, "n": count}
+        if id_:
+            values["key"] = key_of(f"{type_}/{id_}")
+        return [stored_of(row) for row in self._session.run_with(_CHANGES[bool(id_)], values)]
+
+    def candidates(
+        self,
+        type_: str,
+        criteria: Sequence[Criterion],
+        sorts: Sequence[Sort] = (),
+        *,
+        after: Place | None = None,
+        limit: int,
+    ) -> list[Candidate]:
+        """At most ``limit`` matches in order from behind ``after``."""
+        return self._search.candidates(type_, criteria, sorts, after, limit)
+
+    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
+        """How many live resources fulfil the criteria."""
+        return self._search.count(type_, criteria)
+
 
 class DbResources(DbResourceReader):
-    """Reads and writes inside one transaction."""
+    """Reads and writes inside one transaction.
+
+    Args:
+        definitions: the search parameters to index by.
+        view: what consent looks at in a resource, packed (gateway.consent.view).
+    """
+
+    def __init__(self, session: Session, definitions: Definitions, view: Callable[[Resource], bytes]) -> None:
+        super().__init__(session)
+        self._definitions = definitions
+        self._view = view
+
+    def hold(self, name: str) -> None:
+        """Wait for and hold a name until the transaction ends; SQLite has one writer, so it holds everything."""
+        if self._session.dialect == "postgresql":
+            self._session.run(_HOLD, key=key_of(name))
 
     def put(self, draft: Draft, *, now_us: int) -> Stored:
         """Write a new version unless the content is the newest already."""
@@ -173,6 +233,7 @@ class DbResources(DbResourceReader):
         if made is None:
             assert current is not None
             return current
+        made = replace(made, stored=replace(made.stored, facets=self._view(made.resource)))
         self._write(made, current, shard, patients)
         return made.stored
 
@@ -191,7 +252,7 @@ class DbResources(DbResourceReader):
         row = self._session.run(_GET_LOCKED, type=type_, key=key_of(f"{type_}/{id_}")).fetchone()
         if row is None:
             return None, 0, []
-        return stored_of(row), row[7], row[8].split()
+        return stored_of(row), row[8], row[9].split()
 
     def _write(self, made: NewVersion, current: Stored | None, shard: int, patients: list[str]) -> None:
         stored, facets = made.stored, made.facets
@@ -206,6 +267,7 @@ class DbResources(DbResourceReader):
             "subject": facets.subject,
             "patients": " ".join(facets.patients),
             "labels": " ".join(facets.labels),
+            "facets": stored.facets,
             "body": stored.body,
         }
         if current is None:
@@ -213,6 +275,7 @@ class DbResources(DbResourceReader):
         else:
             self._session.run_with(_KEEP, place)
             self._session.run_with(_REPLACE, values)
+        self._index(made, current, shard)
         moved = current is not None and shard != facets.shard
         before = {key_of(patient) for patient in patients}
         after = {key_of(patient) for patient in facets.patients}
@@ -222,3 +285,10 @@ class DbResources(DbResourceReader):
             _NAME,
             [place | {"patient": one, "shard": facets.shard} for one in sorted(after if moved else after - before)],
         )
+
+    def _index(self, made: NewVersion, current: Stored | None, shard: int) -> None:
+        """Bring the search index from what the old body gave to what the new one gives."""
+        nothing = Rows()
+        old = nothing if current is None or current.deleted else rows_of(self._definitions, parse(current.body))
+        new = nothing if made.stored.deleted else rows_of(self._definitions, made.resource)
+        write(self._session, key_of(made.stored.reference), (shard, old), (made.facets.shard, new))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.adapters.db.audit import DbAudit, DbAuditReader
@@ -11,6 +12,8 @@ from gateway.adapters.db.engine import Database, Session
 from gateway.adapters.db.inbox import DbInbox
 from gateway.adapters.db.outbox import DbOutbox
 from gateway.adapters.db.resources import DbResourceReader, DbResources
+from gateway.kernel.fhir import Resource
+from gateway.profiles.search_parameters import Definitions
 
 T = TypeVar("T")
 
@@ -27,12 +30,23 @@ class DbReading:
         self.outbox = DbOutbox(session)
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is computed from a resource when it is written.
+
+    ``definitions`` are the search parameters to index by; ``view`` packs what consent looks at (gateway.consent.view).
+    """
+
+    definitions: Definitions
+    view: Callable[[Resource], bytes]
+
+
 class DbUnit:
     """One transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, derived: Derived) -> None:
         self.session = session
-        self.resources = DbResources(session)
+        self.resources = DbResources(session, derived.definitions, derived.view)
         self.audit = DbAudit(session)
         self.clients = DbClients(session)
         self.inbox = DbInbox(session)
@@ -42,8 +56,9 @@ class DbUnit:
 class DbStore:
     """SQLite or PostgreSQL behind :class:`gateway.exchange.ports.store.Store`; its tables must exist (migrations)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, derived: Derived) -> None:
         self.database = database
+        self.derived = derived
 
     @contextmanager
     def reading(self) -> Iterator[DbReading]:
@@ -53,7 +68,7 @@ class DbStore:
 
     def submit(self, work: Callable[[DbUnit], T]) -> "Future[T]":
         """Run ``work`` in a transaction that shares its commit; the future answers once it is on disk."""
-        return self.database.submit(lambda session: work(DbUnit(session)))
+        return self.database.submit(lambda session: work(DbUnit(session, self.derived)))
 
     def write(self, work: Callable[[DbUnit], T]) -> T:
         """:meth:`submit` and wait."""

@@ -1,11 +1,15 @@
 """Resources in memory: the slow, obvious twin of adapters/db, held to the same contract by the same tests."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
+from gateway.exchange.search import Chain, Criterion, Has, Sort
+from gateway.exchange.search_match import holds, in_order, sort_value
 from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
-from gateway.kernel.fhir import subject_of
+from gateway.kernel.fhir import Resource, reference_of, subject_of
+from gateway.kernel.identifiers import key_of
+from gateway.profiles.search_values import links
 
 
 @dataclass(slots=True)
@@ -13,6 +17,7 @@ class MemoryResources:
     """All versions by ``Type/id``; the last one is the newest."""
 
     versions: dict[str, tuple[NewVersion, ...]] = field(default_factory=dict)
+    view: Callable[[Resource], bytes] = lambda _: b""  # packs what consent looks at
 
     def live(self) -> Iterator[NewVersion]:
         """The newest version of everything that is not deleted, by reference."""
@@ -54,6 +59,59 @@ class MemoryResources:
             made.stored for made in self.live() if made.stored.type == "Consent" and subject_of(made.resource) in wanted
         ]
 
+    def hold(self, name: str) -> None:
+        """One writer at a time holds everything."""
+
+    def changes(
+        self, type_: str, id_: str = "", *, since_us: int = 0, before: tuple[int, str, int] | None = None, count: int
+    ) -> list[Stored]:
+        """Versions, deletions included, newest first by (updated_us, id, version)."""
+        found = [
+            made.stored
+            for made in (one for versions in self.versions.values() for one in versions)
+            if made.stored.type == type_ and id_ in ("", made.stored.id) and made.stored.updated_us >= since_us
+        ]
+        found.sort(key=lambda stored: (stored.updated_us, stored.id, stored.version), reverse=True)
+        return [
+            stored for stored in found if before is None or (stored.updated_us, stored.id, stored.version) < before
+        ][:count]
+
+    def candidates(
+        self,
+        type_: str,
+        criteria: Sequence[Criterion],
+        sorts: Sequence[Sort] = (),
+        *,
+        after: Place | None = None,
+        limit: int,
+    ) -> list[Candidate]:
+        """At most ``limit`` matches in order from behind ``after``: every resource is looked at."""
+        places = []
+        for made in self._matching(type_, criteria):
+            values = (sort_value(sort, made.resource, made.stored.updated_us) for sort in sorts)
+            places.append(((*values, key_of(made.stored.reference)), made.stored))
+        return [Candidate(stored, place) for place, stored in in_order(places, sorts, after)[:limit]]
+
+    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
+        """How many live resources fulfil the criteria."""
+        return sum(1 for _ in self._matching(type_, criteria))
+
+    def _matching(self, type_: str, criteria: Sequence[Criterion]) -> Iterator[NewVersion]:
+        for made in self.live():
+            if made.stored.type == type_ and all(holds(one, made.resource, self._joined) for one in criteria):
+                yield made
+
+    def _joined(self, criterion: Chain | Has, resource: Resource) -> bool:
+        """Chains and ``_has`` by looking at every resource there is."""
+        if isinstance(criterion, Chain):
+            targets = {link.target for link in links(criterion.parameter, resource)}
+            return any(made.stored.reference in targets for made in self._matching(criterion.target, [criterion.inner]))
+        own = reference_of(resource)
+        return any(
+            own in {link.target for link in links(criterion.parameter, made.resource)}
+            for made in self._matching(criterion.parameter.type, [criterion.inner])
+        )
+
     def put(self, draft: Draft, *, now_us: int) -> Stored:
         """Write a new version unless the content is the newest already."""
         reference = f"{draft.resource.get('resourceType')}/{draft.resource.get('id')}"
@@ -63,6 +121,7 @@ class MemoryResources:
         if made is None:
             assert current is not None
             return current
+        made = replace(made, stored=replace(made.stored, facets=self.view(made.resource)))
         self.versions[reference] = (*before, made)
         return made.stored
 

@@ -17,6 +17,7 @@ from gateway.adapters.memory.inbox import MemoryInbox
 from gateway.adapters.memory.outbox import MemoryOutbox
 from gateway.adapters.memory.resources import MemoryResources
 from gateway.kernel.errors import Busy
+from gateway.kernel.fhir import Resource
 
 T = TypeVar("T")
 
@@ -45,8 +46,8 @@ def _forked(area: Any) -> Any:
 class MemoryStore:
     """Keeps :class:`gateway.exchange.ports.store.Store` in one process, for as long as it lives."""
 
-    def __init__(self) -> None:
-        self._newest = MemoryUnit()
+    def __init__(self, view: Callable[[Resource], bytes] = lambda _: b"") -> None:
+        self._newest = MemoryUnit(MemoryResources(view=view))
         self._lock = threading.Lock()
         self._closed = False
 

@@ -1,10 +1,13 @@
 """FHIR resources with all their versions, as the use cases see them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from gateway.exchange.search import Criterion, Sort
 from gateway.kernel.fhir import JsonObject, Resource
+
+Place: TypeAlias = tuple[str | int | float, ...]  # where a match stands in the order: its sort values, then its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Stored:
     method: str  # POST, PUT, PATCH or DELETE: how this version came
     body: bytes = field(repr=False)  # UTF-8 JSON with id and meta in place; b"" when deleted
     source: str = ""  # feed, export or client that wrote it
+    facets: bytes = field(default=b"", repr=False, compare=False)  # consent.view.pack of the content; b"": not kept
 
     @property
     def reference(self) -> str:
@@ -43,6 +47,14 @@ class Draft:
     method: str = "PUT"
     source: str = ""
     labels: tuple[JsonObject, ...] = field(default=(), repr=False)  # security labels that our own mapping vouches for
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A live resource that fulfils the criteria of a search, and its place in the order."""
+
+    stored: Stored
+    place: Place = field(repr=False)
 
 
 class ResourceReader(Protocol):
@@ -72,9 +84,46 @@ class ResourceReader(Protocol):
         """The Consents, in any state, whose patient is one of these."""
         ...
 
+    def candidates(
+        self,
+        type_: str,
+        criteria: Sequence[Criterion],
+        sorts: Sequence[Sort] = (),
+        *,
+        after: Place | None = None,
+        limit: int,
+    ) -> list[Candidate]:
+        """At most ``limit`` matches in order, from behind the place ``after``; fewer only when there are no more.
+
+        Nothing here regards who asks: ``exchange.search_run.search`` puts visibility on top; use that.
+        """
+        ...
+
+    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
+        """How many live resources fulfil the criteria, without regard to who asks."""
+        ...
+
+    def changes(
+        self, type_: str, id_: str = "", *, since_us: int = 0, before: tuple[int, str, int] | None = None, count: int
+    ) -> list[Stored]:
+        """Versions, deletions included, newest first by (updated_us, id, version).
+
+        Args:
+            type_: the resource type.
+            id_: one resource; empty: all of the type.
+            since_us: only versions made then or later.
+            before: only versions that come after this (updated_us, id, version) in that order.
+            count: how many at most.
+        """
+        ...
+
 
 class Resources(ResourceReader, Protocol):
     """Reads and writes inside one transaction."""
+
+    def hold(self, name: str) -> None:
+        """Wait for and hold a name until the transaction ends, so that "look, then write" is one step for everybody."""
+        ...
 
     def put(self, draft: Draft, *, now_us: int) -> Stored:
         """Write a new version; when the content equals the newest version nothing is written and that one returned."""

@@ -1,0 +1,295 @@
+"""Finding resources by criteria: small key sets are intersected first, everything else is probed for what remains.
+
+The cost follows the smallest set, not the size of the store: each criterion's keys are read up to a bound; sets that end
+before it are intersected here, and the database probes the remaining criteria for the keys that are left. Where no set is
+small, the search walks one index in the order of the answer and stops when the page is full. So neither planner has a
+choice to get wrong.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.adapters.db.engine import Row, Session
+from gateway.adapters.db.search_index import number_of
+from gateway.adapters.db.search_sql import Compiler, KeySet, Words
+from gateway.codecs.json_text import parse
+from gateway.exchange.ports.resources import Candidate, Place, Stored
+from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Sort, TokenValue, own_id
+from gateway.exchange.search_match import holds, in_order, last_value, sort_value
+from gateway.kernel.fhir import Resource, reference_of
+from gateway.profiles.search_values import links
+
+_SMALL: Final = 1_000  # keys that cost nothing to carry around
+_CARRIED: Final = 20_000  # keys that are still cheaper to carry than to look for
+_EVERYTHING: Final = 1 << 40
+_CHUNK: Final = 500
+
+COLUMNS: Final = "r.type, r.id, r.version, r.updated_us, r.method, r.body, r.source, r.facets"
+
+
+def stored_of(row: Row) -> Stored:
+    """A row of :data:`COLUMNS`."""
+    type_, id_, version, updated_us, method, body, source, facets = row[:8]
+    return Stored(type_, id_, version, updated_us, method, bytes(body), source, bytes(facets))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How one search runs."""
+
+    words: Words
+    conditions: list[str]  # on the alias r
+    confirm: bool
+    impossible: bool = False  # some small set leaves nothing
+    driver: KeySet | None = None  # walked in the order of keys
+
+
+class DbSearch:
+    """Searches inside one snapshot or transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def candidates(
+        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int
+    ) -> list[Candidate]:
+        """At most ``limit`` matches in order from behind ``after``."""
+        if not all(_in_sql(sort) for sort in sorts):
+            return self._sorted_here(type_, criteria, sorts, after, limit)
+        plan = self._plan(type_, criteria, stream=not sorts)
+        found: list[Candidate] = []
+        while not plan.impossible and len(found) < limit:
+            wanted = max(limit - len(found), _CHUNK) if plan.confirm else limit
+            rows = self._rows(plan, type_, sorts, after, wanted)
+            for row in rows:
+                stored, place = stored_of(row), tuple(row[8:])
+                after = place
+                if plan.confirm and not self._confirmed(criteria, stored):
+                    continue
+                found.append(Candidate(stored, place))
+                if len(found) == limit:
+                    break
+            if len(rows) < wanted:
+                break
+        return found
+
+    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
+        """How many live resources fulfil the criteria."""
+        plan = self._plan(type_, criteria, stream=False)
+        if plan.impossible:
+            return 0
+        if plan.confirm:
+            return sum(1 for _ in self._all(type_, criteria))
+        source = _source(plan)
+        row = self._run(plan, f"SELECT count(*) FROM {source} WHERE {' AND '.join(plan.conditions)}").fetchone()
+        return int(row[0])
+
+    def _run(self, plan: _Plan, text: str) -> Any:
+        return self._session.connection.execute(text, plan.words.values)
+
+    # -- planning ------------------------------------------------------------------------------------------------------
+
+    def _plan(self, type_: str, criteria: Sequence[Criterion], *, stream: bool) -> _Plan:
+        words = Words(self._session.dialect)
+        compiler = Compiler(words)
+        conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
+        keys, settled = self._small_sets(type_, criteria)
+        if keys is not None and not keys:
+            return _Plan(words, conditions, False, impossible=True)
+        driver = None
+        for index, criterion in enumerate(criteria):
+            found = compiler.set_of(criterion) if stream and keys is None and driver is None else None
+            if found is not None and _walkable(criterion):
+                driver = found
+            elif index not in settled or _to_confirm(criterion):
+                conditions.append(compiler.probe(criterion, type_, "r"))
+        if keys is not None:
+            conditions.append(_among(words, sorted(keys)))
+        return _Plan(words, conditions, compiler.confirm, driver=driver)
+
+    def _small_sets(self, type_: str, criteria: Sequence[Criterion]) -> tuple[set[int] | None, set[int]]:
+        """The intersection of the small key sets (None: there is none), and which criteria it settles."""
+        if any(isinstance(one, Match) and one.parameter.code == "_id" and not one.modifier for one in criteria):
+            return None, set()  # the ids drive
+        ranked = sorted(enumerate(criteria), key=lambda one: _rank(one[1]))
+        worth = [(index, one) for index, one in ranked if _rank(one) < _NEVER_SMALL]
+        if len(worth) == 1 and _walkable(worth[0][1]) and len(criteria) == 1:
+            return None, set()  # nothing to intersect with: walk it
+        for bound in (_SMALL, _CARRIED):
+            keys: set[int] | None = None
+            settled: set[int] = set()
+            for index, criterion in worth:
+                found = self._keys(type_, criterion, bound)
+                if found is not None:
+                    keys = found if keys is None else keys & found
+                    settled.add(index)
+                    if len(keys) <= _FEW:
+                        return keys, settled
+            if keys is not None or all(_walkable(one) for _, one in worth):
+                return keys, settled
+        return None, set()
+
+    def _keys(self, type_: str, criterion: Criterion, bound: int) -> set[int] | None:
+        """The keys that fulfil the criterion; None when there are more than ``bound``."""
+        words = Words(self._session.dialect)
+        compiler = Compiler(words)
+        text = f"{compiler.keys(criterion, type_)} LIMIT {words.bind(bound + 1)}"
+        rows = self._session.connection.execute(text, words.values).fetchall()
+        return {row[0] for row in rows} if len(rows) <= bound else None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _rows(self, plan: _Plan, type_: str, sorts: Sequence[Sort], after: Place | None, limit: int) -> list[Row]:
+        words = Words(plan.words.dialect, dict(plan.words.values))
+        key = "x0.key" if plan.driver is not None else "r.key"
+        sort_columns = [f"{_sort_expression(words, sort)} AS s{index}" for index, sort in enumerate(sorts)]
+        inner = f"SELECT {', '.join([*sort_columns, f'{key} AS key'])} FROM {_source(plan)}"
+        conditions = list(plan.conditions)
+        if after is not None and not sorts:
+            conditions.append(f"{key} > {words.bind(after[-1])}")
+        inner += f" WHERE {' AND '.join(conditions)}"
+        order = [f"s{index}{' DESC' if sort.descending else ''}" for index, sort in enumerate(sorts)]
+        if after is not None and sorts:
+            inner = f"SELECT * FROM ({inner}) q WHERE {_behind(words, sorts, after)}"
+        inner += f" ORDER BY {', '.join([*order, 'key'])} LIMIT {words.bind(limit)}"
+        outer = ", ".join([COLUMNS, *(f"q.s{index}" for index in range(len(sorts))), "q.key"])
+        final = ", ".join([*(f"q.{one}" for one in order), "q.key"])
+        text = (
+            f"SELECT {outer} FROM ({inner}) q JOIN resource r ON r.type = {words.bind(type_)} AND r.key = q.key"
+            f" ORDER BY {final}"
+        )
+        rows: list[Row] = self._session.connection.execute(text, words.values).fetchall()
+        return rows
+
+    def _all(self, type_: str, criteria: Sequence[Criterion]) -> Iterator[Candidate]:
+        after: Place | None = None
+        while True:
+            batch = self.candidates(type_, criteria, (), after, _CHUNK)
+            yield from batch
+            if len(batch) < _CHUNK:
+                return
+            after = batch[-1].place
+
+    def _confirmed(self, criteria: Sequence[Criterion], stored: Stored) -> bool:
+        resource = parse(stored.body)
+        return all(holds(criterion, resource, self._joined) for criterion in criteria)
+
+    def _joined(self, criterion: Chain | Has, resource: Resource) -> bool:
+        """A chain or ``_has`` of one resource, by a search of its own."""
+        if isinstance(criterion, Has):
+            own = Match(criterion.parameter, "", (LinkValue((reference_of(resource),)),))
+            return bool(self.candidates(criterion.parameter.type, (own, criterion.inner), (), None, 1))
+        targets = {link.target.partition("/") for link in links(criterion.parameter, resource)}
+        ids = tuple(TokenValue(None, id_) for type_, _, id_ in sorted(targets) if type_ == criterion.target)
+        target = Match(own_id(criterion.target), "", ids)
+        return bool(ids) and bool(self.candidates(criterion.target, (target, criterion.inner), (), None, 1))
+
+    def _sorted_here(
+        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int
+    ) -> list[Candidate]:
+        """For sort keys that are kept only as hashes (tokens, references): read every match and sort."""
+        places: list[tuple[Place, int]] = []
+        for one in self._all(type_, criteria):
+            resource = parse(one.stored.body)
+            values = (sort_value(sort, resource, one.stored.updated_us) for sort in sorts)
+            places.append(((*values, *one.place), int(one.place[-1])))
+        page = in_order(places, sorts, after)[:limit]
+        words = Words(self._session.dialect)
+        text = f"SELECT {COLUMNS}, r.key FROM resource r WHERE r.type = {words.bind(type_)}"
+        text += f" AND {_among(words, [key for _, key in page])}"
+        rows = {row[8]: row for row in self._session.connection.execute(text, words.values)} if page else {}
+        return [Candidate(stored_of(rows[key]), place) for place, key in page]
+
+
+_FEW: Final = 50
+_NEVER_SMALL: Final = 9
+
+
+def _rank(criterion: Criterion) -> int:
+    """Which criteria are tried first: those that tend to be selective and are cheap to read."""
+    match criterion:
+        case AnyOf(criteria):
+            return max(_rank(one) for one in criteria)
+        case Match(_, "not", _):
+            return _NEVER_SMALL
+        case Match(parameter, modifier, _):
+            if parameter.kind == "composite" or modifier == "contains" or parameter.code == "_lastUpdated":
+                return _NEVER_SMALL
+            return {"reference": 0, "token": 1, "string": 2, "uri": 2}.get(parameter.kind, 3)
+        case Chain() | Has():
+            return 5
+    return _NEVER_SMALL
+
+
+def _walkable(criterion: Criterion) -> bool:
+    """Whether its set is one run of an index in the order of keys."""
+    if not isinstance(criterion, Match) or criterion.modifier not in {"", "identifier", "of-type"}:
+        return False
+    if criterion.parameter.code in {"_id", "_lastUpdated"} or len(criterion.values) != 1:
+        return False
+    if criterion.parameter.kind == "token":
+        return True
+    targets = getattr(criterion.values[0], "targets", ())
+    return criterion.parameter.kind == "reference" and len(targets) <= 1
+
+
+def _to_confirm(criterion: Criterion) -> bool:
+    """Whether the index only narrows it down, here or in what it is joined to (``:exact``, composites)."""
+    match criterion:
+        case AnyOf(criteria):
+            return any(_to_confirm(one) for one in criteria)
+        case Chain(_, _, inner) | Has(_, inner):
+            return _to_confirm(inner)
+        case Match(parameter, modifier, _):
+            return modifier == "exact" or parameter.kind == "composite"
+    return criterion.parameter.kind == "composite"
+
+
+def _source(plan: _Plan) -> str:
+    if plan.driver is None:
+        return "resource r"
+    condition = plan.driver.condition.replace("x.", "x0.")
+    return f"{plan.driver.table} x0 JOIN resource r ON r.key = x0.{plan.driver.column} AND {condition}"
+
+
+def _among(words: Words, keys: Sequence[int]) -> str:
+    if words.dialect == "sqlite":
+        return f"r.key IN (SELECT value FROM json_each({words.bind('[' + ','.join(map(str, keys)) + ']')}))"
+    return f"r.key = ANY({words.bind(list(keys))})"
+
+
+def _in_sql(sort: Sort) -> bool:
+    return sort.parameter.code in {"_id", "_lastUpdated"} or sort.parameter.kind in _SORT_TABLES
+
+
+_SORT_TABLES: Final = {
+    "string": ("search_text", "value"),
+    "uri": ("search_text", "value"),
+    "date": ("search_date", "low"),
+    "number": ("search_number", "low"),
+    "quantity": ("search_number", "low"),
+}
+
+
+def _sort_expression(words: Words, sort: Sort) -> str:
+    if sort.parameter.code == "_id":
+        return "r.id"
+    if sort.parameter.code == "_lastUpdated":
+        return "r.updated_us"
+    table, column = _SORT_TABLES[sort.parameter.kind]
+    least = "max" if sort.descending else "min"
+    number = words.bind(number_of(sort.parameter.name))
+    found = f"(SELECT {least}(x.{column}) FROM {table} x WHERE x.p = {number} AND x.key = r.key)"
+    return f"coalesce({found}, {words.bind(last_value(sort))})"
+
+
+def _behind(words: Words, sorts: Sequence[Sort], after: Place) -> str:
+    """The keyset condition: the first sort value that differs decides."""
+    columns = [(f"q.s{index}", "<" if sort.descending else ">") for index, sort in enumerate(sorts)] + [("q.key", ">")]
+    bound = [words.bind(value) for value in after]
+    parts = []
+    for index, (column, way) in enumerate(columns):
+        same = [f"{columns[before][0]} = {bound[before]}" for before in range(index)]
+        parts.append("(" + " AND ".join([*same, f"{column} {way} {bound[index]}"]) + ")")
+    return "(" + " OR ".join(parts) + ")"

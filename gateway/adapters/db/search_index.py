@@ -1,0 +1,277 @@
+"""Narrow index tables beside the resources: what the search parameters find, as numbers and folded text.
+
+Tokens are 63-bit hashes of parameter and value; the others are keyed by the hash of ``Type?code``. Every primary key
+begins with what is probed for a known resource; a second index serves the search for unknown ones. Rows are derived from
+the body alone, so an update writes only the difference to what the old body gave.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Float, Index, Table
+
+from gateway.adapters.db.engine import Session, Sql
+from gateway.adapters.db.schema import METADATA, text_c
+from gateway.exchange.search_match import URI_LIMIT
+from gateway.kernel.fhir import Resource
+from gateway.kernel.identifiers import key_of
+from gateway.profiles.search_parameters import Definitions, Parameter
+from gateway.profiles.search_values import (
+    Quantity,
+    Token,
+    dates,
+    folded,
+    links,
+    quantities,
+    strings,
+    token_texts,
+    tokens,
+    uris,
+)
+
+
+def _number(name: str) -> "Column[int]":
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+HASH: Final = Table("search_hash", METADATA, _number("h"), _number("key"), _number("shard"), sqlite_with_rowid=False)
+TEXT: Final = Table(
+    "search_text",
+    METADATA,
+    _number("p"),
+    _number("key"),
+    text_c("value", primary_key=True),
+    _number("shard"),
+    Index("search_text_value", "p", "value", "key"),
+    sqlite_with_rowid=False,
+)
+DATE: Final = Table(
+    "search_date",
+    METADATA,
+    _number("p"),
+    _number("key"),
+    _number("low"),
+    _number("high"),
+    _number("shard"),
+    Index("search_date_low", "p", "low", "key"),
+    Index("search_date_high", "p", "high", "key"),
+    sqlite_with_rowid=False,
+)
+NUMBER: Final = Table(
+    "search_number",
+    METADATA,
+    _number("p"),
+    _number("key"),
+    _number("unit"),
+    Column("low", Float(53), primary_key=True),
+    Column("high", Float(53), primary_key=True),
+    _number("shard"),
+    Index("search_number_low", "p", "unit", "low", "key"),
+    sqlite_with_rowid=False,
+)
+LINK: Final = Table(
+    "search_link",
+    METADATA,
+    _number("p"),
+    _number("key"),
+    _number("target"),
+    _number("shard"),
+    Index("search_link_target", "p", "target", "key"),
+    sqlite_with_rowid=False,
+)
+ANY_UNIT: Final = 0
+
+_COLUMNS: Final = {
+    "search_hash": ("h",),
+    "search_text": ("p", "value"),
+    "search_date": ("p", "low", "high"),
+    "search_number": ("p", "unit", "low", "high"),
+    "search_link": ("p", "target"),
+}
+_KINDS: Final = {"value": "text", "low": "double precision", "high": "double precision"}
+
+
+@lru_cache(maxsize=4096)
+def number_of(parameter: str) -> int:
+    """The number of a parameter by ``Type?code``."""
+    return key_of(parameter)
+
+
+def token_hash(parameter: Parameter, system: str | None, code: str | None) -> int:
+    """The hash under which tokens that fit ``system|code`` are found; None means any."""
+    if code is None:
+        return key_of(f"{parameter.name}|s|{system}")
+    if system is None:
+        return key_of(f"{parameter.name}|c|{code}")
+    return key_of(f"{parameter.name}|sc|{system}|{code}")
+
+
+def type_hash(parameter: Parameter, system: str, code: str, value: str) -> int:
+    """The hash of an identifier of a type (``:of-type``)."""
+    return key_of(f"{parameter.name}|t|{system}|{code}|{value}")
+
+
+def identifier_hash(parameter: Parameter, system: str | None, code: str | None) -> int:
+    """The hash of a reference's identifier (``:identifier``)."""
+    return token_hash(parameter, system, code) ^ 1
+
+
+def present_hash(parameter: Parameter) -> int:
+    """The hash that says that a token parameter finds something."""
+    return key_of(f"{parameter.name}|p")
+
+
+def text_number(parameter: Parameter) -> int:
+    """The number under which the texts of a token parameter stand (``:text``)."""
+    return number_of(f"{parameter.name}:text")
+
+
+def unit_hash(system: str | None, code: str | None) -> int:
+    """The unit under which quantities are found; None means any."""
+    if code is None:
+        return ANY_UNIT if system is None else key_of(f"s|{system}")
+    return key_of(f"c|{code}" if system is None else f"sc|{system}|{code}")
+
+
+@dataclass(slots=True)
+class Rows:
+    """The index rows of one resource by table."""
+
+    tables: dict[str, set[tuple[Any, ...]]] = field(default_factory=lambda: {name: set() for name in _COLUMNS})
+
+
+def rows_of(definitions: Definitions, resource: Resource) -> Rows:
+    """What every search parameter of the type finds in the resource."""
+    rows = Rows()
+    for parameter in definitions.of(resource["resourceType"]).values():
+        if parameter.code not in _OWN_COLUMNS and parameter.kind in _ADD:
+            _ADD[parameter.kind](rows.tables, parameter, resource)
+    return rows
+
+
+_OWN_COLUMNS: Final = frozenset({"_id", "_lastUpdated"})  # columns of the resource table serve these
+
+
+def _add_tokens(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    hashes = tables["search_hash"]
+    found = False
+    for token in tokens(parameter, resource):
+        found = True
+        hashes.update((one,) for one in _token_hashes(parameter, token))
+        hashes.update((type_hash(parameter, *coding, token.code),) for coding in token.types)
+    if found:
+        hashes.add((present_hash(parameter),))
+        number = text_number(parameter)
+        tables["search_text"].update((number, text) for text in token_texts(parameter, resource))
+
+
+def _token_hashes(parameter: Parameter, token: Token) -> Iterable[int]:
+    yield token_hash(parameter, token.system, None)
+    if token.code:
+        yield token_hash(parameter, None, token.code)
+        yield token_hash(parameter, token.system, token.code)
+
+
+def _add_strings(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    number = number_of(parameter.name)
+    tables["search_text"].update((number, folded(text)) for text in strings(parameter, resource))
+
+
+def _add_uris(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    number = number_of(parameter.name)
+    tables["search_text"].update((number, uri[:URI_LIMIT]) for uri in uris(parameter, resource))
+
+
+def _add_dates(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    number = number_of(parameter.name)
+    tables["search_date"].update((number, low, high) for low, high in dates(parameter, resource))
+
+
+def _add_quantities(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    number = number_of(parameter.name)
+    for found in quantities(parameter, resource):
+        tables["search_number"].update((number, unit, found.low, found.high) for unit in _units(found))
+
+
+def _units(found: Quantity) -> set[int]:
+    units = {ANY_UNIT, unit_hash(found.system, None), unit_hash(found.system, found.code)}
+    return units | {unit_hash(None, code) for code in (found.code, found.unit) if code}
+
+
+def _add_links(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    number = number_of(parameter.name)
+    for link in links(parameter, resource):
+        if link.target:
+            tables["search_link"].add((number, key_of(link.target)))
+        if link.identifier is not None:
+            tables["search_hash"].update((one ^ 1,) for one in _token_hashes(parameter, link.identifier))
+            tables["search_hash"].add((present_hash(parameter),))
+
+
+_ADD: Final = {
+    "token": _add_tokens,
+    "string": _add_strings,
+    "uri": _add_uris,
+    "date": _add_dates,
+    "number": _add_quantities,
+    "quantity": _add_quantities,
+    "reference": _add_links,
+}
+
+
+def _insert(table: str) -> tuple[Sql, str]:
+    """For SQLite a statement a row, for PostgreSQL one for all rows, which come as arrays."""
+    columns = _COLUMNS[table]
+    names = ", ".join((*columns, "key", "shard"))
+    one = Sql(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)}, :key, :shard)")
+    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
+    return one, f"INSERT INTO {table} ({names}) SELECT *, %(key)s, %(shard)s FROM unnest({arrays})"
+
+
+def _delete(table: str) -> tuple[Sql, str]:
+    columns = _COLUMNS[table]
+    same = " AND ".join(f"{name} = :{name}" for name in columns)
+    one = Sql(f"DELETE FROM {table} WHERE {same} AND key = :key AND shard = :shard")
+    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
+    every = (
+        f"DELETE FROM {table} USING unnest({arrays}) AS gone ({', '.join(f'g_{name}' for name in columns)})"
+        f" WHERE {' AND '.join(f'{table}.{name} = gone.g_{name}' for name in columns)}"
+        " AND key = %(key)s AND shard = %(shard)s"
+    )
+    return one, every
+
+
+def _type(table: str, name: str) -> str:
+    if name == "value":
+        return "text"
+    return "float8" if table == "search_number" and name in {"low", "high"} else "bigint"
+
+
+_INSERTS: Final = {table: _insert(table) for table in _COLUMNS}
+_DELETES: Final = {table: _delete(table) for table in _COLUMNS}
+
+
+def write(session: Session, key: int, before: tuple[int, Rows], after: tuple[int, Rows]) -> None:
+    """Bring the index rows of a resource from one state (person key, rows) to another."""
+    moved = before[0] != after[0]
+    for table in _COLUMNS:
+        old, new = before[1].tables[table], after[1].tables[table]
+        _run(session, _DELETES[table], table, old if moved else old - new, key, before[0])
+        _run(session, _INSERTS[table], table, new if moved else new - old, key, after[0])
+
+
+def _run(
+    session: Session, statement: tuple[Sql, str], table: str, rows: set[tuple[Any, ...]], key: int, shard: int
+) -> None:
+    if not rows:
+        return
+    columns = _COLUMNS[table]
+    if session.dialect == "sqlite":
+        session.many(
+            statement[0], [{**dict(zip(columns, row, strict=True)), "key": key, "shard": shard} for row in rows]
+        )
+        return
+    arrays = dict(zip(columns, (list(column) for column in zip(*rows, strict=True)), strict=True))
+    session.connection.execute(statement[1], {**arrays, "key": key, "shard": shard})

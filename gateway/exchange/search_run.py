@@ -1,0 +1,254 @@
+"""Running a search for somebody: matches, chain targets, ``_has`` sources, includes and totals, all visible ones only.
+
+For the door::
+
+    query = parse_query("Task", pairs, definitions, strict=True, base="https://gateway.example/fhir")
+    page = search(reading.resources, query, gate, cursor=cursor)     # or unit.resources, inside a write
+    released = gate.release((*page.matches, *page.included))         # judged again before it leaves
+    next_link = f"{base}/Task?{urlencode([*query.used, ('_count', query.count), (CURSOR, page.next_cursor)])}"
+
+A page starts behind the last match of the page before, so it neither doubles nor skips what did not change meanwhile.
+The cursor holds the place of a match that the asker saw, and nothing else.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from gateway.codecs.json_text import parse
+from gateway.exchange.ports.resources import Candidate, Place, ResourceReader, Stored
+from gateway.exchange.ports.visibility import Visibility
+from gateway.exchange.search import (
+    AnyOf,
+    Chain,
+    Criterion,
+    Has,
+    Include,
+    LinkValue,
+    Match,
+    Query,
+    TokenValue,
+    joins,
+    own_id,
+)
+from gateway.exchange.search_match import holds
+from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import Resource, reference_of
+from gateway.profiles.search_values import links
+
+CURSOR: Final = "_cursor"  # name of the query parameter that carries a page's cursor
+TOTAL_LIMIT: Final = 1_000  # without _total=accurate, visible matches are counted up to here
+INCLUDED_LIMIT: Final = 1_000  # resources that one page may bring along
+_BATCH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a searchset.
+
+    ``total`` counts the visible matches of the whole search, None when there are too many to count unasked or none was
+    wanted. ``next_cursor`` is empty on the last page.
+    """
+
+    matches: tuple[Stored, ...] = field(repr=False)
+    included: tuple[Stored, ...] = field(repr=False)
+    total: int | None
+    next_cursor: str
+
+
+def search(resources: ResourceReader, query: Query, visibility: Visibility | None, *, cursor: str = "") -> Page:
+    """One page of the matches that ``visibility`` shows (None: all, for internal use).
+
+    Raises:
+        Invalid: the cursor is none, or belongs to another search.
+    """
+    run = _Run(resources, visibility)
+    after = _read_cursor(cursor, query)
+    wanted = 0 if query.summary == "count" else query.count
+    found: list[Candidate] = []
+    more = False
+    if wanted:
+        for candidate in run.matches(query, after, wanted + 1):
+            if len(found) == wanted:
+                more = True
+                break
+            found.append(candidate)
+    total = run.total(query, wanted, len(found), first=after is None, more=more)
+    matches = tuple(one.stored for one in found)
+    next_cursor = _write_cursor(query, found[-1].place) if more else ""
+    return Page(matches, run.included(query, matches), total, next_cursor)
+
+
+def exists(resources: ResourceReader, query: Query, visibility: Visibility | None) -> bool:
+    """Whether there is any visible match."""
+    return next(_Run(resources, visibility).matches(query, None, 1), None) is not None
+
+
+def _read_cursor(cursor: str, query: Query) -> Place | None:
+    if not cursor:
+        return None
+    try:
+        digest, *place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError):
+        raise Invalid("not a cursor of this server", at=CURSOR, fix="follow the next link as it is") from None
+    fits = len(place) == len(query.sort) + 1 and all(
+        isinstance(value, (str, int, float)) and not isinstance(value, bool) for value in place
+    )
+    if digest != query.digest or not fits or not isinstance(place[-1], int):
+        raise Invalid("the cursor belongs to another search", at=CURSOR, fix="follow the next link as it is")
+    return tuple(place)
+
+
+def _write_cursor(query: Query, place: Place) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([query.digest, *place])).rstrip(b"=").decode()
+
+
+class _Run:
+    """One search with what it has found out on the way."""
+
+    def __init__(self, resources: ResourceReader, visibility: Visibility | None) -> None:
+        self._resources = resources
+        self._visibility = visibility
+
+    def matches(self, query: Query, after: Place | None, wanted: int) -> Iterator[Candidate]:
+        """Visible matches in order, from behind ``after``; ``wanted`` sizes the reads."""
+        limit = min(max(wanted, 10), _BATCH)
+        while True:
+            batch = self._resources.candidates(query.type, query.criteria, query.sort, after=after, limit=limit)
+            yield from self._seen(batch, query.criteria)
+            if len(batch) < limit:
+                return
+            after = batch[-1].place
+            limit = min(limit * 2, _BATCH * 4)  # little was visible: look further at a time
+
+    def _seen(self, batch: Sequence[Candidate], criteria: Sequence[Criterion]) -> Iterable[Candidate]:
+        if self._visibility is None or not batch:
+            return batch
+        shown = self._visibility.visible([one.stored for one in batch])
+        seen = [one for one, visible in zip(batch, shown, strict=True) if visible is True]
+        return self._witnessed(seen, criteria) if joins(criteria) else seen
+
+    # -- chains and _has -----------------------------------------------------------------------------------------------
+
+    def _witnessed(self, batch: Sequence[Candidate], criteria: Sequence[Criterion]) -> list[Candidate]:
+        """Those whose chains and ``_has`` hold among visible resources too; the store looked at all of them."""
+        parsed = {one.stored.reference: parse(one.stored.body) for one in batch}
+        kept = list(batch)
+        for criterion in criteria:
+            if joins((criterion,)):
+                good = self._fulfil(criterion, {one.stored.reference: parsed[one.stored.reference] for one in kept})
+                kept = [one for one in kept if one.stored.reference in good]
+        return kept
+
+    def _fulfil(self, criterion: Criterion, candidates: dict[str, Resource]) -> set[str]:
+        """References of the candidates that fulfil the criterion in the visible part."""
+        if not candidates:
+            return set()
+        match criterion:
+            case AnyOf(criteria):
+                return set().union(*(self._fulfil(one, candidates) for one in criteria))
+            case Chain():
+                return self._chained(criterion, candidates)
+            case Has():
+                return self._referred(criterion, candidates)
+        return {name for name, resource in candidates.items() if holds(criterion, resource, _never)}
+
+    def _chained(self, chain: Chain, candidates: dict[str, Resource]) -> set[str]:
+        targets = {
+            name: {link.target for link in links(chain.parameter, resource) if _is_of(link.target, chain.target)}
+            for name, resource in candidates.items()
+        }
+        ids = sorted({target.partition("/")[2] for found in targets.values() for target in found})
+        own = Match(own_id(chain.target), "", tuple(TokenValue(None, one) for one in ids))
+        query = Query(chain.target, (own, chain.inner))
+        shown = {one.stored.reference for one in self.matches(query, None, len(ids))} if ids else set()
+        return {name for name, found in targets.items() if found & shown}
+
+    def _referred(self, has: Has, candidates: dict[str, Resource]) -> set[str]:
+        pointing = Match(has.parameter, "", (LinkValue(tuple(sorted(candidates))),))
+        query = Query(has.parameter.type, (pointing, has.inner))
+        good: set[str] = set()
+        for one in self.matches(query, None, _BATCH):
+            good |= {link.target for link in links(has.parameter, parse(one.stored.body))} & set(candidates)
+            if len(good) == len(candidates):
+                break
+        return good
+
+    # -- totals --------------------------------------------------------------------------------------------------------
+
+    def total(self, query: Query, wanted: int, found: int, *, first: bool, more: bool) -> int | None:
+        """The number of visible matches, when it is wanted or costs nothing."""
+        if query.total == "none" and wanted:
+            return None
+        if first and not more and wanted:
+            return found
+        exact = query.total in {"accurate", "estimate"} or not wanted
+        if self._visibility is None:
+            return self._resources.count(query.type, query.criteria)
+        counted = 0
+        for _ in self.matches(query, None, _BATCH):
+            counted += 1
+            if counted > TOTAL_LIMIT and not exact:
+                return None
+        return counted
+
+    # -- includes ------------------------------------------------------------------------------------------------------
+
+    def included(self, query: Query, matches: tuple[Stored, ...]) -> tuple[Stored, ...]:
+        """What ``_include`` and ``_revinclude`` bring along, each once, in the order of its discovery."""
+        if not query.includes or not matches:
+            return ()
+        known = {stored.reference for stored in matches}
+        found: list[Stored] = []
+        layer, rules = matches, query.includes
+        while layer and rules and len(found) < INCLUDED_LIMIT:
+            fresh = [stored for rule in rules for stored in self._brought(rule, layer)]
+            layer = tuple({stored.reference: stored for stored in fresh if stored.reference not in known}.values())
+            known |= {stored.reference for stored in layer}
+            found += layer
+            rules = tuple(rule for rule in query.includes if rule.iterate)
+        return tuple(found[:INCLUDED_LIMIT])
+
+    def _brought(self, rule: Include, layer: Sequence[Stored]) -> list[Stored]:
+        if rule.reverse:
+            return self._pointing(rule, layer)
+        targets = [
+            link.target
+            for stored in layer
+            if stored.type == rule.type
+            for resource in (parse(stored.body),)
+            for parameter in rule.parameters
+            for link in links(parameter, resource)
+            if not rule.target or _is_of(link.target, rule.target)
+        ]
+        reached = self._resources.many(dict.fromkeys(targets))
+        return self._shown([reached[target] for target in dict.fromkeys(targets) if target in reached])
+
+    def _pointing(self, rule: Include, layer: Sequence[Stored]) -> list[Stored]:
+        names = tuple(stored.reference for stored in layer if not rule.target or stored.type == rule.target)
+        found: list[Stored] = []
+        for parameter in rule.parameters if names else ():
+            query = Query(rule.type, (Match(parameter, "", (LinkValue(names),)),))
+            for one in self.matches(query, None, _BATCH):
+                found.append(one.stored)
+                if len(found) >= INCLUDED_LIMIT:
+                    return found
+        return found
+
+    def _shown(self, batch: list[Stored]) -> list[Stored]:
+        if self._visibility is None or not batch:
+            return batch
+        shown = self._visibility.visible(batch)
+        return [one for one, visible in zip(batch, shown, strict=True) if visible is True]
+
+
+def _never(criterion: Chain | Has, resource: Resource) -> bool:
+    raise AssertionError(f"{type(criterion).__name__} of {reference_of(resource)} is decided elsewhere")
+
+
+def _is_of(target: str, type_: str) -> bool:
+    return target.startswith(f"{type_}/")

@@ -1,0 +1,124 @@
+"""Search parameters as data: what profiles/search/*.csv and loaded SearchParameter resources declare (FHIR R4)."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.kernel.errors import Unsupported
+from gateway.kernel.fhir import Resource
+from gateway.profiles.search_paths import Path, compile_path, from_fhirpath
+
+ANY: Final = "*"  # a reference that may point to any type
+KINDS: Final = frozenset({"token", "string", "date", "reference", "quantity", "number", "uri", "composite"})
+
+# elements that are choices of types wherever they stand; for SearchParameters that come without definitions
+_CHOICES: Final = frozenset(
+    {"abatement", "asNeeded", "collected", "deceased", "due", "effective", "multipleBirth", "medication", "occurrence"}
+    | {"onset", "performed", "rate", "scheduled", "serviced", "timing", "value"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One search parameter of one resource type."""
+
+    type: str
+    code: str
+    kind: str
+    path: str
+    targets: tuple[str, ...] = ()  # of a reference; ("*",) for any
+    components: tuple["Parameter", ...] = ()  # of a composite, relative to the nodes at ``path``
+    values: Path = field(repr=False, compare=False, default=lambda node: iter(()))  # compiled ``path``
+
+    @property
+    def name(self) -> str:
+        """``Type?code``."""
+        return f"{self.type}?{self.code}"
+
+
+class Definitions:
+    """Every search parameter by type and code, compiled when a type is first used, and the compartments."""
+
+    def __init__(self, rows: Iterable[Mapping[str, str]], compartments: Iterable[Mapping[str, str]]) -> None:
+        self._rows: dict[str, dict[str, Mapping[str, str]]] = {}
+        for row in rows:
+            self._rows.setdefault(row["type"], {})[row["code"]] = row
+        self._compiled: dict[str, dict[str, Parameter]] = {}
+        self._compartments = {
+            (row["compartment"], row["type"]): tuple(row["parameters"].split()) for row in compartments
+        }
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every resource type with parameters, sorted."""
+        return tuple(sorted(set(self._rows) - {"Resource"}))
+
+    def of(self, type_: str) -> Mapping[str, Parameter]:
+        """The parameters of a type by code, those of every resource included."""
+        found = self._compiled.get(type_)
+        if found is None:
+            if type_ not in self._rows:
+                return {}
+            rows = {**self._rows.get("Resource", {}), **self._rows.get(type_, {})}
+            found = {code: _parameter(type_, row, rows) for code, row in rows.items()}
+            self._compiled = {**self._compiled, type_: found}
+        return found
+
+    def compartment(self, name: str, type_: str) -> tuple[str, ...]:
+        """Codes of the reference parameters that put a resource of the type into the compartment; may be empty."""
+        return self._compartments.get((name, type_), ())
+
+    def with_resources(self, resources: Iterable[Resource]) -> "Definitions":
+        """These definitions and those of SearchParameter resources (from a loaded package), the latter winning.
+
+        A parameter whose expression lies outside of the restricted FHIRPath is left out; then it is undeclared and
+        asking for it is an error, which is better than a wrong answer.
+        """
+        made = Definitions((), ())
+        made._rows = {type_: dict(rows) for type_, rows in self._rows.items()}
+        made._compartments = self._compartments
+        for resource in resources:
+            for row in _rows_of(resource):
+                made._rows.setdefault(row["type"], {})[row["code"]] = row
+        return made
+
+
+def read_definitions(parameters: str, compartments: str) -> Definitions:
+    """From the texts of parameters.csv and compartments.csv."""
+    return Definitions(csv.DictReader(io.StringIO(parameters)), csv.DictReader(io.StringIO(compartments)))
+
+
+def _parameter(type_: str, row: Mapping[str, str], rows: Mapping[str, Mapping[str, str]]) -> Parameter:
+    if row["kind"] != "composite":
+        targets = tuple(row["targets"].split())
+        return Parameter(type_, row["code"], row["kind"], row["path"], targets, (), compile_path(row["path"]))
+    base, *parts = row["path"].split(" : ")
+    components = []
+    for part in parts:
+        code, _, path = part.partition(" ")
+        of = rows[code]
+        components.append(
+            Parameter(type_, code, of["kind"], path, tuple(of["targets"].split()), (), compile_path(path))
+        )
+    return Parameter(type_, row["code"], "composite", base, (), tuple(components), compile_path(base))
+
+
+def _rows_of(resource: Resource) -> Iterable[dict[str, str]]:
+    if resource.get("resourceType") != "SearchParameter" or resource.get("type") not in KINDS - {"composite"}:
+        return
+    for base in resource.get("base", ()):
+        try:
+            path = from_fhirpath(str(resource.get("expression", "")), base, _is_choice)
+            if path:
+                compile_path(path)
+        except Unsupported:
+            continue
+        if path:
+            targets = " ".join(resource.get("target", ())) or ANY
+            yield {"type": base, "code": resource["code"], "kind": resource["type"], "path": path, "targets": targets}
+
+
+def _is_choice(path: str) -> bool:
+    return path.rpartition(".")[2] in _CHOICES
