@@ -71,7 +71,7 @@ def test_a_rejection_without_a_reason_is_refused(store: Store) -> None:
 
 def test_a_cancelled_task_leaves_the_request_open_while_another_task_works_on_it(store: Store) -> None:
     save(store, request(), task("requested"), task("requested", "t2"), at=1)
-    why = {"statusReason": {"text": "no bed"}}
+    why: dict[str, Any] = {"statusReason": {"text": "no bed"}}
     save(store, task("cancelled", **why), at=2)
     assert state(store, "ServiceRequest", "s1")["status"] == "active"
     save(store, task("cancelled", "t2", **why), at=3)

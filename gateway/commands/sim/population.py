@@ -64,6 +64,7 @@ AGENCIES: Final = (
     Agency("ORG4", "Riverton Housing First", (("P41", "Housing First Homes", 3), ("P42", "Rapid Rehousing", 13))),
     Agency("ORG5", "Depot Day Centre", (("P51", "Depot Day Shelter", 11),)),
 )  # fmt: skip
+PARTNER: Final = Agency("ORG8", "Riverton General Hospital", ())  # sends HL7 v2, and asks; it has no HMIS project
 VICTIM_SERVICES: Final = Agency("ORG9", "Safe Harbour", (("P91", "Safe Harbour Refuge", 2),), victim_services=True)
 
 
@@ -272,6 +273,14 @@ class Population:
         elif draw < 0.11:
             record = replace(record, birth="", birth_quality=rng.choice((8, 9, 99)))
         return record
+
+
+def agreed_agencies(person: Person) -> tuple[str, ...]:
+    """Keys of the agencies that the person's form names: all of them, or all but the day centre for a partial one."""
+    left_out = {"full": (), "partial": ("ORG5",)}.get(person.consents)
+    if left_out is None:
+        return ()
+    return tuple(agency.key for agency in (*AGENCIES, PARTNER) if agency.key not in left_out)
 
 
 def _first_client(drawn: Person) -> Person:
