@@ -1,0 +1,130 @@
+"""What the hmis commands do; imported when one of them runs."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.adapters.files.data import read_data
+from gateway.adapters.files.hmis_export import FolderExport, FolderScratch, NdjsonFolder, ZipExport, open_export
+from gateway.exchange.hmis_convert import Conversion, Report
+from gateway.exchange.hmis_export import Rebuild
+
+EXIT_FINDINGS = 3
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def convert_export(path: str, out: str, processes: int, as_json: bool) -> None:
+    """``doorway hmis convert``."""
+    files = open_export(path)
+    conversion = Conversion(files, read_data, fallback_source=Path(path).stem)
+    target = Path(out)
+    if processes > 1 and len(conversion.seen) > 1:
+        report = _side_by_side(conversion, files, target, processes)
+    else:
+        with NdjsonFolder(target) as folder, FolderScratch() as scratch:
+            total = sum(seen.bytes for seen in conversion.seen) or 1
+            with progress(total, "converting") as bar:
+                for seen in conversion.seen:
+                    conversion.convert_file(seen, folder.write, scratch)
+                    bar.update(seen.bytes)
+            conversion.manifest(folder.write)
+            report = conversion.report
+    text = json.dumps(report.as_json(), indent=1)
+    (target / "report.json").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(text)
+    else:
+        _summary(report)
+    if any(told["file"] and told["kept_whole"] for told in report.files.values()):
+        sys.exit(EXIT_FINDINGS)
+
+
+def progress(length: int, label: str) -> Any:
+    """A bar on stderr, only on a terminal."""
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+def _summary(report: Report) -> None:
+    rows = sum(f["rows"] for f in report.files.values())
+    click.echo(f"{rows:,} rows of {len(report.files)} files, format FY{report.version}")
+    for kind, count in sorted(report.resources.items()):
+        click.echo(f"  {kind:<24} {count:>12,}")
+    for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1])[:20]:
+        click.echo(f"  {count:>8,} x {reason}")
+
+
+def _side_by_side(conversion: Conversion, files: "FolderExport | ZipExport", target: Path, processes: int) -> Report:
+    """Files dealt out by size to forked processes; each writes shards, which are joined at the end."""
+    import multiprocessing
+    import shutil
+
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    load = [0] * processes
+    for index in sorted(range(len(conversion.seen)), key=lambda i: -conversion.seen[i].bytes):
+        lightest = load.index(min(load))
+        shares[lightest].append(index)
+        load[lightest] += conversion.seen[index].bytes
+    context = multiprocessing.get_context("fork")
+    queue: Any = context.SimpleQueue()
+    target.mkdir(parents=True, exist_ok=True)
+
+    def work(number: int) -> None:
+        conversion.report = Report()
+        with NdjsonFolder(target / f".part{number}") as folder, FolderScratch() as scratch:
+            for index in sorted(shares[number]):
+                conversion.convert_file(conversion.seen[index], folder.write, scratch)
+        queue.put(conversion.report)
+
+    workers = [context.Process(target=work, args=(n,)) for n in range(processes) if shares[n]]
+    for worker in workers:
+        worker.start()
+    reports = [queue.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    for report in reports:
+        conversion.report.absorb(report)
+    with NdjsonFolder(target) as folder:
+        conversion.manifest(folder.write)
+    for number in range(processes):
+        part = target / f".part{number}"
+        for shard in sorted(part.glob("*.ndjson")):
+            with (target / shard.name).open("ab") as out, shard.open("rb") as piece:
+                shutil.copyfileobj(piece, out, 1 << 20)
+        shutil.rmtree(part, ignore_errors=True)
+    return conversion.report
+
+
+def export_folder(source: str, out: str, neutralise: bool, as_json: bool) -> None:
+    """``doorway hmis export --from``."""
+    target = Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+
+    def write(path: str, pieces: Iterable[str]) -> None:
+        place = target / path
+        if not place.resolve().is_relative_to(target.resolve()):
+            raise click.ClickException("the manifest names a file outside the folder")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("w", encoding="utf-8", newline="") as handle:
+            handle.writelines(pieces)
+
+    with FolderScratch() as scratch:
+        rebuild = Rebuild(read_data, scratch, neutralise=FORMULA if neutralise else ())
+        folder = NdjsonFolder(Path(source))
+        rebuild.begin(line for name, _, line in folder.lines() if name == "DocumentReference.ndjson")
+        for name, number, line in folder.lines():
+            rebuild.take(line, f"{name}:{number}")
+        report = rebuild.finish(write)
+    told = {"rows": report.rows, "foreign": report.foreign, "orphans": report.orphans}
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    for path, rows in sorted(report.rows.items()):
+        click.echo(f"{path:<40} {rows:>12,} rows")
+    for kind, count in sorted(report.foreign.items()):
+        click.echo(f"{count:,} {kind} stand behind no row of the export: not written")
+    for path, count in sorted(report.orphans.items()):
+        click.echo(f"{path}: {count:,} rows left out, their main resource is gone")

@@ -1,0 +1,306 @@
+"""Mapping tables as generated Python source: one function a file that writes NDJSON text straight from the cells.
+
+Every distinct cell is converted once, by the same functions as the explainable twin (explain.py), and its JSON text is
+kept in a bounded table; a row is then a few lookups and one formatted string. A cell that FHIR cannot give back raises
+:class:`Odd`, and that row goes the twin's way; so the two must agree on every other row, and a test says that they do.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from gateway.kernel.identifiers import NAMESPACE
+from gateway.mapping.hmis import values
+from gateway.mapping.hmis.conversions import ANCHORS, Block
+from gateway.mapping.hmis.explain import SOURCE_PART, audit_value
+from gateway.mapping.hmis.tables import AUDIT, COMPUTED, ROW_EXTENSION, FileMap, Part
+
+KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
+RowFunction = Callable[[Sequence[str], str, str], "list[str]"]
+
+
+class Odd(Exception):
+    """A cell whose FHIR form does not lead back to it."""
+
+
+def to_json(value: Any) -> str:
+    """FHIR JSON text of a value; a decimal keeps its digits."""
+    return orjson.dumps(value, default=_decimal).decode()
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value).encode())
+    raise TypeError(type(value).__name__)
+
+
+class Memo(dict[Any, str]):
+    """Cells of a block -> its JSON text, converted on first sight."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self._block = block
+        self._single = len(block.reads) == 1
+
+    def __missing__(self, key: Any) -> str:
+        block = self._block
+        cells = (key,) if self._single else key
+        out = block.forward(cells)
+        if block.owns:
+            shape = {block.element[:-2]: out or []} if block.repeats else {**(out or {})}  # type: ignore[dict-item]
+            given = [c for c, slot in zip(cells, block.slots, strict=False) if slot.owned]
+            if list(block.inverse(shape)) != given:
+                raise Odd
+        if not out:
+            text = ""
+        elif isinstance(out, list):
+            text = "".join("," + to_json(item) for item in out)
+        else:
+            text = "".join(f",{to_json(name)}:{to_json(value)}" for name, value in out.items())
+        if len(self) >= KEPT_VALUES:
+            self.clear()
+        self[key] = text
+        return text
+
+
+class Audit(dict[str, str]):
+    """An audit cell -> its part of the row extension."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        self._column = column
+
+    def __missing__(self, key: str) -> str:
+        text = values.text_of(key)
+        if key and text != key:
+            raise Odd
+        out = "," + to_json({"url": AUDIT[self._column], **audit_value(self._column, key)}) if key else ""
+        if len(self) >= KEPT_VALUES:
+            self.clear()
+        self[key] = out
+        return out
+
+
+class Security(dict[Any, str]):
+    """Labels of the project and of the values -> meta.security."""
+
+    def __init__(self, table: FileMap, part: Part, columns: tuple[str, ...]) -> None:
+        super().__init__()
+        self._table, self._part, self._columns = table, part, columns
+
+    def __missing__(self, key: Any) -> str:
+        inherited, *cells = key if self._columns else (key,)
+        names = set(self._part.labels) | set(inherited.split())
+        for column, cell in zip(self._columns, cells, strict=True):
+            names.update(self._part.value_labels[column].get(cell.strip(), "").split())
+        found = self._table.labels.security(self._part.level, frozenset(names))
+        if len(self) >= KEPT_VALUES:
+            self.clear()
+        self[key] = out = f',"security":{to_json(found)}' if found else ""
+        return out
+
+
+_VARIANT: Final = {"0": "8", "1": "9", "2": "a", "3": "b", "4": "8", "5": "9", "6": "a", "7": "b"} | {
+    "8": "8", "9": "9", "a": "a", "b": "b", "c": "8", "d": "9", "e": "a", "f": "b"
+}  # fmt: skip
+
+
+def id_maker(source: str, file: str, *part: str) -> Callable[[str], str]:
+    """``resource_id(source, file, key, *part)`` as a function of the key, with the constant prefix hashed once."""
+    start = hashlib.sha1(NAMESPACE.bytes + f"{len(source)}:{source}{len(file)}:{file}".encode(), usedforsecurity=False)
+    tail = "".join(f"{len(p)}:{p}" for p in part)
+    variant = _VARIANT
+
+    def make(key: str) -> str:
+        digest = start.copy()
+        digest.update(f"{len(key)}:{key}{tail}".encode())
+        h = digest.hexdigest()
+        return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
+
+    return make
+
+
+def key_text(cell: str) -> str:
+    """A key as the inside of a JSON string."""
+    if cell.isalnum() and cell.isascii():
+        return cell
+    if not cell or values.text_of(cell) != cell:
+        raise Odd
+    return to_json(cell)[1:-1]
+
+
+class _Writer:
+    """Collects the source of one file's function and the objects that it uses."""
+
+    def __init__(self, table: FileMap) -> None:
+        self.table = table
+        self.names: dict[str, Any] = {"KEY": key_text}
+        self.lines: list[str] = []
+        self.index = {c.name: i for i, c in enumerate(table.file.columns)}
+        self.index |= {name: len(self.index) + i for i, name in enumerate(COMPUTED)}
+        self._memos: dict[tuple[Any, ...], str] = {}
+
+    def add(self, indent: int, line: str) -> None:
+        self.lines.append("    " * indent + line)
+
+    def keep(self, prefix: str, value: Any) -> str:
+        name = f"{prefix}{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def cell(self, column: str) -> str:
+        return f"r[{self.index[column]}]"
+
+    def lookup(self, block: Block) -> str:
+        """The expression for a block's text."""
+        signature = (block.element, block.convert, block.reads, tuple((s.role, s.list, s.owned) for s in block.slots))
+        memo = self._memos.get(signature)
+        if memo is None:
+            memo = self._memos[signature] = self.keep("m", Memo(block))
+        return f"{memo}[{', '.join(self.cell(name) for name in block.reads)}]"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}")
+
+
+def generate(table: FileMap) -> tuple[str, dict[str, Any]]:
+    """The source of ``convert(r, n, x)`` and the names it uses.
+
+    ``r``: cells in the specification's order, computed columns after them; ``n``: the row extension's ``,{row}`` part;
+    ``x``: labels of the project. It returns pairs flattened in one list: resource type, JSON line without its end.
+    """
+    w = _Writer(table)
+    w.add(0, "def convert(r, n, x):")
+    w.add(1, "out = []")
+    w.add(1, f"k = {w.cell(table.file.key)}")
+    w.add(1, "kk = KEY(k)")
+    w.add(1, f"u = {w.keep('id', id_maker(table.source.name, table.file.name))}(k)")
+    deleted = any(c.name == "DateDeleted" for c in table.file.columns)
+    w.add(1, f"d = {w.cell('DateDeleted')}" if deleted else "d = ''")
+    chosen: list[str] = []
+    for part in table.parts:
+        indent = 1
+        if part.when is not None:
+            column, codes = part.when
+            if column:
+                test = f"{w.cell(column)}.strip() in {w.keep('s', frozenset(codes))}"
+                if part.anchor:
+                    chosen.append(test)
+            else:
+                test = "not (" + " or ".join(chosen) + ")" if chosen else "True"
+            w.add(1, f"if {test}:")
+            indent = 2
+        _part(w, part, indent)
+    w.add(1, "return out")
+    return "\n".join(w.lines) + "\n", w.names
+
+
+def _part(w: _Writer, part: Part, indent: int) -> None:
+    arrays: dict[str, list[str]] = {}
+    owned: list[str] = []
+    rest: list[str] = []
+    variables: list[tuple[str, str]] = []
+    for element, value in part.constants:
+        if element.endswith("[]"):
+            arrays.setdefault(element[:-2], []).append(_quoted("," + to_json(value)))
+    for block in part.blocks:
+        expression = _block(w, block)
+        if block.owns and not (part.anchor or part.always):
+            variable = f"v{len(variables)}"
+            variables.append((variable, expression[1:-1] if expression[:1] == "{" else repr(expression)))
+            owned.append(variable)
+            expression = "{" + variable + "}"
+        if block.repeats:
+            arrays.setdefault(block.element[:-2], []).append(expression)
+        else:
+            rest.append(expression)
+    for variable, expression in variables:
+        w.add(indent, f"{variable} = {expression}")
+    if owned:
+        w.add(indent, f"if {' or '.join(owned)}:")
+        indent += 1
+    body, after = _head(w, part), []
+    for number, (name, pieces) in enumerate(arrays.items()):
+        if any(not p.startswith("{") for p in pieces):
+            first = next(i for i, p in enumerate(pieces) if not p.startswith("{"))
+            ordered = [pieces[first][1:], *pieces[:first], *pieces[first + 1 :]]
+            after.append(f',"{name}":[' + "".join(ordered) + "]")
+        else:
+            w.add(indent, "a = f'" + "".join(pieces) + "'")
+            w.add(indent, f"a{number} = ',\"{name}\":[' + a[1:] + ']' if a else ''")
+            after.append(f"{{a{number}}}")
+    text = body + "".join(rest) + "".join(after)
+    for name, expression in _choices(w, part):
+        w.add(indent, f"{name} = {expression}")
+    w.add(indent, "out.append(" + repr(part.resource) + ")")
+    w.add(indent, "out.append(f'" + text + "}}')")
+
+
+def _block(w: _Writer, block: Block) -> str:
+    if block.convert == "identifier" and block.owns == (w.table.file.key,):
+        system = f"{w.table.source.base}/{block.owns[0]}"
+        return _quoted(f',{{"system":{to_json(system)},"value":"') + "{kk}" + _quoted('"}')
+    if block.convert == "part-reference":
+        type_ = block.slots[0].role.split(":")[0]
+        return _quoted(f',"{block.element}":{{"reference":"{type_}/') + "{u}" + _quoted('"}')
+    return "{" + w.lookup(block) + "}"
+
+
+def _choices(w: _Writer, part: Part) -> list[tuple[str, str]]:
+    """Constants that differ for deleted rows."""
+    plain = [(e, v) for e, v in part.constants if not e.endswith("[]")]
+    if not part.deleted:
+        return [("c", repr("".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)))]
+    normal = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)
+    kept = [(e, v) for e, v in plain if e not in part.deleted] + list(part.deleted.items())
+    gone = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in kept)
+    return [("c", f"{w.keep('c', gone)} if d else {w.keep('c', normal)}")]
+
+
+def _head(w: _Writer, part: Part) -> str:
+    """resourceType, id, meta and the constants."""
+    if part.anchor:
+        identity = "{u}"
+    else:
+        maker = w.keep("id", id_maker(w.table.source.name, w.table.file.name, part.name))
+        identity = "{" + f"{maker}({w.cell('@source') if part.name == SOURCE_PART else 'k'})" + "}"
+    audit = "".join("{" + f"{w.keep('q', Audit(name))}[{w.cell(name)}]" + "}" for name in part.audit)
+    columns = tuple(part.value_labels)
+    security = w.keep("z", Security(w.table, part, columns))
+    labels = ", ".join(["x", *(w.cell(c) for c in columns)])
+    row = f'{{"url":"file","valueCode":"{w.table.file.name}"}},{{"url":"part","valueCode":"{part.name}"}}'
+    return (
+        _quoted(f'{{"resourceType":"{part.resource}","id":"')
+        + identity
+        + _quoted(f'","meta":{{"extension":[{{"url":"{ROW_EXTENSION}","extension":[{row}')
+        + "{n}"
+        + audit
+        + _quoted(f']}}],"source":{to_json(w.table.source.base)}')
+        + "{"
+        + f"{security}[{labels}]"
+        + "}"
+        + _quoted("}")
+        + "{c}"
+    )
+
+
+def compile_map(table: FileMap) -> RowFunction:
+    """The generated function of a file.
+
+    Raises (when called):
+        Odd: the row has a cell that needs the twin.
+    """
+    source, names = generate(table)
+    scope = dict(names)
+    exec(compile(source, f"<hmis {table.file.name}>", "exec"), scope)  # noqa: S102 - our own tables, checked at load
+    function: RowFunction = scope["convert"]
+    return function
+
+
+def anchor_types() -> dict[str, str]:
+    """The resource type that stands for a row, by file, where other rows refer to it."""
+    return dict(ANCHORS)

@@ -1,0 +1,101 @@
+"""The consent companion (Consent.csv, ROI.csv) as FHIR Consent, SDOHCC-Consent shape, and back.
+
+full: permit; partial: permit of Level 1 only; revoked: inactive, ended on the day; declined: a denial. The agencies
+stand in provision.actor, since SDOHCC allows one organization only: the one that executed the form.
+"""
+
+from typing import Any, Final
+
+from gateway.kernel.fhir import ACT_REASON, DOORWAY, LEVEL, JsonObject, Resource
+from gateway.mapping.hmis import values
+from gateway.mapping.hmis.conversions import Binding, Cells, Forward, Inverse, Maker, Members, items, referenced
+
+COC_SYSTEM: Final = f"{DOORWAY}/hmis/coc"
+POLICY: Final = f"{DOORWAY}/policy/hmis-release-of-information"
+_ROLE: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}]}
+_STATUS: Final = {"full": "active", "partial": "active", "revoked": "inactive", "declined": "rejected"}
+UNLIMITED: Final = ("", "all", "all cocs", "all agencies")
+
+
+def _listed(cell: str) -> list[str]:
+    return [] if cell.strip().casefold() in UNLIMITED else [p.strip() for p in cell.split(";") if p.strip()]
+
+
+def _roi(b: Binding) -> tuple[Forward, Inverse]:
+    index = {slot.role: i for i, slot in enumerate(b.slots)}
+
+    def forward(cells: Cells) -> Members | list[Any] | None:
+        said = {role: cells[i].strip() for role, i in index.items()}
+        status = said["status"].casefold()
+        organization = (
+            b.source.reference("Organization", said["organization"])
+            if said["organization"]
+            else {"reference": f"Organization/{b.source.id('Export', said['source'], 'Organization:source')}"}
+        )
+        members: JsonObject = {
+            # a status that nobody defined permits nothing
+            "status": "entered-in-error" if said["deleted"] else _STATUS.get(status, "proposed"),
+            "organization": [organization],
+            "policy": [{"uri": POLICY}],
+            "sourceAttachment": {"title": values.text_of(said["form"]) or "release of information"},
+            "provision": _provision(b, said, status),
+        }
+        signed = values.day_of(said["signed"]) or values.day_of(said["start"])
+        if signed:
+            members["dateTime"] = signed
+        return members
+
+    def inverse(resource: Resource) -> Cells:
+        out = _said(resource)
+        return tuple(out[slot.role] for slot in b.slots if slot.owned)
+
+    return forward, inverse
+
+
+def _provision(b: Binding, said: dict[str, str], status: str) -> JsonObject:
+    provision: JsonObject = {"type": "deny" if status == "declined" else "permit"}
+    ends = [
+        d for d in (values.day_of(said["end"]), values.day_of(said["revoked"]) if status == "revoked" else None) if d
+    ]
+    period = {"start": values.day_of(said["start"]), "end": min(ends) if ends else None}
+    kept = {name: day for name, day in period.items() if day}
+    if kept.get("start", "") > kept.get("end", "9999"):
+        kept.pop("start")  # revoked before it began: it never held
+    if kept:
+        provision["period"] = kept
+    actors = [b.source.reference("Organization", key) for key in _listed(said["agencies"])]
+    actors += [{"identifier": {"system": COC_SYSTEM, "value": code}} for code in _listed(said["cocs"])]
+    if actors:
+        provision["actor"] = [{"role": _ROLE, "reference": actor} for actor in actors]
+    purposes = _listed(said["purposes"])
+    if purposes:
+        provision["purpose"] = [{"system": ACT_REASON, "code": code} for code in purposes]
+    if status == "partial":
+        provision["securityLabel"] = [{"system": LEVEL, "code": "L1"}]
+    return provision
+
+
+def _said(resource: Resource) -> dict[str, str]:
+    provision = resource.get("provision") or {}
+    partial = any(label.get("system") == LEVEL for label in items(provision, "securityLabel"))
+    state = resource.get("status")
+    status = {"inactive": "revoked", "rejected": "declined"}.get(str(state), "partial" if partial else "full")
+    references = [actor.get("reference") or {} for actor in items(provision, "actor")]
+    cocs = [r["identifier"]["value"] for r in references if (r.get("identifier") or {}).get("system") == COC_SYSTEM]
+    agencies = [referenced(r) for r in references if (r.get("identifier") or {}).get("system") != COC_SYSTEM]
+    period = provision.get("period") or {}
+    form = str((resource.get("sourceAttachment") or {}).get("title", ""))
+    return {
+        "status": "" if state == "proposed" else status,
+        "start": str(period.get("start", "")),
+        "end": str(period.get("end", "")),
+        "agencies": ";".join(agencies),
+        "cocs": ";".join(cocs),
+        "purposes": ";".join(str(p.get("code", "")) for p in items(provision, "purpose")),
+        "organization": next((referenced(r) for r in items(resource, "organization")), ""),
+        "signed": str(resource.get("dateTime", "")),
+        "form": "" if form == "release of information" else form,
+    }
+
+
+ROI: Final[dict[str, Maker]] = {"roi": _roi}

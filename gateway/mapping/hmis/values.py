@@ -1,0 +1,153 @@
+"""One cell as a FHIR value and back. Whatever does not come back as it went is said by the caller's comparison."""
+
+import re
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.mapping.hmis.spec import ABSENT, LIST_SYSTEM, Code, Spec
+
+ELEMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-element"
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})", re.ASCII)
+_MONEY: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)
+_DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
+_OTHER_DAY: Final = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:[ T].*)?", re.ASCII)  # US order: HUD is a US form
+_DAY_AND_TIME: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T].*)?", re.ASCII)
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+LONGEST_STRING: Final = 1_000_000
+
+
+def text_of(cell: str) -> str | None:
+    """A cell as a FHIR string: trimmed; None when nothing printable is left (R4 string may not be empty)."""
+    text = cell.strip()
+    if not text or len(text) > LONGEST_STRING or _UNPRINTABLE.search(text):
+        return None
+    return text
+
+
+def day_of(cell: str) -> str | None:
+    """A cell as ``YYYY-MM-DD``; US day-month order is read too, a year of two digits is not guessed.
+
+    None: empty, or no such day.
+    """
+    text = cell.strip()
+    found = _DAY.fullmatch(text)
+    parts = found.groups() if found else None
+    if parts is None:
+        other = _OTHER_DAY.fullmatch(text)
+        longer = _DAY_AND_TIME.fullmatch(text)
+        parts = (other[3], other[1], other[2]) if other else longer.groups() if longer else None
+    if parts is None:
+        return None
+    try:
+        return date(int(parts[0]), int(parts[1]), int(parts[2])).isoformat()
+    except ValueError:
+        return None
+
+
+def integer_of(cell: str) -> int | None:
+    """A cell as a whole number; ``01`` and ``1.0`` are read as 1."""
+    text = cell.strip()
+    if not _INTEGER.fullmatch(text):
+        text = text.removesuffix(".0").lstrip("0") or "0" if text[:1].isdigit() else text
+    if not _INTEGER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if text != "-0" else None
+
+
+def money_of(cell: str) -> Decimal | None:
+    """A cell as an amount, digits kept; a dollar sign and thousands separators are read past."""
+    text = cell.strip()
+    if not _MONEY.fullmatch(text):
+        text = text.replace("$", "").replace(",", "").strip()
+    if not _MONEY.fullmatch(text) or text == "-0":
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
+
+
+def code_of(spec: Spec, list_: str, cell: str) -> Code | None:
+    """The list's code that a cell means: exact, else trimmed, else as a whole number (``01``, ``1.0``)."""
+    found = spec.code(list_, cell)
+    if found is None:
+        number = integer_of(cell)
+        found = spec.code(list_, cell.strip()) or (spec.code(list_, str(number)) if number is not None else None)
+    return found
+
+
+def absent_coding(code: str) -> JsonObject:
+    """A data-absent-reason coding."""
+    return {"system": ABSENT, "code": code}
+
+
+def concept_of(spec: Spec, list_: str, code: Code) -> JsonObject:
+    """A CodeableConcept: HUD's coding, the standard ones, and why there is no answer where that is what it says."""
+    codings = spec.codings(list_, code)
+    if code.absent:
+        codings = [*codings, absent_coding(code.absent)]
+    return {"coding": codings}
+
+
+def typed(spec: Spec, type_: str, list_: str, cell: str) -> tuple[str, Any] | None:
+    """A cell as (suffix of value[x], value): ``("Integer", 3)``.
+
+    The suffix ``Absent`` stands for a CodeableConcept of dataAbsentReason. A code that no list knows becomes text.
+    """
+    if not cell:
+        return None
+    if list_:
+        code = code_of(spec, list_, cell)
+        if code is not None:
+            return ("Absent" if code.absent else "CodeableConcept"), concept_of(spec, list_, code)
+        text = text_of(cell)
+        return None if text is None else ("CodeableConcept", {"text": text})
+    if type_ == "I":
+        number = integer_of(cell)
+        return None if number is None else ("Integer", number)
+    if type_.startswith("M"):
+        amount = money_of(cell)
+        if amount is None:
+            return None
+        return "Quantity", {"value": amount, "unit": "USD", "system": "urn:iso:std:iso:4217", "code": "USD"}
+    if type_ == "D":
+        day = day_of(cell)
+        return None if day is None else ("DateTime", day)
+    text = text_of(cell)
+    return None if text is None else ("String", text)
+
+
+def hud_code(concept: Any, list_system: str = LIST_SYSTEM) -> str:
+    """The HUD code of a CodeableConcept, else its text, else empty."""
+    if not isinstance(concept, dict):
+        return ""
+    for coding in concept.get("coding", ()):
+        if str(coding.get("system", "")).startswith(list_system):
+            return str(coding.get("code", ""))
+    return str(concept.get("text", ""))
+
+
+def cell_of(holder: JsonObject, prefix: str = "value") -> str:
+    """The cell that an element's value[x] (or dataAbsentReason) stands for."""
+    for name, value in holder.items():
+        if name == "dataAbsentReason":
+            return hud_code(value)
+        if name.startswith(prefix) and len(name) > len(prefix) and name[len(prefix)].isupper():
+            return plain(value)
+    return ""
+
+
+def plain(value: Any) -> str:
+    """A FHIR value as a cell."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, dict):
+        if "coding" in value or "text" in value:
+            return hud_code(value)
+        if "code" in value and "value" not in value:
+            return str(value["code"])
+        return plain(value.get("value", ""))
+    return str(value)
