@@ -1,11 +1,33 @@
 """Builds everything: the only file that knows every concrete class."""
 
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 from gateway.exchange.ports.store import Store
 from gateway.profiles.search_parameters import Definitions
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fastapi import FastAPI
+
+    from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.exchange.disclose import Knowledge
+    from gateway.exchange.rest.batch import Batches
+    from gateway.exchange.rest.core import Rest
+    from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.find import Finds
+    from gateway.exchange.save import Saver
+    from gateway.profiles.validate import Validator
 
 
 def describe(settings: Settings) -> str:
@@ -40,3 +62,223 @@ def search_definitions() -> Definitions:
     from gateway.profiles.search_parameters import read_definitions
 
     return read_definitions(read_data("profiles/search/parameters.csv"), read_data("profiles/search/compartments.csv"))
+
+
+# -- what several parts share ----------------------------------------------------------------------------------------
+
+
+def clock(settings: Settings) -> Callable[[], datetime]:
+    """The aware time in the civil zone in which consent dates begin and end."""
+    zone = ZoneInfo(settings.time_zone)
+    return lambda: datetime.now(zone)
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def saver(_settings: Settings) -> "Saver":
+    """The one path for writing, with the labels of the sensitivity tables."""
+    from gateway.exchange.save import Saver
+
+    return Saver(lambda _resource: ())
+
+
+def consent_knowledge(settings: Settings) -> "Knowledge":
+    """What consent decisions rest on."""
+    from gateway.adapters.files.data import read_data
+    from gateway.exchange.disclose import read_knowledge
+
+    return read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
+
+
+def validator(settings: Settings) -> "Validator":
+    """The validator over the shipped tables and the loaded packages."""
+    from gateway.adapters.files.validation import open_validator
+
+    return open_validator(Path(settings.data_folder) / "packages")
+
+
+# -- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+class Service(Protocol):
+    """A part of the gateway that runs beside HTTP: a listener, a worker. Started in order, stopped in reverse."""
+
+    @property
+    def name(self) -> str:
+        """For readiness and log lines."""
+        ...
+
+    def start(self) -> str:
+        """Begin; one line on what runs (``mllp on 127.0.0.1:2575``)."""
+        ...
+
+    def stop(self) -> None:
+        """Finish what is begun and end."""
+        ...
+
+    def trouble(self) -> str:
+        """Why it is not well, in a word; empty when it is."""
+        ...
+
+
+def services(_settings: Settings, _store: Store) -> tuple[Service, ...]:
+    """What runs beside HTTP in ``doorway serve``, in the order of starting."""
+    return ()
+
+
+@dataclass(frozen=True)
+class RestParts:
+    """The REST use cases over one store."""
+
+    core: "Rest"
+    finds: "Finds"
+    batches: "Batches"
+    doors: "Doors"
+    uses: "FhirUseCases"
+    types: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A gateway that is ready to run: the store, the web application, and what runs beside it."""
+
+    settings: Settings
+    store: Store
+    app: "FastAPI"
+    services: tuple[Service, ...]
+    executor: "ThreadPoolExecutor"
+
+    def close(self) -> None:
+        """Let go of everything; services must be stopped."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self.store.close()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def build_rest(settings: Settings, store: Store) -> RestParts:
+    """The REST use cases over a store, for ``serve``, tests and benchmarks."""
+    from gateway import __version__
+    from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.adapters.http.outcome import code_of, status_of
+    from gateway.adapters.http.seal import CursorSeal
+    from gateway.codecs import json_text
+    from gateway.codecs.fhir_xml import XmlCodec
+    from gateway.exchange.rest.batch import Batches
+    from gateway.exchange.rest.capability import statement
+    from gateway.exchange.rest.core import Rest
+    from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
+    from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.operations import operations_of
+    from gateway.exchange.rest.patch import json_patch
+    from gateway.exchange.rest.record import RestGate
+    from gateway.exchange.rest.subset import Subset
+    from gateway.exchange.rest.validation import checker, mandatory_of
+
+    definitions, checks = search_definitions(), validator(settings)
+    gate = RestGate(consent_knowledge(settings))
+    key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
+    subset = Subset(mandatory_of(checks.facts), lambda _type: None)
+    finds = Finds(store, gate, definitions, CursorSeal(key), subset)
+    types = checks.facts.resource_types
+    core = Rest(store, saver(settings), gate, finds.matching, checker(checks.validate), _new_id, types)
+    patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
+        "json": json_patch,
+        "fhirpath": fhirpath_patch(checks.facts),
+    }
+    batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
+    doors = Doors(store, now_us)
+    xml = XmlCodec(checks.facts.type)
+    operations = operations_of(core, finds, checks)
+
+    @cache
+    def metadata(base: str) -> bytes:
+        return statement(
+            base=base,
+            version=__version__,
+            types=types,
+            definitions=definitions,
+            operations=operations,
+            profiles={},
+            xml=True,
+        )
+
+    uses = FhirUseCases(
+        core=core,
+        searches=finds,
+        bundle=batches.run,
+        caller=doors.caller,
+        metadata=metadata,
+        patches=patches,
+        operations=operations,
+        read_xml=xml.read,
+        write_xml=lambda body: xml.write(json_text.parse(body)),
+        subset=subset.of_query,
+    )
+    return RestParts(core, finds, batches, doors, uses, types)
+
+
+def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()) -> Built:
+    """The web application over a store; ``beside`` are the services whose state ``/readyz`` tells.
+
+    Raises:
+        Invalid: a shipped table that cannot be read, with file:line.
+    """
+    import asyncio
+    import secrets
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway.adapters.http import app as web
+    from gateway.adapters.http.exchange import Exchange
+    from gateway.adapters.http.fhir import FhirApi
+    from gateway.adapters.http.limits import Limits
+    from gateway.adapters.http.metrics import Metrics
+    from gateway.adapters.http.openapi import document
+    from gateway.adapters.http.smart import TokenEndpoint
+
+    rest = build_rest(settings, store)
+    executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="doorway-http")
+    metrics = Metrics()
+    api = FhirApi(
+        rest.uses,
+        types=rest.types,
+        clock=clock(settings),
+        executor=executor,
+        metrics=metrics,
+        limits=Limits(in_flight=256, per_minute=60, clock_s=time.monotonic),
+        public_base_url=settings.public_base_url,
+        body_limit=settings.http_body_limit_bytes,
+        body_timeout_s=settings.http_receive_timeout_s,
+    )
+
+    def addresses(exchange: Exchange) -> frozenset[str]:
+        root = api.base_of(exchange).removesuffix("/fhir")
+        return frozenset({root, f"{root}/oauth/token", f"{root}/fhir"})
+
+    tokens = TokenEndpoint(rest.doors, addresses, time.time, lambda: secrets.token_urlsafe(32))
+
+    async def ready() -> Mapping[str, str]:
+        def look() -> dict[str, str]:
+            try:
+                store.write(lambda unit: unit.clients.secret("cursor"))
+            except Exception as error:
+                return {"database": type(error).__name__}
+            return {"database": ""}
+
+        try:
+            parts = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
+        except TimeoutError:
+            parts = {"database": "slow"}
+        return parts | {one.name: one.trouble() for one in beside}
+
+    def openapi() -> dict[str, Any]:
+        return document(rest.types, rest.uses.operations)
+
+    app = web.build_app(api, tokens, metrics=metrics, ready=ready, executor=executor, openapi=openapi)
+    return Built(settings, store, app, beside, executor)

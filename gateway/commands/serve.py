@@ -1,5 +1,55 @@
 """``doorway serve``."""
 
-from gateway.commands.unbuilt import unbuilt
+import click
 
-serve = unbuilt("serve", "The gateway.")
+
+@click.command(epilog="Example: doorway serve --database sqlite:///doorway.db --http 127.0.0.1:8080")
+@click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.")
+@click.option("--http", "http_address", metavar="HOST:PORT", help="Where the FHIR API and the console listen.")
+@click.option("--mllp", "mllp_address", metavar="HOST:PORT", help="Where the HL7 v2 listener listens.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Settings in TOML.")
+@click.option("--json", "as_json", is_flag=True, help="Say what listens as one JSON object.")
+def serve(
+    database: str | None, http_address: str | None, mllp_address: str | None, config: str | None, as_json: bool
+) -> None:
+    """FHIR API at /fhir, console at /, MLLP listeners and workers, until SIGINT or SIGTERM.
+
+    The database is brought up to date first. Settings come from --config, then DOORWAY_<NAME> variables, then these
+    options. /livez says that the process runs, /readyz that it can do its work, /metrics counts for Prometheus.
+    Port 0 takes a free port; the line on stdout says which. Exit codes: 0 stopped as asked, 1 could not start.
+    """
+    from gateway.adapters.http.server import run
+    from gateway.settings import read_settings
+
+    settings = read_settings(config, database_url=database, http_address=http_address, mllp_address=mllp_address)
+    from gateway import wiring
+
+    store = wiring.open_store(settings)
+    beside = wiring.services(settings, store)
+    built = wiring.build_app(settings, store, beside)
+    started: list[wiring.Service] = []
+    try:
+        said = []
+        for service in beside:
+            said.append(service.start())
+            started.append(service)
+
+        def announce(address: str) -> None:
+            lines = [f"http on {address}", *(line for line in said if line)]
+            if as_json:
+                import json
+
+                click.echo(json.dumps({"fhir": f"http://{address}/fhir", "listening": lines}))
+            else:
+                click.echo("doorway: " + ", ".join(lines) + f"; FHIR at http://{address}/fhir")
+
+        run(
+            built.app,
+            settings.http_address,
+            receive_timeout_s=settings.http_receive_timeout_s,
+            announce=announce,
+        )
+    finally:
+        for service in reversed(started):
+            service.stop()
+        built.close()

@@ -81,14 +81,18 @@ def status_of(error: DoorwayError) -> int:
     return error.status if isinstance(error, HttpError) else STATUS[error.category][0]
 
 
+def code_of(error: DoorwayError) -> str:
+    """The issue code for an error."""
+    return error.code if isinstance(error, HttpError) else STATUS[error.category][1]
+
+
 def outcome_of(error: DoorwayError, *, incident: str = "") -> bytes:
     """The OperationOutcome for an error, as JSON.
 
     Args:
         incident: the request's id, given with a fault so that its log line can be found.
     """
-    code = error.code if isinstance(error, HttpError) else STATUS[error.category][1]
-    issues = issues_of(error, code)
+    issues = issues_of(error, code_of(error))
     if isinstance(error, Fault) or error.category is Category.FAULT:
         issues = [Issue("fatal", "exception", "a defect of ours", fix=f"report incident {incident}")]
     return json_text.write(outcome(issues))
