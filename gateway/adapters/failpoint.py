@@ -6,18 +6,27 @@ Places: ``after_commit_before_ack``, ``before_process_commit``, ``after_send_bef
 
 import os
 import signal
-from typing import Final
+from functools import cache
 
-_NAME, _, _COUNT = os.environ.get("DOORWAY_FAILPOINT", "").partition(":")
-ACTIVE: Final = bool(_NAME)
-_left = int(_COUNT) if _COUNT.isdigit() else 1
+
+class _Armed:
+    """The place at which to die, and how many visits are left."""
+
+    def __init__(self) -> None:
+        self.name, _, count = os.environ.get("DOORWAY_FAILPOINT", "").partition(":")
+        self.left = int(count) if count.isdigit() else 1
+
+
+@cache
+def _armed() -> _Armed:
+    return _Armed()
 
 
 def reached(name: str) -> None:
     """The process is at ``name``; it ends here if that is the place and the time."""
-    global _left
-    if name != _NAME:
+    armed = _armed()
+    if name != armed.name:
         return
-    _left -= 1
-    if _left <= 0:
+    armed.left -= 1
+    if armed.left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)

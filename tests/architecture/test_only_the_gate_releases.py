@@ -21,18 +21,27 @@ def test_only_the_consent_gate_makes_released() -> None:
     assert makers == ["consent/release.py"]
 
 
+# where text that we generate from our own tables is compiled, each beside a slow twin that it is tested against
+GENERATORS = {
+    "mapping/hl7v2/generate.py",
+    "mapping/hmis/compile.py",
+}
+
+
 def test_nothing_is_unpickled_or_evaluated_from_data() -> None:
-    """Code that is generated from our own tables is compiled in named places; nothing else runs text."""
+    """Code generated from our own tables is compiled in named places; nothing else runs text."""
     forbidden = {"loads": {"pickle", "marshal"}, "load": {"pickle", "yaml", "marshal"}}
     found = []
     for path in SOURCES:
+        place = path.relative_to(GATEWAY).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                owner = getattr(node.func.value, "id", "")
-                if owner in forbidden.get(node.func.attr, set()):
-                    found.append(f"{path.relative_to(GATEWAY)}:{node.lineno}")
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "eval":
-                found.append(f"{path.relative_to(GATEWAY)}:{node.lineno}")
+            if not isinstance(node, ast.Call):
+                continue
+            if isinstance(node.func, ast.Attribute):
+                if getattr(node.func.value, "id", "") in forbidden.get(node.func.attr, set()):
+                    found.append(f"{place}:{node.lineno}")
+            elif getattr(node.func, "id", "") in {"eval", "exec", "compile"} and place not in GENERATORS:
+                found.append(f"{place}:{node.lineno}")
     assert found == []
 
 
