@@ -25,6 +25,13 @@ class Settings(BaseModel):
     mllp_idle_timeout_s: float = 300.0
     mllp_frame_timeout_s: float = 30.0
     mllp_connections_per_peer: int = 64
+    mllp_release: int = 1  # MLLP release; 2 sends the commit byte before each acknowledgement
+    mllp_wait_for_processing: bool = False  # answer original-mode messages after processing, not after the commit
+    mllp_default_charset: str = "utf-8"  # when MSH-18 is empty
+    mllp_tls_certificate: str = ""  # PEM file; with it the listener speaks TLS only
+    mllp_tls_key: str = ""
+    mllp_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority
+    mllp_certificate_senders: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: MSH-3^MSH-4 values
     http_body_limit_bytes: int = 16 * 1024 * 1024
     http_receive_timeout_s: float = 20.0
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply

@@ -36,6 +36,11 @@ class Loop:
         """Begin."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """There is something to do."""
         self._wake.set()

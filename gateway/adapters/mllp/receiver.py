@@ -81,15 +81,22 @@ class Receiver:
         submit: keeps messages; its future answers after the commit.
         result_of: reads the application acknowledgement of a message; may block.
         now_us: arrival times.
+        kept: called after each commit: there is work.
     """
 
     def __init__(
-        self, listeners: Sequence[Listener], submit: Submit, result_of: ResultOf, now_us: Callable[[], int]
+        self,
+        listeners: Sequence[Listener],
+        submit: Submit,
+        result_of: ResultOf,
+        now_us: Callable[[], int],
+        kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = listeners
         self._submit = submit
         self._result_of = result_of
         self._now_us = now_us
+        self._kept = kept
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
@@ -117,6 +124,11 @@ class Receiver:
         if self._loop is not None and self._stop is not None and self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(timeout_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
 
     def processed(self, ids: Sequence[str]) -> None:
         """Tell, from any thread, that these messages have been processed."""
@@ -222,9 +234,11 @@ class Receiver:
         done = self._submit(prepared)
         try:
             async with asyncio.timeout(_COMMIT_S):
-                return await asyncio.wrap_future(done)
+                replies = await asyncio.wrap_future(done)
         except TimeoutError:
             raise Busy("the store is slow", fix="send again, unchanged") from None
+        self._kept()
+        return replies
 
     def now_us(self) -> int:
         """Time of arrival."""
