@@ -1,0 +1,30 @@
+"""TLS for MLLP: 1.2 or newer, certificates checked; nothing here turns checking off."""
+
+import ssl
+
+from gateway.kernel.errors import Invalid
+
+
+def server_context(certificate: str, key: str, client_authority: str) -> ssl.SSLContext | None:
+    """The context of a listener; None when no certificate is set. With an authority, clients must show a certificate.
+
+    Raises:
+        Invalid: a file that cannot be read or does not fit; the message names the setting.
+    """
+    if not certificate:
+        if client_authority:
+            raise Invalid("client certificates need a certificate of the listener", at="setting mllp_tls_certificate")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key or None)
+    except (OSError, ssl.SSLError):
+        raise Invalid("certificate or key cannot be used", at="setting mllp_tls_certificate", fix="PEM files") from None
+    if client_authority:
+        try:
+            context.load_verify_locations(client_authority)
+        except (OSError, ssl.SSLError):
+            raise Invalid("cannot be used", at="setting mllp_tls_client_authority", fix="a PEM file") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
