@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 from gateway.exchange.ports.store import Store
+from gateway.kernel.errors import Invalid
 from gateway.profiles.search_parameters import Definitions
 from gateway.settings import Settings
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.adapters.mllp.receiver import Listener
+    from gateway.adapters.mllp.service import MllpService
     from gateway.exchange.disclose import Knowledge
+    from gateway.exchange.process_messages import Processing
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
     from gateway.exchange.rest.find import Finds
     from gateway.exchange.save import Saver
+    from gateway.mapping.hl7v2.convert import Converter
     from gateway.profiles.validate import Validator
 
 
@@ -124,9 +129,121 @@ class Service(Protocol):
         ...
 
 
-def services(_settings: Settings, _store: Store) -> tuple[Service, ...]:
+def services(settings: Settings, store: Store) -> tuple[Service, ...]:
     """What runs beside HTTP in ``doorway serve``, in the order of starting."""
-    return ()
+    from gateway.adapters.files.data import list_data
+
+    if "mappings/hl7v2/triggers.csv" not in list_data("mappings/hl7v2"):
+        return ()  # an installation without HL7 v2 tables serves FHIR only
+    return (mllp_service(settings, store),)
+
+
+# -- HL7 v2 ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def hl7v2_converter(site: str = "") -> "Converter":
+    """The mapping tables of HL7 v2 and one site's overlay, compiled.
+
+    Raises:
+        Invalid: a mistake in a table, with file:line.
+    """
+    from gateway.adapters.files.data import list_data, read_data
+    from gateway.mapping.hl7v2.convert import Converter
+    from gateway.mapping.hl7v2.tables import read_tables
+
+    folders = ["mappings/hl7v2", "terminology/v2", *([f"mappings/sites/{site}"] if site else [])]
+    return Converter(
+        read_tables({path: read_data(path) for folder in folders for path in list_data(folder)}, site=site)
+    )
+
+
+def hl7v2_processing(settings: Settings) -> "Processing":
+    """What turns a kept message into stored FHIR."""
+    from gateway.exchange.process_messages import Processing, plain_merge
+    from gateway.mapping.hl7v2.convert import Feed
+
+    converter = hl7v2_converter()
+    feed = Feed(jurisdiction=settings.jurisdiction, zone=settings.time_zone)
+    return Processing(
+        convert=lambda message, _source: converter.convert(message, feed),
+        merge=plain_merge,
+        triggers=converter.tables.triggers,
+        saver=saver(settings),
+        default_charset=settings.mllp_default_charset,
+    )
+
+
+def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> "list[Listener]":
+    """One listener for each address of ``mllp_address`` (several are separated by commas).
+
+    Raises:
+        Invalid: an address that is none, or a certificate that cannot be read.
+    """
+    from gateway.adapters.mllp.receiver import Listener
+    from gateway.adapters.mllp.tls import server_context
+    from gateway.exchange.receive import Feed
+
+    feed = Feed(
+        default_charset=settings.mllp_default_charset, wait=settings.mllp_wait_for_processing, supports=supports
+    )
+    tls = server_context(settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_client_authority)
+    out = []
+    for address in settings.mllp_address.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise Invalid("not HOST:PORT", at="setting mllp_address")
+        out.append(
+            Listener(
+                host=host.strip("[]"),
+                port=int(port),
+                feed=feed,
+                message_limit_bytes=settings.mllp_message_limit_bytes,
+                idle_timeout_s=settings.mllp_idle_timeout_s,
+                frame_timeout_s=settings.mllp_frame_timeout_s,
+                peer_limit=settings.mllp_connections_per_peer,
+                release=settings.mllp_release,
+                tls=tls,
+                senders={name: frozenset(who) for name, who in settings.mllp_certificate_senders.items()},
+            )
+        )
+    return out
+
+
+def mllp_service(settings: Settings, store: Store) -> "MllpService":
+    """The HL7 v2 listeners over a store, and the worker that processes what they keep."""
+    from gateway.adapters.mllp.receiver import Arrivals, Receiver
+    from gateway.adapters.mllp.service import MllpService
+    from gateway.adapters.worker import InboxWorker
+    from gateway.exchange.receive import admit
+
+    processing = hl7v2_processing(settings)
+    kinds = {tuple(event.split("^", 1)) for event in processing.triggers}
+    types = {kind for kind, _ in kinds}
+
+    def supports(kind: str, trigger: str) -> bool:
+        return kind in types if not trigger else (kind, trigger) in kinds or (kind, "*") in kinds
+
+    def result_of(id_: str) -> bytes:
+        with store.reading() as reading:
+            found = reading.inbox.get(id_)
+        return found.result if found is not None else b""
+
+    def oldest() -> int | None:
+        with store.reading() as reading:
+            return reading.inbox.oldest_open_us()
+
+    arrivals = Arrivals()
+    receiver = Receiver(
+        mllp_listeners(settings, supports),
+        lambda prepared: store.submit(lambda unit: [admit(unit, one) for one in prepared]),
+        result_of,
+        arrivals,
+        lambda: service.inbox.wake(),
+    )
+    worker = InboxWorker(store, processing, arrivals, receiver.processed)
+    service = MllpService(receiver, worker, (), oldest, now_us)
+    return service
 
 
 @dataclass(frozen=True)
