@@ -213,22 +213,22 @@ def to_r5(consent: JsonObject) -> tuple[JsonObject, list[str]]:
         losses.append("provision: R5 has no criteria at the root; the base became an exception to its opposite")
         out["decision"] = _OPPOSITE[decision]
         inner = {name: root[name] for name in stated}
-        inner["provision"] = [n for n in nodes if n]
+        inner["provision"] = [node for node in nodes if node is not None]
         nodes = [inner]
-    out["provision"] = [node for node in nodes if node]
+    out["provision"] = [node for node in nodes if node is not None]
     return out, losses
 
 
-def _to_r5_provision(node: JsonObject, parent: str, at: str, losses: list[str]) -> JsonObject:
+def _to_r5_provision(node: JsonObject, parent: str, at: str, losses: list[str]) -> JsonObject | None:
     effect = node.get("type", _OPPOSITE[parent])
     if effect == parent:
         losses.append(f"{at}: same type as its parent, which R5 cannot say; it was left out")
-        return {}
+        return None
     out = {name: value for name, value in node.items() if name not in ("type", "provision")}
     children = [
         _to_r5_provision(child, effect, f"{at}.provision[{i}]", losses)
         for i, child in enumerate(node.get("provision", ()))
     ]
-    if any(children):
-        out["provision"] = [child for child in children if child]
+    if children:
+        out["provision"] = [child for child in children if child is not None]
     return out

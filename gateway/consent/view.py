@@ -126,6 +126,9 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
     )
 
 
+_PACKED: Final = 15  # how many facets are kept
+
+
 def pack(view: ResourceView) -> bytes:
     """The facets as JSON bytes, to be kept beside the body; :func:`unpack` reads them."""
     return orjson.dumps(
@@ -137,9 +140,11 @@ def pack(view: ResourceView) -> bytes:
     )  # fmt: skip
 
 
-def unpack(facets: bytes) -> ResourceView:
-    """The view that :func:`pack` wrote."""
+def unpack(facets: bytes) -> ResourceView | None:
+    """The view that :func:`pack` wrote; None when another release wrote it."""
     f: list[Any] = orjson.loads(facets)
+    if len(f) != _PACKED:
+        return None
     return ResourceView(
         f[0], f[1], frozenset(f[2]), None if f[3] is None else frozenset(f[3]), frozenset(f[4]), f[5], f[6],
         None if f[7] is None else (f[7][0], f[7][1]), frozenset(f[8]), frozenset(f[9]), f[10], frozenset(f[11]),

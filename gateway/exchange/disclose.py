@@ -25,7 +25,7 @@ from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
 from gateway.consent.times import instant_us, span_of
-from gateway.consent.view import ResourceView, local, view_of
+from gateway.consent.view import ResourceView, local, unpack, view_of
 from gateway.exchange.audit_event import audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.kernel.fhir import ACT_REASON, DOORWAY, JsonObject, Resource
@@ -80,11 +80,13 @@ class Knowledge:
 
     def view(self, stored: Stored) -> ResourceView:
         """The facets of a stored resource."""
-        found = self._views.get(stored.body)
+        key = stored.facets or stored.body
+        found = self._views.get(key)
         if found is None:
             if len(self._views) >= _CACHE_LIMIT:
                 self._views.clear()
-            found = self._views[stored.body] = view_of(_parsed(stored.body), self.zone)
+            kept = unpack(stored.facets) if stored.facets else None  # None too: kept by an older release
+            found = self._views[key] = kept or view_of(_parsed(stored.body), self.zone)
         return found
 
 

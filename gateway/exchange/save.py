@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from gateway.consent.labels import merged
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.kernel.fhir import JsonObject, Resource
 
 Label: TypeAlias = Callable[[Resource], Iterable[JsonObject]]  # security labels that the content calls for
+
+Join: TypeAlias = Callable[[Iterable[JsonObject], Iterable[JsonObject]], tuple[JsonObject, ...]]  # vouched, found
 
 
 class Saver:
@@ -19,10 +22,12 @@ class Saver:
         followers: what must happen with everything that is written, whichever door it came by: they are given the
             saver, the unit, the stored versions and the instant, after the write and inside its transaction; what they
             raise undoes it. They may save in their turn.
+        join: how labels of a mapping and labels of the labelling step become one set (gateway.consent.labels).
     """
 
-    def __init__(self, label: Label, followers: "Sequence[Follower]" = ()) -> None:
+    def __init__(self, label: Label, followers: "Sequence[Follower]" = (), *, join: Join = merged) -> None:
         self._label = label
+        self._join = join
         self._followers = tuple(followers)
 
     def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
@@ -41,10 +46,7 @@ class Saver:
 
     def labelled(self, draft: Draft) -> Draft:
         """The draft with every label that it is to carry."""
-        found: dict[tuple[str, str], JsonObject] = {}
-        for coding in (*draft.labels, *self._label(draft.resource)):
-            found.setdefault((str(coding.get("system", "")), str(coding.get("code", ""))), coding)
-        return replace(draft, labels=tuple(found[key] for key in sorted(found)))
+        return replace(draft, labels=self._join(draft.labels, self._label(draft.resource)))
 
 
 Follower: TypeAlias = Callable[[Saver, Unit, Sequence[Stored], int], None]

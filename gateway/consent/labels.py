@@ -1,0 +1,249 @@
+"""The labelling step: sensitivity, Confidentiality and visibility level of a resource, each with its basis.
+
+Labels come from codes, from words where there is no code, from the source, and by implication; what a mapping vouches
+for (an HMIS column, a programme) is joined by :func:`merged`. Tables: terminology/sensitivity.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from gateway.consent.codes import RANK, system_of
+from gateway.consent.law import HANDLING
+from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import ACT_CODE, CONFIDENTIALITY, DOORWAY, LEVEL, JsonObject, Resource
+
+BASIS: Final = "http://hl7.org/fhir/uv/security-label-ds4p/StructureDefinition/extension-sec-label-basis"
+BASIS_SYSTEM: Final = f"{DOORWAY}/CodeSystem/label-basis"
+_HANDLING_CODES: Final = frozenset({"VSP", "RESTRICTED"})
+_WORD: Final = re.compile(r"[a-z0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTables:
+    """The tables, indexed. ``version`` changes when any row changes."""
+
+    exact: Mapping[tuple[str, str], tuple[str, ...]]
+    below: Mapping[str, Mapping[str, tuple[str, ...]]]  # system -> code -> labels
+    words: Mapping[str, tuple[tuple[str, ...], ...]] = field(repr=False)  # first word -> (words..., label)
+    sources: tuple[tuple[str, tuple[str, ...]], ...]
+    implied: Mapping[str, tuple[str, ...]]
+    levels: Mapping[str, str]
+    version: str
+
+
+def read_label_tables(
+    codes: Iterable[Mapping[str, str]], words: Iterable[Mapping[str, str]], sources: Iterable[Mapping[str, str]],
+    implied: Iterable[Mapping[str, str]], levels: Iterable[Mapping[str, str]],
+) -> LabelTables:  # fmt: skip
+    """Index the rows of terminology/sensitivity.
+
+    Raises:
+        Invalid: a match that is neither exact nor below, or no level for ``*``.
+    """
+    digest = sha256()
+    exact: dict[tuple[str, str], tuple[str, ...]] = {}
+    below: dict[str, dict[str, tuple[str, ...]]] = {}
+    for line, row in enumerate(codes, start=2):
+        digest.update(repr(sorted(row.items())).encode())
+        system, code = system_of(row["system"]), row["code"]
+        if row["match"] == "exact":
+            exact[system, code] = (*exact.get((system, code), ()), row["label"])
+        elif row["match"] == "below":
+            held = below.setdefault(system, {})
+            held[code] = (*held.get(code, ()), row["label"])
+        else:
+            raise Invalid("neither exact nor below", at=f"terminology/sensitivity/codes.csv:{line} match")
+    phrases: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for row in words:
+        digest.update(repr(sorted(row.items())).encode())
+        parts = tuple(_WORD.findall(row["word"].casefold()))
+        phrases[parts[0]] = (*phrases.get(parts[0], ()), (*parts, row["label"]))
+    feeds, also, heights = list(sources), list(implied), list(levels)
+    for row in (*feeds, *also, *heights):
+        digest.update(repr(sorted(row.items())).encode())
+    by_type = {row["type"]: row["level"] for row in heights}
+    if "*" not in by_type:
+        raise Invalid("no level for all other types", at="terminology/sensitivity/levels.csv", fix="add a row *")
+    grown: dict[str, tuple[str, ...]] = {}
+    for row in also:
+        grown[row["label"]] = (*grown.get(row["label"], ()), row["also"])
+    return LabelTables(
+        exact, below, phrases, tuple((row["source"], tuple(row["labels"].split())) for row in feeds), grown, by_type,
+        digest.hexdigest()[:12],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """Labels resources by tables.
+
+    Args:
+        organizations: labels of organizations, so that naming one as sender or place tells (a referral *from* a
+            shelter for survivors reveals why): ``Organization/id`` to labels.
+    """
+
+    tables: LabelTables
+    organizations: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def __call__(self, resource: Resource) -> tuple[JsonObject, ...]:
+        """The Codings for ``meta.security``: level, Confidentiality, sensitivities, each with its basis."""
+        found = self.sensitivities(resource)
+        type_ = str(resource.get("resourceType", ""))
+        level = "L3" if found else self.tables.levels.get(type_, self.tables.levels["*"])
+        out = [self._coding(LEVEL, level, "levels"), self._coding(CONFIDENTIALITY, "R" if found else "N", "levels")]
+        out += [
+            self._coding(HANDLING if code in _HANDLING_CODES else ACT_CODE, code, basis)
+            for code, basis in sorted(found.items())
+        ]
+        return tuple(out)
+
+    def sensitivities(self, resource: Resource) -> dict[str, str]:
+        """Label code -> the table that says so (the first that did)."""
+        found: dict[str, str] = {}
+        for system, code in _codings(resource):
+            for label in self._by_code(system_of(system), code):
+                found.setdefault(label, "codes")
+        for text in _texts(resource):
+            for label in self._by_words(text):
+                found.setdefault(label, "words")
+        for label in self._by_source(resource):
+            found.setdefault(label, "sources")
+        for label in self._by_inference(resource):
+            found.setdefault(label, "inference")
+        return self.with_implied(found)
+
+    def with_implied(self, found: Mapping[str, str]) -> dict[str, str]:
+        """The labels and what they bring with them."""
+        grown = dict(found)
+        todo = list(found)
+        while todo:
+            for also in self.tables.implied.get(todo.pop(), ()):
+                if also not in grown:
+                    grown[also] = "implied"
+                    todo.append(also)
+        return grown
+
+    def join(self, vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+        """:func:`merged`, with what the vouched labels bring with them."""
+        mapped, tabled = list(vouched), list(found)
+        codes = {str(c["code"]): "mapping" for c in mapped if c.get("system") == ACT_CODE and "code" in c}
+        grown = self.with_implied(codes)
+        tabled += [self._coding(ACT_CODE, code, "implied") for code in sorted(grown) if code not in codes]
+        return merged(mapped, tabled)
+
+    def _coding(self, system: str, code: str, basis: str) -> JsonObject:
+        why = {"system": BASIS_SYSTEM, "code": basis, "version": self.tables.version}
+        return {"system": system, "code": code, "extension": [{"url": BASIS, "valueCoding": why}]}
+
+    def _by_code(self, system: str, code: str) -> Iterator[str]:
+        yield from self.tables.exact.get((system, code), ())
+        held = self.tables.below.get(system)
+        if held is None:
+            return
+        plain = code.upper()
+        for end in range(len(plain), 0, -1):  # F10.20, F10.2, F10. ... F: the classification's own tree
+            yield from held.get(plain[:end], ())
+        if "." not in plain and len(plain) > 3:  # written without the point, as claims have it
+            dotted = f"{plain[:3]}.{plain[3:]}"
+            for end in range(len(dotted), 3, -1):
+                yield from held.get(dotted[:end], ())
+
+    def _by_words(self, text: str) -> Iterator[str]:
+        words = _WORD.findall(text.casefold())
+        for at, word in enumerate(words):
+            for phrase in self.tables.words.get(word, ()):
+                *parts, label = phrase
+                if words[at : at + len(parts)] == parts:
+                    yield label
+
+    def _by_source(self, resource: Resource) -> Iterator[str]:
+        meta = resource.get("meta")
+        meta = meta if isinstance(meta, dict) else {}
+        marks = [meta.get("source"), *(t.get("code") for t in meta.get("tag") or () if isinstance(t, dict))]
+        for mark in marks:
+            for prefix, labels in self.tables.sources:
+                if isinstance(mark, str) and mark.startswith(prefix):
+                    yield from labels
+
+    def _by_inference(self, resource: Resource) -> Iterator[str]:
+        if not self.organizations or resource.get("resourceType") in ("Organization", "Location", "HealthcareService"):
+            return
+        for literal in _references(resource):
+            yield from sorted(self.organizations.get(literal, ()))
+
+
+def _codings(node: Any) -> Iterator[tuple[str, str]]:
+    """Every (system, code) below, the resource's own meta left out."""
+    if isinstance(node, dict):
+        system, code = node.get("system"), node.get("code")
+        if isinstance(system, str) and isinstance(code, str):
+            yield system, code
+        for name, value in node.items():
+            if name != "meta" and isinstance(value, (dict, list)):
+                yield from _codings(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _codings(item)
+
+
+_NARRATIVE: Final = frozenset({"meta", "name", "address", "telecom", "contact", "div"})
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Text and display of concepts, wherever they stand; names and addresses of people are none."""
+    if isinstance(node, dict):
+        for name in ("text", "display"):
+            if isinstance(node.get(name), str) and "reference" not in node:
+                yield node[name]
+        for name, value in node.items():
+            if name not in _NARRATIVE and isinstance(value, (dict, list)):
+                yield from _texts(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _texts(item)
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        literal = node.get("reference")
+        if isinstance(literal, str):
+            yield literal
+        for value in node.values():
+            if isinstance(value, (dict, list)):
+                yield from _references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+
+
+def merged(vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+    """Labels that a mapping vouches for, joined with those of the tables.
+
+    A level of the mapping stands unless the tables find a sensitivity; of Confidentiality the higher stays (high-water
+    mark); everything else is the union.
+    """
+    mapped, tabled = list(vouched), list(found)
+    sensitive = any(c.get("system") not in (LEVEL, CONFIDENTIALITY) for c in tabled)
+    if not sensitive and any(c.get("system") == LEVEL for c in mapped):
+        tabled = [c for c in tabled if c.get("system") != LEVEL]
+    kept: dict[tuple[str, str], JsonObject] = {}
+    for one in (*mapped, *tabled):
+        kept.setdefault((str(one.get("system", "")), str(one.get("code", ""))), one)
+    ranks = [code for system, code in kept if system == CONFIDENTIALITY and code in RANK]
+    levels = [code for system, code in kept if system == LEVEL]
+    for code in ranks:
+        if RANK[code] < max(RANK[c] for c in ranks):
+            del kept[CONFIDENTIALITY, code]
+    for code in levels:
+        if code < max(levels):
+            del kept[LEVEL, code]
+    return tuple(kept[key] for key in sorted(kept))
+
+
+def has_basis(label: JsonObject) -> bool:
+    """Whether a label came from the tables, so that a changed table may take it away."""
+    extensions = label.get("extension")
+    return isinstance(extensions, list) and any(isinstance(e, dict) and e.get("url") == BASIS for e in extensions)

@@ -1,0 +1,72 @@
+"""The labeller from the shipped tables, and labelling everything again when a table has changed."""
+
+from collections.abc import Iterable
+from csv import DictReader
+from io import StringIO
+
+import orjson
+
+from gateway.consent.labels import Labeller, has_basis, read_label_tables
+from gateway.exchange.disclose import ReadData
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.save import Saver
+from gateway.kernel.fhir import JsonObject
+
+_BATCH = 200
+
+
+def read_labeller(read_data: ReadData) -> Labeller:
+    """The labeller over terminology/sensitivity.
+
+    Raises:
+        Invalid: a mistake in a table.
+    """
+    tables = (
+        DictReader(StringIO(read_data(f"terminology/sensitivity/{name}.csv")))
+        for name in ("codes", "words", "sources", "implied", "levels")
+    )
+    return Labeller(read_label_tables(*tables))
+
+
+def relabel(store: Store, saver: Saver, types: Iterable[str], *, now_us: int) -> int:
+    """Label every live resource of the types anew; how many changed.
+
+    Labels with a basis came from the tables and are found again; the others were vouched for by a mapping and stay.
+    A resource whose labels do not change gets no new version.
+    """
+    changed = 0
+    for type_ in types:
+        with store.reading() as reading:
+            references = [stored.reference for stored in reading.resources.of_type(type_)]
+        for start in range(0, len(references), _BATCH):
+            part = references[start : start + _BATCH]
+            changed += store.write(lambda unit, part=part: _again(unit, saver, part, now_us))  # type: ignore[misc]
+    return changed
+
+
+def _again(unit: Unit, saver: Saver, references: Iterable[str], now_us: int) -> int:
+    changed = 0
+    for reference, stored in unit.resources.many(references).items():
+        resource = orjson.loads(stored.body)
+        draft = Draft(resource, stored.body, stored.method, stored.source, tuple(_vouched(resource)))
+        labelled = saver.labelled(draft)
+        if [_key(c) for c in labelled.labels] == [_key(c) for c in _security(resource)]:
+            continue
+        after = unit.resources.put(labelled, now_us=now_us)
+        changed += after.version != stored.version and after.reference == reference
+    return changed
+
+
+def _security(resource: JsonObject) -> list[JsonObject]:
+    meta = resource.get("meta")
+    labels = meta.get("security") if isinstance(meta, dict) else None
+    return [label for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
+
+
+def _vouched(resource: JsonObject) -> list[JsonObject]:
+    return [label for label in _security(resource) if not has_basis(label)]
+
+
+def _key(coding: JsonObject) -> tuple[str, str]:
+    return str(coding.get("system", "")), str(coding.get("code", ""))
