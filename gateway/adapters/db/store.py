@@ -12,6 +12,7 @@ from gateway.adapters.db.engine import Database, Session
 from gateway.adapters.db.inbox import DbInbox
 from gateway.adapters.db.outbox import DbOutbox
 from gateway.adapters.db.resources import DbResourceReader, DbResources
+from gateway.adapters.db.rows import DbRows
 from gateway.kernel.fhir import Resource
 from gateway.profiles.search_parameters import Definitions
 
@@ -28,6 +29,7 @@ class DbReading:
         self.clients = DbClients(session)
         self.inbox = DbInbox(session)
         self.outbox = DbOutbox(session)
+        self.rows = DbRows(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class DbUnit:
         self.clients = DbClients(session)
         self.inbox = DbInbox(session)
         self.outbox = DbOutbox(session)
+        self.rows = DbRows(session)
 
 
 class DbStore:

@@ -16,6 +16,7 @@ from gateway.adapters.memory.clients import MemoryClients
 from gateway.adapters.memory.inbox import MemoryInbox
 from gateway.adapters.memory.outbox import MemoryOutbox
 from gateway.adapters.memory.resources import MemoryResources
+from gateway.adapters.memory.rows import MemoryRows
 from gateway.kernel.errors import Busy
 from gateway.kernel.fhir import Resource
 
@@ -31,6 +32,7 @@ class MemoryUnit:
     clients: MemoryClients = field(default_factory=MemoryClients)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
+    rows: MemoryRows = field(default_factory=MemoryRows)
 
 
 def _forked(area: Any) -> Any:

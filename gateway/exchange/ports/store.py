@@ -10,6 +10,7 @@ from gateway.exchange.ports.clients import ClientReader, Clients
 from gateway.exchange.ports.inbox import Inbox, InboxReader
 from gateway.exchange.ports.outbox import Outbox, OutboxReader
 from gateway.exchange.ports.resources import ResourceReader, Resources
+from gateway.exchange.ports.rows import RowReader, Rows
 
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ class Reading(Protocol):
     @property
     def outbox(self) -> OutboxReader: ...
 
+    @property
+    def rows(self) -> RowReader: ...
+
 
 class Unit(Protocol):
     """One transaction: everything done through it becomes durable together, or not at all."""
@@ -50,6 +54,9 @@ class Unit(Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+
+    @property
+    def rows(self) -> Rows: ...
 
 
 class Store(Protocol):

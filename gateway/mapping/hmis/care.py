@@ -203,6 +203,17 @@ def _path_state(b: Binding) -> tuple[Forward, Inverse]:
     return forward, inverse
 
 
+def _result_date(b: Binding) -> tuple[Forward, Inverse]:
+    """Task.lastModified; a result before the request (R4 inv-1 forbids it) has no FHIR form."""
+
+    def forward(cells: Cells) -> Members | list[Any] | None:
+        said = _by_role(b, cells)
+        day, asked = values.day_of(said["day"]), values.day_of(said["asked"])
+        return None if day is None or (asked and day < asked) else {"lastModified": day}
+
+    return forward, lambda resource: (str(resource.get("lastModified", "")),)
+
+
 def _owner(b: Binding) -> tuple[Forward, Inverse]:
     """LocationCrisisOrPHHousing holds a ProjectID or free text: a reference when the project is known."""
 
@@ -234,5 +245,6 @@ CARE: Final[dict[str, Maker]] = {
     "path-request-status": _path_request_status,
     "task-state": _task_state,
     "path-state": _path_state,
+    "result-date": _result_date,
     "owner": _owner,
 }

@@ -256,7 +256,7 @@ def _choices(w: _Writer, part: Part) -> list[tuple[str, str]]:
     if not part.deleted:
         return [("c", repr("".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)))]
     normal = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)
-    kept = [(e, v) for e, v in plain if e not in part.deleted] + list(part.deleted.items())
+    kept = [(e, v) for e, v in plain if e not in part.deleted] + [(e, v) for e, v in part.deleted.items() if v != ""]
     gone = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in kept)
     return [("c", f"{w.keep('c', gone)} if d else {w.keep('c', normal)}")]
 

@@ -71,7 +71,7 @@ def _build(table: FileMap, part: Part, cells: Mapping[str, str]) -> tuple[Resour
         elif not (deleted and element in part.deleted):
             resource[element] = value
     if deleted:
-        resource.update(part.deleted)
+        resource.update({element: value for element, value in part.deleted.items() if value != ""})
     origins, filled = [], False
     for block in part.blocks:
         out = block.forward(tuple(cells.get(name, "") for name in block.reads))

@@ -1,0 +1,52 @@
+"""Row states in memory: the same contract as the database, for tests."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gateway.exchange.ports.rows import RowState
+
+
+@dataclass(slots=True)
+class MemoryRows:
+    """States by (source, file, key)."""
+
+    states: dict[tuple[str, str, str], RowState] = field(default_factory=dict)
+
+    def _live(self, source: str, holds: Callable[[RowState], bool]) -> list[RowState]:
+        found = (s for s in self.states.values() if s.source == source and not s.deleted and not s.waiting and holds(s))
+        return sorted(found, key=lambda state: (state.file, state.key))
+
+    def get(self, source: str, file: str, keys: Iterable[str]) -> dict[str, RowState]:
+        """The states by key; unknown keys are left out."""
+        found = ((key, self.states.get((source, file, key))) for key in keys)
+        return {key: state for key, state in found if state is not None}
+
+    def of_projects(self, source: str, file: str, projects: Sequence[str]) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key."""
+        return self._live(source, lambda state: state.file == file and state.project in projects)
+
+    def of_enrollments(self, source: str, enrollments: Sequence[str]) -> list[RowState]:
+        """Live rows of every file that belong to one of the enrollments, by file and key."""
+        return self._live(source, lambda state: state.enrollment in enrollments)
+
+    def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
+        """Live enrollments of the households, by key."""
+        return self._live(source, lambda state: state.household in households)
+
+    def waiting(self, source: str) -> Iterator[RowState]:
+        """Rows that wait, by file and key."""
+        for _, state in sorted(self.states.items()):
+            if state.source == source and state.waiting:
+                yield state
+
+    def counts(self, source: str) -> dict[str, int]:
+        """Live rows by file."""
+        out: dict[str, int] = {}
+        for state in self._live(source, lambda _: True):
+            out[state.file] = out.get(state.file, 0) + 1
+        return out
+
+    def put(self, states: Sequence[RowState]) -> None:
+        """Keep states, replacing those with the same source, file and key."""
+        for state in states:
+            self.states[state.source, state.file, state.key] = state

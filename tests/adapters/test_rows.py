@@ -1,0 +1,35 @@
+"""Row states of HMIS imports, the same on every store."""
+
+from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.store import Store
+
+
+def _state(key: str, file: str = "Enrollment", **more: str | int) -> RowState:
+    return RowState("s", file, key, key.encode(), **more)  # type: ignore[arg-type]
+
+
+def test_a_state_comes_back_and_the_newest_replaces_it(store: Store) -> None:
+    store.write(lambda unit: unit.rows.put([_state("1", updated="2020"), _state("2")]))
+    store.write(lambda unit: unit.rows.put([_state("1", updated="2021", facts='{"a":1}')]))
+    with store.reading() as reading:
+        found = reading.rows.get("s", "Enrollment", ["1", "2", "3"])
+        assert {key: state.updated for key, state in found.items()} == {"1": "2021", "2": ""}
+        assert reading.rows.get("t", "Enrollment", ["1"]) == {}
+
+
+def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -> None:
+    states = [
+        _state("e1", project="p", enrollment="e1", household="h"),
+        _state("e2", project="q", enrollment="e2", household="h"),
+        _state("e3", project="p", enrollment="e3", deleted=1),
+        _state("x1", file="Exit", enrollment="e1"),
+        _state("w", file="Exit", enrollment="e1", cells='["a"]'),
+    ]
+    store.write(lambda unit: unit.rows.put(states))
+    with store.reading() as reading:
+        rows = reading.rows
+        assert [s.key for s in rows.of_projects("s", "Enrollment", ["p"])] == ["e1"]
+        assert [s.key for s in rows.of_enrollments("s", ["e1"])] == ["e1", "x1"]
+        assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
+        assert [s.key for s in rows.waiting("s")] == ["w"]
+        assert rows.counts("s") == {"Enrollment": 2, "Exit": 1}
