@@ -23,7 +23,11 @@ def keep(store: Store, *messages: Received) -> None:
 
 def settle(store: Store, one: Received, state: State) -> None:
     done = replace(one, state=state, attempts=one.attempts + 1)
-    store.write(lambda unit: unit.inbox.settle(done, Attempt(one.id, done.attempts, 9, state, outputs=("Patient/1",))))
+    store.write(
+        lambda unit: unit.inbox.settle(
+            done, Attempt(one.id, done.attempts, 9, state, outputs=("Patient/1/_history/1",))
+        )
+    )
 
 
 def ready(store: Store, now_us: int = 100) -> list[str]:
@@ -67,6 +71,9 @@ def test_a_merge_stands_in_two_lanes(store: Store) -> None:
     keep(store, message("1", 1, "y"), merge, message("3", 3, "x"), message("4", 4, "z"), message("5", 5, "y"))
     assert ready(store) == ["1", "4"]
     with store.reading() as reading:
+        assert reading.inbox.in_front_of(reading.inbox.find("5")[0]).startswith("1-")
+        assert reading.inbox.in_front_of(reading.inbox.find("4")[0]) == ""
+    with store.reading() as reading:
         settle(store, reading.inbox.find("1")[0], State.PROCESSED)
     assert ready(store) == ["2", "4"]
     settle(store, merge, State.PROCESSED)
@@ -101,6 +108,10 @@ def test_a_claim_is_for_received_messages_and_attempts_are_kept(store: Store) ->
     settle(store, one, State.PROCESSED)
     assert store.write(lambda unit: unit.inbox.claim(one.id)) is None
     with store.reading() as reading:
-        assert reading.inbox.attempts(one.id) == [Attempt(one.id, 1, 9, State.PROCESSED, outputs=("Patient/1",))]
+        assert reading.inbox.attempts(one.id) == [
+            Attempt(one.id, 1, 9, State.PROCESSED, outputs=("Patient/1/_history/1",))
+        ]
         assert [found.id for found in reading.inbox.in_state(State.PROCESSED)] == [one.id]
         assert reading.inbox.oldest_open_us() is None
+        assert reading.inbox.that_wrote("Patient/2") == []
+        assert [found.id for found in reading.inbox.that_wrote("Patient/1")] == [one.id]

@@ -109,6 +109,16 @@ _NEWEST: Final = Sql(  # one branch an index: the lane of a message, and the sec
     " AND state = 'processed' UNION ALL SELECT event_us, received_us FROM inbox WHERE lane_2 = :lane"
     " AND lane_2 <> '' AND state = 'processed') AS found ORDER BY event_us DESC, received_us DESC LIMIT 1"
 )
+_FRONT: Final = Sql(
+    "SELECT o.id FROM inbox m JOIN inbox o ON o.state IN ('received', 'parked') AND"
+    " ((m.lane <> '' AND m.lane IN (o.lane, o.lane_2)) OR (m.lane_2 <> '' AND m.lane_2 IN (o.lane, o.lane_2)))"
+    " AND (o.received_us < m.received_us OR (o.received_us = m.received_us AND o.id < m.id))"
+    " WHERE m.id = :id ORDER BY o.received_us, o.id LIMIT 1"
+)
+_THAT_WROTE: Final = Sql(
+    f"SELECT {_ALL} FROM inbox m WHERE m.id IN (SELECT message FROM inbox_attempt WHERE replace(outputs, :mark, '')"
+    " <> outputs) ORDER BY m.received_us, m.id"
+)
 _READY: Final = Sql(
     f"SELECT {_ALL} FROM inbox m WHERE m.state = 'received' AND m.not_before_us <= :now_us {_IN_FRONT}"
     " ORDER BY m.received_us, m.id LIMIT :limit"
@@ -176,6 +186,16 @@ class DbInbox:
             outputs = tuple(orjson.loads(found.pop("outputs")))
             out.append(Attempt(**{**found, "state": State(found["state"])}, outputs=outputs))
         return out
+
+    def that_wrote(self, reference: str) -> list[Received]:
+        """The messages that wrote a version of ``Type/id``, oldest first."""
+        found = self._session.run(_THAT_WROTE, mark=f'"{reference}/_history/').fetchall()
+        return [_received(row) for row in found]
+
+    def in_front_of(self, message: Received) -> str:
+        """Id of an open message that this one waits for; empty when its turn has come."""
+        row = self._session.run(_FRONT, id=message.id).fetchone()
+        return str(row[0]) if row is not None else ""
 
     def in_state(self, state: State, *, limit: int = 100) -> list[Received]:
         """Messages in a state, oldest first."""

@@ -54,6 +54,19 @@ class MemoryInbox:
         """Every try at a message, in order."""
         return [self.tries[key] for key in sorted(self.tries) if key[0] == id_]
 
+    def that_wrote(self, reference: str) -> list[Received]:
+        """The messages that wrote a version of ``Type/id``, oldest first."""
+        wrote = {key[0] for key, one in self.tries.items() if any(o.startswith(f"{reference}/") for o in one.outputs)}
+        return [one for one in self._sorted() if one.id in wrote]
+
+    def in_front_of(self, message: Received) -> str:
+        """Id of an open message that this one waits for; empty when its turn has come."""
+        mine = set(lanes_of(message))
+        for one in self._sorted():
+            if _order(one) < _order(message) and one.state in OPEN and mine.intersection(lanes_of(one)):
+                return one.id
+        return ""
+
     def in_state(self, state: State, *, limit: int = 100) -> list[Received]:
         """Messages in a state, oldest first."""
         return [one for one in self._sorted() if one.state is state][:limit]

@@ -96,6 +96,14 @@ class InboxReader(Protocol):
         """Every try at a message, in order."""
         ...
 
+    def that_wrote(self, reference: str) -> list[Received]:
+        """The messages that wrote a version of ``Type/id``, oldest first."""
+        ...
+
+    def in_front_of(self, message: Received) -> str:
+        """Id of an open message that this one waits for; empty when its turn has come."""
+        ...
+
     def in_state(self, state: State, *, limit: int = 100) -> list[Received]:
         """Messages in a state, oldest first."""
         ...
