@@ -103,14 +103,14 @@ _HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)")
 
 def _changes(table: str, one: str) -> str:
     return (
-        f"SELECT {COLUMNS} FROM {table} WHERE type = :type{one} AND updated_us >= :since"
+        f"SELECT {COLUMNS} FROM {table} AS r WHERE type = :type{one} AND updated_us >= :since"
         " AND (updated_us < :at OR (updated_us = :at AND (id < :id_before OR (id = :id_before AND version < :version))))"
     )
 
 
 _CHANGES: Final = {
     bool(one): Sql(
-        f"SELECT {COLUMNS} FROM ({_changes('resource', one)} UNION ALL {_changes('resource_history', one)}) AS versions"
+        f"SELECT {COLUMNS} FROM ({_changes('resource', one)} UNION ALL {_changes('resource_history', one)}) AS r"
         " ORDER BY updated_us DESC, id DESC, version DESC LIMIT :n"
     )
     for one in ("", " AND key = :key")
@@ -202,9 +202,9 @@ class DbResourceReader:
         """At most ``limit`` matches in order from behind ``after``."""
         return self._search.candidates(type_, criteria, sorts, after, limit)
 
-    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
-        """How many live resources fulfil the criteria."""
-        return self._search.count(type_, criteria)
+    def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
+        """How many live resources fulfil the criteria; counting stops at ``limit``."""
+        return self._search.count(type_, criteria, limit)
 
 
 class DbResources(DbResourceReader):

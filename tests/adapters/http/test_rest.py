@@ -1,0 +1,327 @@
+"""The REST core to the letter of R4: single resources."""
+
+from typing import Any
+
+import pytest
+
+from tests.adapters.http.conftest import World
+
+PATIENT: dict[str, Any] = {"resourceType": "Patient", "name": [{"family": "Zq"}], "gender": "female"}
+
+
+def test_create_read_update_delete_and_the_versions_between(world: World) -> None:
+    made = world.ehr("POST", "/Patient", PATIENT)
+    assert made.status_code == 201
+    assert made.headers["etag"] == 'W/"1"'
+    where = made.headers["location"]
+    id_ = made.json()["id"]
+    assert where == f"http://gateway.test/fhir/Patient/{id_}/_history/1"
+    assert made.json()["meta"]["versionId"] == "1"
+
+    read = world.ehr("GET", f"/Patient/{id_}")
+    assert (read.status_code, read.content) == (200, made.content)
+    assert "last-modified" in read.headers
+    assert read.headers["content-type"] == "application/fhir+json;charset=utf-8"
+
+    changed = world.ehr("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_, "gender": "other"}, If_Match='W/"1"')
+    assert (changed.status_code, changed.headers["etag"]) == (200, 'W/"2"')
+    assert world.ehr("GET", f"/Patient/{id_}/_history/1").json()["gender"] == "female"
+    assert world.ehr("GET", f"/Patient/{id_}/_history/2").json()["gender"] == "other"
+    assert world.ehr("GET", f"/Patient/{id_}/_history/3").status_code == 404
+
+    assert world.ehr("DELETE", f"/Patient/{id_}").status_code == 204
+    assert world.ehr("DELETE", f"/Patient/{id_}").status_code == 204
+    assert world.ehr("GET", f"/Patient/{id_}").status_code == 410
+    assert world.ehr("GET", f"/Patient/{id_}/_history/2").status_code == 200
+    assert world.ehr("GET", f"/Patient/{id_}/_history/3").status_code == 410
+    history = world.ehr("GET", f"/Patient/{id_}/_history").json()
+    assert [entry["request"]["method"] for entry in history["entry"]] == ["DELETE", "PUT", "POST"]
+    assert history["total"] == 3
+    again = world.ehr("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_})
+    assert (again.status_code, again.headers["etag"]) == (201, 'W/"4"')
+
+
+def test_the_text_received_is_the_text_returned_to_the_last_digit(world: World) -> None:
+    text = (
+        '{ "resourceType" : "Observation","status":"final", "code":{"text":"\\u00e9 Zq"},\n'
+        '"valueQuantity":{"value":0.10,"unit":"x"},"component":[{"code":{"text":"a"},"valueQuantity":{"value":1.00}}]}'
+    )
+    made = world.ehr("POST", "/Observation", text)
+    assert made.status_code == 201, made.text
+    for part in ('"value":0.10', '"value":1.00', '{"text":"\\u00e9 Zq"},\n', '{ "resourceType" : "Observation"'):
+        assert part in made.text
+    assert world.ehr("GET", f"/Observation/{made.json()['id']}").text == made.text
+
+
+def test_an_update_can_create_under_the_callers_id(world: World) -> None:
+    made = world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"})
+    assert made.status_code == 201
+    assert world.ehr("GET", "/Patient/my-1").status_code == 200
+    same = world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"})
+    assert (same.status_code, same.headers["etag"]) == (200, 'W/"1"')
+
+
+def test_if_match_and_if_none_match_guard_writes_and_spare_reads(world: World) -> None:
+    id_ = world.ehr.create(PATIENT)["id"]
+    body = {**PATIENT, "id": id_, "active": True}
+    assert world.ehr("PUT", f"/Patient/{id_}", body, If_Match='W/"7"').status_code == 412
+    assert world.ehr("PUT", "/Patient/none", {**PATIENT, "id": "none"}, If_Match='W/"1"').status_code == 412
+    assert world.ehr("PUT", f"/Patient/{id_}", body, If_None_Match="*").status_code == 412
+    assert world.ehr("DELETE", f"/Patient/{id_}", If_Match='W/"7"').status_code == 412
+    same = world.ehr("GET", f"/Patient/{id_}", If_None_Match='W/"1"')
+    assert (same.status_code, same.content) == (304, b"")
+    stamp = world.ehr("GET", f"/Patient/{id_}").headers["last-modified"]
+    assert world.ehr("GET", f"/Patient/{id_}", If_Modified_Since=stamp).status_code == 304
+    assert world.ehr("GET", f"/Patient/{id_}", If_None_Match='W/"9"').status_code == 200
+
+
+def test_conditional_create_update_patch_and_delete(world: World) -> None:
+    body = {**PATIENT, "identifier": [{"system": "urn:s", "value": "1"}]}
+    first = world.ehr("POST", "/Patient", body, If_None_Exist="identifier=urn:s|1")
+    second = world.ehr("POST", "/Patient", body, If_None_Exist="identifier=urn:s|1")
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json()["id"] == first.json()["id"]
+    changed = world.ehr("PUT", "/Patient?identifier=urn:s|1", {**body, "active": True})
+    assert (changed.status_code, changed.json()["id"]) == (200, first.json()["id"])
+    fresh = world.ehr(
+        "PUT", "/Patient?identifier=urn:s|2", {**PATIENT, "identifier": [{"system": "urn:s", "value": "2"}]}
+    )
+    assert fresh.status_code == 201
+    patch = [{"op": "add", "path": "/birthDate", "value": "1970-01-01"}]
+    patched = world.ehr("PATCH", "/Patient?identifier=urn:s|2", patch, Content_Type="application/json-patch+json")
+    assert patched.json()["birthDate"] == "1970-01-01"
+    world.ehr.create(body)
+    for method, sent in (("PUT", body), ("DELETE", None), ("PATCH", patch)):
+        kind = "application/json-patch+json" if method == "PATCH" else "application/fhir+json"
+        many = world.ehr(method, "/Patient?identifier=urn:s|1", sent, Content_Type=kind)
+        assert many.status_code == 412, method
+        assert many.json()["issue"][0]["code"] == "multiple-matches"
+    assert world.ehr("POST", "/Patient", body, If_None_Exist="identifier=urn:s|1").status_code == 412
+    assert world.ehr("DELETE", "/Patient?identifier=urn:s|2").status_code == 204
+    assert world.ehr("GET", f"/Patient/{fresh.json()['id']}").status_code == 410
+    assert world.ehr("DELETE", "/Patient?identifier=urn:s|2").status_code == 204
+    for wrong in ("/Patient", "/Patient?_count=1", "/Patient?zq=1"):
+        assert world.ehr("DELETE", wrong).status_code == 400, wrong
+
+
+def test_patches_change_and_are_validated(world: World) -> None:
+    id_ = world.ehr.create(PATIENT)["id"]
+    json_patch = {"Content_Type": "application/json-patch+json"}
+    done = world.ehr("PATCH", f"/Patient/{id_}", [{"op": "replace", "path": "/gender", "value": "male"}], **json_patch)
+    assert (done.status_code, done.json()["gender"], done.headers["etag"]) == (200, "male", 'W/"2"')
+    parameters = {
+        "resourceType": "Parameters",
+        "parameter": [
+            {
+                "name": "operation",
+                "part": [
+                    {"name": "type", "valueCode": "delete"},
+                    {"name": "path", "valueString": "Patient.gender"},
+                ],
+            }
+        ],
+    }
+    assert "gender" not in world.ehr("PATCH", f"/Patient/{id_}", parameters).json()
+    wrong = world.ehr("PATCH", f"/Patient/{id_}", [{"op": "add", "path": "/zq", "value": 1}], **json_patch)
+    assert wrong.status_code == 422
+    assert (
+        world.ehr(
+            "PATCH", f"/Patient/{id_}", [{"op": "replace", "path": "/id", "value": "x"}], **json_patch
+        ).status_code
+        == 422
+    )
+    assert world.ehr("PATCH", "/Patient/none", [], **json_patch).status_code == 404
+    assert world.ehr("PATCH", f"/Patient/{id_}", [], If_Match='W/"1"', **json_patch).status_code == 412
+
+
+def test_prefer_says_what_comes_back(small: World) -> None:
+    minimal = small.ehr("POST", "/Patient", PATIENT, Prefer="return=minimal")
+    assert (minimal.status_code, minimal.content) == (201, b"")
+    assert minimal.headers["location"]
+    said = small.ehr("POST", "/Patient", PATIENT, Prefer="return=OperationOutcome")
+    assert said.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/Zq", 404),
+        ("GET", "/patient", 404),
+        ("GET", "/Patient/1/2/3/4/5", 404),
+        ("GET", "/Patient/none", 404),
+        ("POST", "/Patient/1", 405),
+        ("PUT", "/metadata", 405),
+        ("DELETE", "/Patient/1/_history/1", 405),
+        ("GET", "/Patient?_format=turtle", 406),
+        ("GET", "/Patient?zq=1", 400),
+        ("GET", "/Patient?birthdate=zq", 400),
+        ("GET", "/Patient/1/$zq", 400),
+        ("GET", "/Patient?_cursor=zq", 400),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_as_the_specification_says(
+    small: World, method: str, path: str, status: int
+) -> None:
+    answer = small.ehr(method, path)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["resourceType"] == "OperationOutcome"
+    assert "zq" not in answer.json()["issue"][0]["diagnostics"].casefold().replace("?zq", "")
+    if status == 405:
+        assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b"{", "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Patient","id":"a","id":"b"}', "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Patient","multipleBirthInteger":NaN}', "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Patient","name":[{"family":"\\u0000"}]}', "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Patient","name":[{"family":"\xff"}]}', "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Observation"}', "application/fhir+json", 400, "structure"),
+        (b'{"resourceType":"Patient","zq":1}', "application/fhir+json", 422, "structure"),
+        (b'{"resourceType":"Patient","gender":"zq"}', "application/fhir+json", 422, "code-invalid"),
+        (b'{"resourceType":"Patient","birthDate":"zq"}', "application/fhir+json", 422, "value"),
+        (b"{}", "text/plain", 415, "not-supported"),
+        (b"{}", "application/fhir+json; charset=utf-16", 415, "not-supported"),
+        (b"{}", "application/fhir+json; fhirVersion=5.0", 415, "not-supported"),
+        (b'<Patient xmlns="http://hl7.org/fhir"><zq/></Patient>', "application/fhir+xml", 422, "invalid"),
+        (b'<!DOCTYPE x><Patient xmlns="http://hl7.org/fhir"/>', "application/fhir+xml", 400, "structure"),
+    ],
+)
+def test_a_body_that_is_wrong_is_refused_with_the_right_status_and_without_its_values(
+    small: World, body: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = small.ehr("POST", "/Patient", body, Content_Type=kind)
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (status, code), answer.text
+    assert "zq" not in answer.text.casefold().replace("patient.zq", "")
+
+
+def test_a_refused_resource_names_the_element(small: World) -> None:
+    answer = small.ehr("POST", "/Patient", {**PATIENT, "contact": [{"gender": "nope"}]})
+    assert answer.status_code == 422
+    assert answer.json()["issue"][0]["expression"] == ["Patient.contact[0].gender"]
+
+
+def test_xml_goes_in_and_out(small: World) -> None:
+    sent = (
+        '<Observation xmlns="http://hl7.org/fhir"><status value="final"/><code><text value="Zq"/></code>'
+        '<valueQuantity><value value="1.50"/></valueQuantity></Observation>'
+    )
+    made = small.ehr("POST", "/Observation", sent, Content_Type="application/fhir+xml", Accept="application/fhir+xml")
+    assert made.status_code == 201, made.text
+    assert made.headers["content-type"].startswith("application/fhir+xml")
+    assert '<value value="1.50"/>' in made.text
+    id_ = made.headers["location"].split("/")[-3]
+    assert '"value":1.50' in small.ehr("GET", f"/Observation/{id_}").text
+    assert small.ehr("GET", f"/Observation/{id_}?_format=xml").text == made.text
+    assert "<issue>" in small.ehr("GET", "/Observation/none?_format=xml").text
+
+
+def test_pretty_elements_and_summary_shape_a_read(small: World) -> None:
+    id_ = small.ehr.create({**PATIENT, "birthDate": "1970-01-01"})["id"]
+    assert "\n  " in small.ehr("GET", f"/Patient/{id_}?_pretty=true").text
+    part = small.ehr("GET", f"/Patient/{id_}?_elements=birthDate").json()
+    assert set(part) == {"resourceType", "id", "meta", "birthDate"}
+    assert part["meta"]["tag"][0]["code"] == "SUBSETTED"
+
+
+def test_a_trailing_slash_head_and_request_ids_are_taken(small: World) -> None:
+    id_ = small.ehr.create(PATIENT)["id"]
+    assert small.ehr("GET", f"/Patient/{id_}/").status_code == 200
+    head = small.ehr("HEAD", f"/Patient/{id_}", X_Request_Id="mine-1")
+    assert (head.status_code, head.content, head.headers["x-request-id"]) == (200, b"", "mine-1")
+    assert small.ehr("GET", f"/Patient/{id_}", X_Request_Id="bad id").headers["x-request-id"] != "bad id"
+    posted = small.ehr("POST", "/", {"resourceType": "Bundle", "type": "batch", "entry": []})
+    assert posted.status_code == 200
+
+
+def test_cors_lets_browsers_see_the_headers_that_clients_need(small: World) -> None:
+    asked = small.http.request("OPTIONS", "/fhir/Patient", headers={"Origin": "https://app.example"})
+    assert asked.status_code == 204
+    assert "If-Match" in asked.headers["access-control-allow-headers"]
+    exposed = small.ehr("GET", "/Patient", Origin="https://app.example").headers["access-control-expose-headers"]
+    assert {"ETag", "Location"} <= {name.strip() for name in exposed.split(",")}
+
+
+def test_nobody_is_let_in_without_a_token_and_no_body_is_read_before(small: World) -> None:
+    for headers in ({}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer zq"}):
+        answer = small.http.request("POST", "/fhir/Patient", content=b"{" * 100, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.headers["connection"] == "close"
+        assert answer.json()["issue"][0]["code"] == "login"
+    assert small.http.get("/fhir/metadata").status_code == 200
+
+
+def test_scopes_bound_what_a_client_may_do(small: World) -> None:
+    id_ = small.ehr.create(PATIENT)["id"]
+    reader = small.caller("reader", "system/Patient.r")
+    assert reader("POST", "/Patient", PATIENT).status_code == 403
+    assert reader("GET", "/Patient?family=Zq").status_code == 403
+    assert reader("GET", "/Observation/1").status_code == 403
+    assert reader("DELETE", f"/Patient/{id_}").status_code == 403
+    assert reader("GET", f"/Patient/{id_}").status_code == 404  # scope allows, consent does not
+
+
+def test_what_is_hidden_looks_like_what_is_missing(world: World) -> None:
+    id_ = world.ehr.create({**PATIENT, "identifier": [{"system": "urn:s", "value": "9"}]})["id"]
+    gone = world.ehr.create(PATIENT)["id"]
+    world.ehr("DELETE", f"/Patient/{gone}")
+    sent = {**PATIENT, "identifier": [{"system": "urn:s", "value": "9"}]}
+    for hidden, missing in ((id_, "none"), (gone, "none")):
+        for method, path, body in (
+            ("GET", "/Patient/{}", None),
+            ("GET", "/Patient/{}/_history", None),
+            ("GET", "/Patient/{}/_history/1", None),
+            ("GET", "/Patient/{}/$everything", None),
+            ("DELETE", "/Patient/{}", None),
+        ):
+            one = world.other(method, path.format(hidden), body, X_Request_Id="x")
+            two = world.other(method, path.format(missing), body, X_Request_Id="x")
+            assert (one.status_code, one.content) == (two.status_code, two.content), path
+            assert {k: v for k, v in one.headers.items() if k != "date"} == {
+                k: v for k, v in two.headers.items() if k != "date"
+            }
+    assert world.other("GET", "/Patient?family=Zq").json()["total"] == 0
+    assert world.other("GET", "/Patient/_history").json().get("entry") is None
+    assert world.other("POST", "/Patient", sent, If_None_Exist="identifier=urn:s|9").status_code == 201
+    assert world.ehr("GET", f"/Patient/{id_}").status_code == 200
+
+
+def test_every_access_and_refusal_is_in_the_audit_trail_before_it_is_answered(world: World) -> None:
+    id_ = world.ehr.create(PATIENT)["id"]
+    world.ehr("GET", f"/Patient/{id_}", X_Request_Id="read-1")
+    world.other("GET", f"/Patient/{id_}", X_Request_Id="refused-1")
+    world.ehr("GET", "/Patient?family=Zq")
+    with world.store.reading() as reading:
+        events = [record.event for record in reading.audit.records()]
+    told = [(event["subtype"][0]["code"], event["outcome"]) for event in events]
+    assert ("create", "0") in told
+    assert ("read", "0") in told
+    assert ("read", "4") in told
+    assert ("search-type", "0") in told
+
+
+def test_security_labels_of_the_sender_are_not_trusted_and_a_consent_keeps_its_patient(small: World) -> None:
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "U"}
+    made = small.ehr.create(
+        {**PATIENT, "meta": {"security": [label], "versionId": "9", "lastUpdated": "2000-01-01T00:00:00Z"}}
+    )
+    assert label not in made["meta"].get("security", [])
+    assert made["meta"]["versionId"] == "1"
+    assert not made["meta"]["lastUpdated"].startswith("2000")
+    consent = {
+        "resourceType": "Consent",
+        "status": "active",
+        "scope": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]
+        },
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "patient": {"reference": f"Patient/{made['id']}"},
+        "policyRule": {"text": "x"},
+    }
+    id_ = small.ehr.create(consent)["id"]
+    moved = small.ehr("PUT", f"/Consent/{id_}", {**consent, "id": id_, "patient": {"reference": "Patient/other"}})
+    assert moved.status_code == 422
+    assert moved.json()["issue"][0]["expression"] == ["Consent.patient"]
