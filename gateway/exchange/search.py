@@ -1,8 +1,8 @@
 """FHIR search as data: a query string becomes a tree of criteria that every store understands alike (R4, 3.1.1).
 
-:func:`parse_query` reads; ``exchange/search_run.py`` holds ``search(reading, query, visibility) -> Page``, the one entry
-for REST, ``$everything`` and reports. Nothing is ignored silently: what cannot be honoured is an error under strict
-handling, and is listed in ``Query.ignored`` under lenient handling.
+:func:`parse_query` reads; ``exchange/search_run.py`` holds ``search(resources, query, visibility) -> Page``, the one
+entry for REST, ``$everything`` and reports. Nothing is ignored silently: what cannot be honoured is an error under
+strict handling, and is listed in ``Query.ignored`` under lenient handling.
 """
 
 import re
@@ -90,7 +90,7 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """``_include`` by parameters of ``type``, or ``_revinclude`` when ``reverse``; ``target`` narrows it to one type."""
+    """``_include`` by parameters of ``type``, or ``_revinclude`` when ``reverse``; ``target``: of one type only."""
 
     type: str
     parameters: tuple[Parameter, ...]
@@ -182,7 +182,7 @@ class _Reader:
         self._base = base.rstrip("/") + "/" if base else ""
         self.controls: dict[str, Any] = {}
 
-    # -- criteria ----------------------------------------------------------------------------------------------------
+    # -- criteria ------------------------------------------------------------------------------------------------------
 
     def criterion(self, type_: str, name: str, text: str, hops: int = 0) -> Criterion:
         """One criterion; chains and ``_has`` go through here again, so modifiers work inside them too."""
@@ -248,7 +248,7 @@ class _Reader:
             raise Invalid("no such compartment", at=f"{name}/…/{self._type}")
         return AnyOf(own + members)
 
-    # -- controls ----------------------------------------------------------------------------------------------------
+    # -- controls ------------------------------------------------------------------------------------------------------
 
     def control(self, name: str, text: str) -> None:
         """A parameter about the answer, not about the resources."""

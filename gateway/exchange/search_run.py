@@ -188,7 +188,8 @@ class _Run:
             return found
         exact = query.total in {"accurate", "estimate"} or not wanted
         if self._visibility is None:
-            return self._resources.count(query.type, query.criteria)
+            counted = self._resources.count(query.type, query.criteria, limit=None if exact else TOTAL_LIMIT + 1)
+            return counted if exact or counted <= TOTAL_LIMIT else None
         counted = 0
         for _ in self.matches(query, None, _BATCH):
             counted += 1

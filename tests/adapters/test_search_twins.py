@@ -1,6 +1,7 @@
 """Memory, SQLite and PostgreSQL find the same resources in the same order, for every kind of criterion."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.ports.visibility import Visibility
 from gateway.exchange.search import Query, parse_query
 from gateway.exchange.search_run import search
-from gateway.kernel.errors import Invalid
 from gateway.wiring import search_definitions
 
 NOW = 1_767_225_600_000_000
@@ -127,38 +127,91 @@ def fill(store: Store, seed: int) -> None:
     store.write(work)
 
 
-FIXED = [
-    ("Patient", "family=zqstrom"), ("Patient", "family:exact=Zqström"), ("Patient", "family:contains=str"),
-    ("Patient", "name=an&gender=female"), ("Patient", "gender:not=male"), ("Patient", "gender:missing=true"),
-    ("Patient", "birthdate=1980"), ("Patient", "birthdate=ge1980-03&birthdate=lt1980-04"), ("Patient", "birthdate=ne1980"),
-    ("Patient", "birthdate=ap1980-03-04"), ("Patient", "birthdate=sa1979"), ("Patient", "birthdate=eb1980-03-06"),
-    ("Patient", "birthdate=gt1980,lt1980"), ("Patient", "birthdate=le1980-03-05"), ("Patient", "birthdate:missing=false"),
-    ("Patient", "identifier=urn:a|7"), ("Patient", "identifier=ab"), ("Patient", "identifier=urn:b|"), ("Patient", "identifier=|7"),
-    ("Patient", "identifier:of-type=http://t|MR|7"), ("Patient", "identifier:text=record"), ("Patient", "active=true"),
-    ("Patient", "deceased=true"), ("Patient", "deceased=false"), ("Patient", "deceased:missing=true"), ("Patient", "_id=p1,p3,zz"), ("Patient", "death-date:missing=false"),
-    ("Patient", "organization=Organization/o1"), ("Patient", "organization=o2"), ("Patient", "organization.name=zq h"),
-    ("Patient", "organization.partof.name=zq"), ("Patient", "link:Patient.family=zqs"), ("Patient", "link.gender=male"),
-    ("Patient", "_has:Observation:patient:code=8302-2"), ("Patient", "_has:Group:member:type=person&gender=male"),
-    ("Patient", "_has:Observation:patient:value-quantity=gt5"), ("Patient", "_has:Observation:subject:code:not=8302-2"),
-    ("Patient", "_profile=http://p/a"), ("Patient", "_profile:below=http://p/"), ("Patient", "_profile:above=http://p/a/b/c"),
-    ("Patient", "_tag=t1"), ("Patient", "_tag:missing=true"), ("Patient", "link:missing=false"),
-    ("Patient", "_lastUpdated=ge2026-01-01T00:00:02"), ("Patient", "_lastUpdated=2026-01-01T00:00:00.007Z"),
-    ("Patient", "_lastUpdated=gt2026-01-01T00:00:00.010Z&gender=female"), ("Patient", "_lastUpdated=le2026-01-01T00:00:00.010Z"),
-    ("Observation", "code=http://loinc.org|8302-2"), ("Observation", "code=|x"), ("Observation", "code:text=körp"),
-    ("Observation", "value-quantity=5.4"), ("Observation", "value-quantity=ge1.5||cm"), ("Observation", "value-quantity=ne1.5"),
-    ("Observation", "value-quantity=lt100|http://unitsofmeasure.org|cm"), ("Observation", "value-quantity=ap100"),
-    ("Observation", "value-string=grö"), ("Observation", "date=1980-03-05"), ("Observation", "date=ge1980-03-05T09:59:59Z"),
-    ("Observation", "date=le1980-03-05"), ("Observation", "date=sa1980-03"), ("Observation", "date=gt1980-03-05T10:00:00Z"),
-    ("Observation", "code-value-quantity=8302-2$gt1"), ("Observation", "component-code-value-quantity=8310-5$7"),
-    ("Observation", "component-code-value-quantity=8302-2$7"), ("Observation", "combo-code-value-quantity=http://loinc.org|8302-2$lt50"),
-    ("Observation", "combo-code-value-quantity:missing=true"), ("Observation", "subject:identifier=urn:a|7"),
-    ("Observation", "subject:missing=true"), ("Observation", "subject:Patient=p1"), ("Observation", "patient=p1,p2"),
-    ("Observation", "patient.gender=female&status=final"), ("Observation", "patient.organization.name=zq s"),
-    ("Observation", "subject:Patient.family:exact=Zqström"), ("Observation", "patient._has:Group:member:_id=g1"),
-    ("Observation", "patient.birthdate:missing=true"), ("Observation", "patient.gender:not=male"), ("Observation", "status:not=final"),
-    ("Group", "member.family=zq"), ("Group", "member:Patient.gender=male"), ("Organization", "partof.name=zq shelter"),
-    ("Organization", "_has:Patient:organization:gender=male"), ("Organization", "_has:Patient:organization:_has:Observation:patient:code=8310-5"),
-]  # fmt: skip
+QUERIES = """
+Patient?family=zqstrom
+Patient?family:exact=Zqström
+Patient?family:contains=str
+Patient?name=an&gender=female
+Patient?gender:not=male
+Patient?gender:missing=true
+Patient?birthdate=1980
+Patient?birthdate=ge1980-03&birthdate=lt1980-04
+Patient?birthdate=ne1980
+Patient?birthdate=ap1980-03-04
+Patient?birthdate=sa1979
+Patient?birthdate=eb1980-03-06
+Patient?birthdate=gt1980,lt1980
+Patient?birthdate=le1980-03-05
+Patient?birthdate:missing=false
+Patient?identifier=urn:a|7
+Patient?identifier=ab
+Patient?identifier=urn:b|
+Patient?identifier=|7
+Patient?identifier:of-type=http://t|MR|7
+Patient?identifier:text=record
+Patient?active=true
+Patient?deceased=true
+Patient?deceased=false
+Patient?deceased:missing=true
+Patient?_id=p1,p3,zz
+Patient?death-date:missing=false
+Patient?organization=Organization/o1
+Patient?organization=o2
+Patient?organization.name=zq h
+Patient?organization.partof.name=zq
+Patient?link:Patient.family=zqs
+Patient?link.gender=male
+Patient?_has:Observation:patient:code=8302-2
+Patient?_has:Group:member:type=person&gender=male
+Patient?_has:Observation:patient:value-quantity=gt5
+Patient?_has:Observation:subject:code:not=8302-2
+Patient?_profile=http://p/a
+Patient?_profile:below=http://p/
+Patient?_profile:above=http://p/a/b/c
+Patient?_tag=t1
+Patient?_tag:missing=true
+Patient?link:missing=false
+Patient?_lastUpdated=ge2026-01-01T00:00:02
+Patient?_lastUpdated=2026-01-01T00:00:00.007Z
+Patient?_lastUpdated=gt2026-01-01T00:00:00.010Z&gender=female
+Patient?_lastUpdated=le2026-01-01T00:00:00.010Z
+Observation?code=http://loinc.org|8302-2
+Observation?code=|x
+Observation?code:text=körp
+Observation?value-quantity=5.4
+Observation?value-quantity=ge1.5||cm
+Observation?value-quantity=ne1.5
+Observation?value-quantity=lt100|http://unitsofmeasure.org|cm
+Observation?value-quantity=ap100
+Observation?value-string=grö
+Observation?date=1980-03-05
+Observation?date=ge1980-03-05T09:59:59Z
+Observation?date=le1980-03-05
+Observation?date=sa1980-03
+Observation?date=gt1980-03-05T10:00:00Z
+Observation?code-value-quantity=8302-2$gt1
+Observation?component-code-value-quantity=8310-5$7
+Observation?component-code-value-quantity=8302-2$7
+Observation?combo-code-value-quantity=http://loinc.org|8302-2$lt50
+Observation?combo-code-value-quantity:missing=true
+Observation?subject:identifier=urn:a|7
+Observation?subject:missing=true
+Observation?subject:Patient=p1
+Observation?patient=p1,p2
+Observation?patient.gender=female&status=final
+Observation?patient.organization.name=zq s
+Observation?subject:Patient.family:exact=Zqström
+Observation?patient._has:Group:member:_id=g1
+Observation?patient.birthdate:missing=true
+Observation?patient.gender:not=male
+Observation?status:not=final
+Group?member.family=zq
+Group?member:Patient.gender=male
+Organization?partof.name=zq shelter
+Organization?_has:Patient:organization:gender=male
+Organization?_has:Patient:organization:_has:Observation:patient:code=8310-5
+"""
+FIXED = [tuple(line.split("?", 1)) for line in QUERIES.strip().splitlines()]
 SORTS = ["", "_id", "-_lastUpdated", "family,-birthdate", "-family", "birthdate,_id", "gender,-family", "-organization"]
 
 
@@ -173,7 +226,8 @@ def query_of(type_: str, text: str) -> Query:
 def walk(
     store: Store, query: Query, visibility: Visibility | None, limit: int = 50
 ) -> tuple[list[list[str]], int | None]:
-    pages, cursor, total = [], "", None
+    pages: list[list[str]] = []
+    cursor, total = "", None
     with store.reading() as reading:
         while len(pages) < limit:
             page = search(reading.resources, query, visibility, cursor=cursor)
@@ -188,7 +242,7 @@ def walk(
 class Some:
     """Sees what a hash of the id lets it see."""
 
-    def visible(self, candidates: list[Stored]) -> list[bool]:
+    def visible(self, candidates: Sequence[Stored]) -> list[bool]:
         return [sum(map(ord, one.id)) % 3 != 0 for one in candidates]
 
 
@@ -198,12 +252,13 @@ def test_three_stores_agree(seed: int, sqlite_store: DbStore, postgres_store: Db
     for store in stores:
         fill(store, seed)
     rng = random.Random(seed)
+    sights: list[Visibility | None] = [None, Some()]
     found = 0
-    for type_, text in FIXED:
-        for suffix in ("", "&_count=3&_total=accurate"):
+    for number, (type_, text) in enumerate(FIXED):
+        for suffix in ("", "&_count=3&_total=accurate")[: 2 if number % 4 == seed else 1]:
             sort = rng.choice(SORTS) if type_ == "Patient" else rng.choice(SORTS[:3])
             query = query_of(type_, text + suffix + (f"&_sort={sort}" if sort else ""))
-            for visibility in (None, Some()):
+            for visibility in sights:
                 answers = [walk(store, query, visibility) for store in stores]
                 assert answers[0] == answers[1], (text, sort, visibility, "sqlite")
                 assert answers[0] == answers[2], (text, sort, visibility, "postgres")
@@ -215,13 +270,14 @@ def test_includes_agree(sqlite_store: DbStore, postgres_store: DbStore) -> None:
     stores: list[Store] = [MemoryStore(), sqlite_store, postgres_store]
     for store in stores:
         fill(store, 3)
+    sights: list[Visibility | None] = [None, Some()]
     for type_, text in [
         ("Observation", "status=final&_include=Observation:patient"),
         ("Observation", "_include=Observation:subject:Patient&_include:iterate=Patient:organization&_count=5"),
         ("Patient", "gender=male&_revinclude=Observation:patient&_revinclude=Group:member"),
         ("Patient", "gender=male&_include=Patient:*&_revinclude:iterate=Patient:link"),
     ]:
-        for visibility in (None, Some()):
+        for visibility in sights:
             answers = [walk(store, query_of(type_, text), visibility) for store in stores]
             assert answers[0] == answers[1] == answers[2]
             assert any("/" in one for page in answers[0][0] for one in page)

@@ -1,27 +1,28 @@
 """Finding resources by criteria: small key sets are intersected first, everything else is probed for what remains.
 
-The cost follows the smallest set, not the size of the store: each criterion's keys are read up to a bound; sets that end
-before it are intersected here, and the database probes the remaining criteria for the keys that are left. Where no set is
-small, the search walks one index in the order of the answer and stops when the page is full. So neither planner has a
-choice to get wrong.
+The cost follows the smallest set, not the size of the store: each criterion's keys are read up to a bound; sets that
+end before it are intersected here, and the database probes the remaining criteria for the keys that are left. Where no
+set is small, the search walks one index in the order of the answer and stops when the page is full. So neither planner
+has a choice to get wrong.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_index import number_of
 from gateway.adapters.db.search_sql import Compiler, KeySet, Words
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
-from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Sort, TokenValue, own_id
+from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Missing, Sort, TokenValue, own_id
 from gateway.exchange.search_match import holds, in_order, last_value, sort_value
 from gateway.kernel.fhir import Resource, reference_of
 from gateway.profiles.search_values import links
 
 _SMALL: Final = 1_000  # keys that cost nothing to carry around
-_CARRIED: Final = 20_000  # keys that are still cheaper to carry than to look for
+_CARRIED: Final = 5_000  # keys that are still cheaper to carry than to look for, when no index can be walked
 _EVERYTHING: Final = 1 << 40
 _CHUNK: Final = 500
 
@@ -74,47 +75,48 @@ class DbSearch:
                 break
         return found
 
-    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
-        """How many live resources fulfil the criteria."""
-        plan = self._plan(type_, criteria, stream=False)
+    def count(self, type_: str, criteria: Sequence[Criterion], limit: int | None) -> int:
+        """How many live resources fulfil the criteria; counting stops at ``limit``."""
+        plan = self._plan(type_, criteria, stream=True)
         if plan.impossible:
             return 0
         if plan.confirm:
-            return sum(1 for _ in self._all(type_, criteria))
-        source = _source(plan)
-        row = self._run(plan, f"SELECT count(*) FROM {source} WHERE {' AND '.join(plan.conditions)}").fetchone()
-        return int(row[0])
-
-    def _run(self, plan: _Plan, text: str) -> Any:
-        return self._session.connection.execute(text, plan.words.values)
+            return sum(1 for _ in islice(self._all(type_, criteria), limit))
+        inner = f"SELECT 1 FROM {_source(plan)} WHERE {' AND '.join(plan.conditions) or '1 = 1'}"
+        if limit is not None:
+            inner += f" LIMIT {plan.words.bind(limit)}"
+        text = f"SELECT count(*) FROM ({inner}) q"
+        return int(self._session.connection.execute(text, plan.words.values).fetchone()[0])
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
     def _plan(self, type_: str, criteria: Sequence[Criterion], *, stream: bool) -> _Plan:
         words = Words(self._session.dialect)
         compiler = Compiler(words)
-        conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
-        keys, settled = self._small_sets(type_, criteria)
+        keys, settled = self._small_sets(type_, criteria, stream)
         if keys is not None and not keys:
-            return _Plan(words, conditions, False, impossible=True)
-        driver = None
+            return _Plan(words, [], False, impossible=True)
+        walked = None
+        if stream and keys is None and not any(map(_of_row, criteria)):
+            walked = next((index for index, criterion in enumerate(criteria) if _walkable(criterion)), None)
+        driver, row = None, "r"
+        conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
+        if walked is not None:  # index rows belong to live resources of the type: the resources need not be touched
+            driver, row, conditions = compiler.set_of(criteria[walked]), "x0", []
         for index, criterion in enumerate(criteria):
-            found = compiler.set_of(criterion) if stream and keys is None and driver is None else None
-            if found is not None and _walkable(criterion):
-                driver = found
-            elif index not in settled or _to_confirm(criterion):
-                conditions.append(compiler.probe(criterion, type_, "r"))
+            if index != walked and (index not in settled or _to_confirm(criterion)):
+                conditions.append(compiler.probe(criterion, type_, row))
         if keys is not None:
             conditions.append(_among(words, sorted(keys)))
         return _Plan(words, conditions, compiler.confirm, driver=driver)
 
-    def _small_sets(self, type_: str, criteria: Sequence[Criterion]) -> tuple[set[int] | None, set[int]]:
+    def _small_sets(self, type_: str, criteria: Sequence[Criterion], stream: bool) -> tuple[set[int] | None, set[int]]:
         """The intersection of the small key sets (None: there is none), and which criteria it settles."""
         if any(isinstance(one, Match) and one.parameter.code == "_id" and not one.modifier for one in criteria):
             return None, set()  # the ids drive
         ranked = sorted(enumerate(criteria), key=lambda one: _rank(one[1]))
         worth = [(index, one) for index, one in ranked if _rank(one) < _NEVER_SMALL]
-        if len(worth) == 1 and _walkable(worth[0][1]) and len(criteria) == 1:
+        if stream and len(criteria) == 1 and _walkable(criteria[0]):
             return None, set()  # nothing to intersect with: walk it
         for bound in (_SMALL, _CARRIED):
             keys: set[int] | None = None
@@ -126,7 +128,7 @@ class DbSearch:
                     settled.add(index)
                     if len(keys) <= _FEW:
                         return keys, settled
-            if keys is not None or all(_walkable(one) for _, one in worth):
+            if keys is not None or (stream and any(_walkable(one) for _, one in worth)):
                 return keys, settled
         return None, set()
 
@@ -142,21 +144,22 @@ class DbSearch:
 
     def _rows(self, plan: _Plan, type_: str, sorts: Sequence[Sort], after: Place | None, limit: int) -> list[Row]:
         words = Words(plan.words.dialect, dict(plan.words.values))
-        key = "x0.key" if plan.driver is not None else "r.key"
+        key = "r.key" if plan.driver is None else "x0.key"
         sort_columns = [f"{_sort_expression(words, sort)} AS s{index}" for index, sort in enumerate(sorts)]
         inner = f"SELECT {', '.join([*sort_columns, f'{key} AS key'])} FROM {_source(plan)}"
         conditions = list(plan.conditions)
         if after is not None and not sorts:
             conditions.append(f"{key} > {words.bind(after[-1])}")
-        inner += f" WHERE {' AND '.join(conditions)}"
+        inner += f" WHERE {' AND '.join(conditions) or '1 = 1'}"
         order = [f"s{index}{' DESC' if sort.descending else ''}" for index, sort in enumerate(sorts)]
         if after is not None and sorts:
             inner = f"SELECT * FROM ({inner}) q WHERE {_behind(words, sorts, after)}"
         inner += f" ORDER BY {', '.join([*order, 'key'])} LIMIT {words.bind(limit)}"
         outer = ", ".join([COLUMNS, *(f"q.s{index}" for index in range(len(sorts))), "q.key"])
         final = ", ".join([*(f"q.{one}" for one in order), "q.key"])
+        join = "CROSS JOIN" if words.dialect == "sqlite" else "JOIN"  # CROSS: q outside, whatever the planner thinks
         text = (
-            f"SELECT {outer} FROM ({inner}) q JOIN resource r ON r.type = {words.bind(type_)} AND r.key = q.key"
+            f"SELECT {outer} FROM ({inner}) q {join} resource r ON r.type = {words.bind(type_)} AND r.key = q.key"
             f" ORDER BY {final}"
         )
         rows: list[Row] = self._session.connection.execute(text, words.values).fetchall()
@@ -246,11 +249,17 @@ def _to_confirm(criterion: Criterion) -> bool:
     return criterion.parameter.kind == "composite"
 
 
+def _of_row(criterion: Criterion) -> bool:
+    """Whether the probe looks at the resource's own columns."""
+    if isinstance(criterion, AnyOf):
+        return any(map(_of_row, criterion.criteria))
+    return isinstance(criterion, (Match, Missing)) and criterion.parameter.code == "_lastUpdated"
+
+
 def _source(plan: _Plan) -> str:
     if plan.driver is None:
         return "resource r"
-    condition = plan.driver.condition.replace("x.", "x0.")
-    return f"{plan.driver.table} x0 JOIN resource r ON r.key = x0.{plan.driver.column} AND {condition}"
+    return f"({plan.driver.keys()}) x0"
 
 
 def _among(words: Words, keys: Sequence[int]) -> str:

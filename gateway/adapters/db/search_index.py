@@ -1,8 +1,8 @@
 """Narrow index tables beside the resources: what the search parameters find, as numbers and folded text.
 
 Tokens are 63-bit hashes of parameter and value; the others are keyed by the hash of ``Type?code``. Every primary key
-begins with what is probed for a known resource; a second index serves the search for unknown ones. Rows are derived from
-the body alone, so an update writes only the difference to what the old body gave.
+begins with what is probed for a known resource; a second index serves the search for unknown ones. Rows are derived
+from the body alone, so an update writes only the difference to what the old body gave.
 """
 
 from collections.abc import Iterable

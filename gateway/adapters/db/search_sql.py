@@ -3,7 +3,8 @@
 The same text runs on both databases, but for placeholders and the name of one function.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,19 +39,27 @@ _MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Keys of resources by one criterion: rows of an index table under a condition on alias ``x``."""
+    """Keys of resources by one criterion: rows of an index table under a condition, with ``@`` before its columns."""
 
     table: str
     condition: str
     column: str = "key"
 
     def probe(self, key: str) -> str:
-        """Whether the resource with the key belongs to it."""
-        return f"EXISTS (SELECT 1 FROM {self.table} x WHERE x.{self.column} = {key} AND {self.condition})"
+        """Whether the resource with the key belongs to it.
+
+        The key is to be looked up, not the value: an expression around the value keeps planners from its index.
+        """
+        condition = _VALUE.sub(lambda found: _HIDDEN[found[1]], self.condition).replace("@", "x.")
+        return f"EXISTS (SELECT 1 FROM {self.table} x WHERE x.{self.column} = {key} AND {condition})"
 
     def keys(self) -> str:
         """All its keys, with doubles."""
-        return f"SELECT x.{self.column} AS key FROM {self.table} x WHERE {self.condition}"
+        return f"SELECT x.{self.column} AS key FROM {self.table} x WHERE {self.condition.replace('@', 'x.')}"
+
+
+_VALUE: Final = re.compile(r"@(low|high|target|value)\b")
+_HIDDEN: Final = {"low": "+x.low", "high": "+x.high", "target": "+x.target", "value": "(x.value || '')"}
 
 
 @dataclass(slots=True)
@@ -82,7 +91,7 @@ class Compiler:
         self.words = words
         self.confirm = False  # the SQL only narrows down: evaluate the criteria on what it finds
 
-    # -- the two forms ---------------------------------------------------------------------------------------------------
+    # -- the two forms -------------------------------------------------------------------------------------------------
 
     def probe(self, criterion: Criterion, type_: str, row: str) -> str:
         """A condition on the resource row with alias ``row``."""
@@ -90,11 +99,11 @@ class Compiler:
             case AnyOf(criteria):
                 return "(" + " OR ".join(self.probe(one, type_, row) for one in criteria) + ")"
             case Chain(parameter, target, inner):
-                link = KeySet("search_link", f"{self._p(parameter)} AND x.target IN ({self.keys(inner, target)})")
+                link = KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
                 return link.probe(f"{row}.key")
             case Has(parameter, inner):
                 keys = self.keys(inner, parameter.type)
-                link = KeySet("search_link", f"{self._p(parameter)} AND x.key IN ({keys})", "target")
+                link = KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
                 return f"{row}.key IN ({link.keys()})"
             case Missing(parameter, missing):
                 return ("NOT " if missing else "") + self._present(parameter, row)
@@ -124,13 +133,13 @@ class Compiler:
                     return None
                 return self._set(parameter, modifier, values)
             case Chain(parameter, target, inner):
-                return KeySet("search_link", f"{self._p(parameter)} AND x.target IN ({self.keys(inner, target)})")
+                return KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
             case Has(parameter, inner):
                 keys = self.keys(inner, parameter.type)
-                return KeySet("search_link", f"{self._p(parameter)} AND x.key IN ({keys})", "target")
+                return KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
         return None
 
-    # -- leaves ------------------------------------------------------------------------------------------------------------
+    # -- leaves --------------------------------------------------------------------------------------------------------
 
     def _any(self, parameter: Parameter, modifier: str, values: tuple[Value, ...], row: str) -> str:
         if parameter.code == "_id":
@@ -154,18 +163,18 @@ class Compiler:
         first = values[0]
         if isinstance(first, (TokenValue, OfTypeValue)):
             hashes = [_token(parameter, value) for value in values]
-            return KeySet("search_hash", self.words.among("x.h", hashes))
+            return KeySet("search_hash", self.words.among("@h", hashes))
         if isinstance(first, LinkValue):
             if first.identifier is not None:
                 found = [value.identifier for value in values if isinstance(value, LinkValue) and value.identifier]
                 hashes = [identifier_hash(parameter, one.system, one.code) for one in found]
-                return KeySet("search_hash", self.words.among("x.h", hashes))
+                return KeySet("search_hash", self.words.among("@h", hashes))
             targets = [key_of(target) for value in values if isinstance(value, LinkValue) for target in value.targets]
-            return KeySet("search_link", f"{self._p(parameter)} AND {self.words.among('x.target', targets)}")
+            return KeySet("search_link", f"{self._p(parameter)} AND {self.words.among('@target', targets)}")
         if isinstance(first, TextValue):
             number = text_number(parameter) if parameter.kind == "token" else number_of(parameter.name)
             tests = [self._text(parameter, modifier, value) for value in values if isinstance(value, TextValue)]
-            return KeySet("search_text", f"x.p = {self.words.bind(number)} AND ({' OR '.join(tests)})")
+            return KeySet("search_text", f"@p = {self.words.bind(number)} AND ({' OR '.join(tests)})")
         if isinstance(first, DateValue):
             tests = [self._date(value) for value in values if isinstance(value, DateValue)]
             return KeySet("search_date", f"{self._p(parameter)} AND ({' OR '.join(tests)})")
@@ -173,7 +182,7 @@ class Compiler:
         return KeySet("search_number", f"{self._p(parameter)} AND ({' OR '.join(tests)})")
 
     def _p(self, parameter: Parameter) -> str:
-        return f"x.p = {self.words.bind(number_of(parameter.name))}"
+        return f"@p = {self.words.bind(number_of(parameter.name))}"
 
     def _present(self, parameter: Parameter, row: str) -> str:
         if parameter.code in {"_id", "_lastUpdated"}:
@@ -182,10 +191,10 @@ class Compiler:
             self.confirm = True
             return "(" + " AND ".join(self._present(part, row) for part in parameter.components) + ")"
         if parameter.kind == "token":
-            return KeySet("search_hash", f"x.h = {self.words.bind(present_hash(parameter))}").probe(f"{row}.key")
+            return KeySet("search_hash", f"@h = {self.words.bind(present_hash(parameter))}").probe(f"{row}.key")
         probe = KeySet(_TABLES[parameter.kind], self._p(parameter)).probe(f"{row}.key")
         if parameter.kind == "reference":
-            identified = KeySet("search_hash", f"x.h = {self.words.bind(present_hash(parameter))}")
+            identified = KeySet("search_hash", f"@h = {self.words.bind(present_hash(parameter))}")
             return f"({probe} OR {identified.probe(f'{row}.key')})"
         return probe
 
@@ -194,88 +203,97 @@ class Compiler:
         if parameter.kind == "uri":
             text = value.text[:URI_LIMIT]
             if modifier == "below":
-                return f"(x.value >= {bind(text)} AND x.value < {bind(text + _TOP)})"
+                return f"(@value >= {bind(text)} AND @value < {bind(text + _TOP)})"
             if modifier == "above":
                 starts = [text[:size] for size in range(1, len(text) + 1)]
-                return self.words.among("x.value", starts)
-            return f"x.value = {bind(text)}"
+                return self.words.among("@value", starts)
+            return f"@value = {bind(text)}"
         if modifier == "exact":
             self.confirm = True
-            return f"x.value = {bind(value.folded)}"
+            return f"@value = {bind(value.folded)}"
         if modifier == "contains":
             find = "instr" if self.words.dialect == "sqlite" else "strpos"
-            return f"{find}(x.value, {bind(value.folded)}) > 0"
-        return f"(x.value >= {bind(value.folded)} AND x.value < {bind(value.folded + _TOP)})"
+            return f"{find}(@value, {bind(value.folded)}) > 0"
+        return f"(@value >= {bind(value.folded)} AND @value < {bind(value.folded + _TOP)})"
 
     def _date(self, value: DateValue) -> str:
         bind = self.words.bind
         a, b = bind(value.low), bind(value.high)
         match value.prefix:
             case "eq":
-                return f"(x.low >= {a} AND x.low < {b} AND x.high <= {b})"
+                return f"(@low >= {a} AND @low < {b} AND @high <= {b})"
             case "ne":
-                return f"(x.low < {a} OR x.high > {b})"
+                return f"(@low < {a} OR @high > {b})"
             case "gt":
-                return f"x.high > {b}"
+                return f"@high > {b}"
             case "lt":
-                return f"x.low < {a}"
+                return f"@low < {a}"
             case "ge":  # the first condition follows from the second and gives the index its range
-                return f"(x.high > {a} AND (x.high > {b} OR x.low >= {a}))"
+                return f"(@high > {a} AND (@high > {b} OR @low >= {a}))"
             case "le":
-                return f"(x.low < {b} AND (x.low < {a} OR x.high <= {b}))"
+                return f"(@low < {b} AND (@low < {a} OR @high <= {b}))"
             case "sa":
-                return f"x.low >= {b}"
+                return f"@low >= {b}"
             case "eb":
-                return f"x.high <= {a}"
+                return f"@high <= {a}"
         margin = approximation(value)
-        return f"(x.low < {bind(value.high + margin)} AND x.high > {bind(value.low - margin)})"
+        return f"(@low < {bind(value.high + margin)} AND @high > {bind(value.low - margin)})"
 
     def _updated(self, value: DateValue, row: str) -> str:
         """As :meth:`_date` for meta.lastUpdated, which tells milliseconds of the microseconds that are kept."""
         column, bind = f"{row}.updated_us", self.words.bind
-        low_from = lambda edge: f"{column} >= {bind(-(-edge // _MS) * _MS)}"  # noqa: E731 - low >= edge
-        high_above = lambda edge: f"{column} >= {bind(edge // _MS * _MS)}"  # noqa: E731 - high > edge
-        low_below = lambda edge: f"{column} < {bind(-(-edge // _MS) * _MS)}"  # noqa: E731 - low < edge
-        high_to = lambda edge: f"{column} < {bind(edge // _MS * _MS)}"  # noqa: E731 - high <= edge
+
+        def from_(edge: int) -> str:  # the millisecond begins at the edge or later; NOT of it: before
+            return f"{column} >= {bind(-(-edge // _MS) * _MS)}"
+
+        def above(edge: int) -> str:  # the millisecond ends behind the edge; NOT of it: at the edge or before
+            return f"{column} >= {bind(edge // _MS * _MS)}"
+
         a, b = value.low, value.high
+        match value.prefix:
+            case "eq":
+                return f"({from_(a)} AND NOT {above(b)})"
+            case "ne":
+                return f"(NOT {from_(a)} OR {above(b)})"
+            case "gt":
+                return above(b)
+            case "lt":
+                return f"(NOT {from_(a)})"
+            case "ge":
+                return f"({above(b)} OR ({from_(a)} AND NOT {above(b)}))"
+            case "le":
+                return f"(NOT {from_(a)} OR ({from_(a)} AND NOT {above(b)}))"
+            case "sa":
+                return from_(b)
+            case "eb":
+                return f"(NOT {above(a)})"
         margin = approximation(value)
-        forms: dict[str, Callable[[], str]] = {
-            "eq": lambda: f"({low_from(a)} AND {high_to(b)})",
-            "ne": lambda: f"({low_below(a)} OR {high_above(b)})",
-            "gt": lambda: high_above(b),
-            "lt": lambda: low_below(a),
-            "ge": lambda: f"({high_above(b)} OR ({low_from(a)} AND {high_to(b)}))",
-            "le": lambda: f"({low_below(a)} OR ({low_from(a)} AND {high_to(b)}))",
-            "sa": lambda: low_from(b),
-            "eb": lambda: high_to(a),
-            "ap": lambda: f"({low_below(b + margin)} AND {high_above(a - margin)})",
-        }
-        return forms[value.prefix]()
+        return f"(NOT {from_(b + margin)} AND {above(a - margin)})"
 
     def _number(self, value: QuantityValue) -> str:
         bind = self.words.bind
-        unit = f"x.unit = {bind(unit_hash(value.system, value.code))}"
+        unit = f"@unit = {bind(unit_hash(value.system, value.code))}"
         number, low, high = value.value, value.low, value.high
         match value.prefix:
             case "eq":
-                test = f"x.low >= {bind(low)} AND x.high < {bind(high)}"
+                test = f"@low >= {bind(low)} AND @high < {bind(high)}"
             case "ne":
-                test = f"(x.low < {bind(low)} OR x.high >= {bind(high)})"
+                test = f"(@low < {bind(low)} OR @high >= {bind(high)})"
             case "gt":
-                test = f"x.high > {bind(number)}"
+                test = f"@high > {bind(number)}"
             case "lt":
-                test = f"x.low < {bind(number)}"
+                test = f"@low < {bind(number)}"
             case "ge":
-                test = f"x.high >= {bind(number)}"
+                test = f"@high >= {bind(number)}"
             case "le":
-                test = f"x.low <= {bind(number)}"
+                test = f"@low <= {bind(number)}"
             case "sa":
-                test = f"x.low > {bind(number)}"
+                test = f"@low > {bind(number)}"
             case "eb":
-                test = f"x.high < {bind(number)}"
+                test = f"@high < {bind(number)}"
             case _:
                 near = abs(number) * 0.1
-                test = f"x.high >= {bind(number - near)} AND x.low <= {bind(number + near)}"
+                test = f"@high >= {bind(number - near)} AND @low <= {bind(number + near)}"
         return f"({unit} AND {test})"
 
 

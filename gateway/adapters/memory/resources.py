@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
 from gateway.exchange.search import Chain, Criterion, Has, Sort
@@ -92,9 +93,9 @@ class MemoryResources:
             places.append(((*values, key_of(made.stored.reference)), made.stored))
         return [Candidate(stored, place) for place, stored in in_order(places, sorts, after)[:limit]]
 
-    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
-        """How many live resources fulfil the criteria."""
-        return sum(1 for _ in self._matching(type_, criteria))
+    def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
+        """How many live resources fulfil the criteria; counting stops at ``limit``."""
+        return sum(1 for _ in islice(self._matching(type_, criteria), limit))
 
     def _matching(self, type_: str, criteria: Sequence[Criterion]) -> Iterator[NewVersion]:
         for made in self.live():

@@ -99,8 +99,8 @@ class ResourceReader(Protocol):
         """
         ...
 
-    def count(self, type_: str, criteria: Sequence[Criterion]) -> int:
-        """How many live resources fulfil the criteria, without regard to who asks."""
+    def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
+        """How many live resources fulfil the criteria, without regard to who asks; counting stops at ``limit``."""
         ...
 
     def changes(
