@@ -85,9 +85,12 @@ def now_us() -> int:
 
 def saver(_settings: Settings) -> "Saver":
     """The one path for writing, with the labels of the sensitivity tables."""
+    from gateway.adapters.files.data import read_data
+    from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Saver
 
-    return Saver(lambda _resource: ())
+    labeller = read_labeller(read_data)
+    return Saver(labeller, join=labeller.join)
 
 
 def consent_knowledge(settings: Settings) -> "Knowledge":
