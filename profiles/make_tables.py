@@ -25,17 +25,18 @@ COMMON = {
 }
 COMMON["DomainResource"] = (*COMMON["Resource"], "text", "contained", "extension", "modifierExtension")
 PRIMITIVES = {
-    "Base64Binary": "base64Binary", "EncodedBytes": "base64Binary", "UuidVersion": "uuid", "Boolean": "boolean", "Canonical": "canonical", "Code": "code", "Date": "date",
-    "DateTime": "dateTime", "Decimal": "decimal", "Id": "id", "Instant": "instant", "Integer": "integer",
-    "Markdown": "markdown", "Oid": "oid", "PositiveInt": "positiveInt", "String": "string", "Time": "time",
-    "UnsignedInt": "unsignedInt", "Uri": "uri", "Url": "url", "Uuid": "uuid", "Xhtml": "xhtml",
+    "Base64Binary": "base64Binary", "EncodedBytes": "base64Binary", "UuidVersion": "uuid", "Boolean": "boolean",
+    "Canonical": "canonical", "Code": "code", "Date": "date", "DateTime": "dateTime", "Decimal": "decimal",
+    "Id": "id", "Instant": "instant", "Integer": "integer", "Markdown": "markdown", "Oid": "oid",
+    "PositiveInt": "positiveInt", "String": "string", "Time": "time", "UnsignedInt": "unsignedInt", "Uri": "uri",
+    "Url": "url", "Uuid": "uuid", "Xhtml": "xhtml",
 }  # fmt: skip
 Row = tuple[str, str, str, str, str]
 
 
-def models() -> dict[str, type]:
+def models() -> dict[str, typing.Any]:
     """Every model class by its FHIR name (``Patient``, ``PatientContact``)."""
-    found: dict[str, type] = {}
+    found: dict[str, typing.Any] = {}
     for module in pkgutil.iter_modules(R4B.__path__):
         loaded = importlib.import_module(f"fhir.resources.R4B.{module.name}")
         for name, value in vars(loaded).items():
@@ -73,7 +74,18 @@ def type_name(annotation: object) -> str:
     return PRIMITIVES.get(name, name)
 
 
-def rows_of(root: str, known: dict[str, type]) -> list[Row]:
+def _is_inner(fhir: str, root: str, known: dict[str, typing.Any]) -> bool:
+    """Whether a type is a backbone element of ``root``: stated in its module, and no resource."""
+    return (
+        fhir in known
+        and fhir != root
+        and fhir.startswith(root)
+        and base_of(known[fhir]) in ("BackboneElement", "Element")
+        and known[fhir].__module__ == known[root].__module__
+    )
+
+
+def rows_of(root: str, known: dict[str, typing.Any]) -> list[Row]:
     """The rows of a type and of the backbone elements within it, breadth first."""
     paths, queue, rows = {root: root}, [root], []
     while queue:
@@ -90,15 +102,11 @@ def rows_of(root: str, known: dict[str, type]) -> list[Row]:
             fhir = type_name(annotation)
             if alias in COMMON[base]:
                 continue
-            if fhir not in PRIMITIVES.values() and fhir.startswith(root) and fhir != root and fhir in known:
-                if (
-                    base_of(known[fhir]) in ("BackboneElement", "Element")
-                    and known[fhir].__module__ == model.__module__
-                ):
-                    if fhir not in paths:
-                        paths[fhir] = f"{path}.{alias}"
-                        queue.append(fhir)
-                    fhir = paths[fhir]
+            if _is_inner(fhir, root, known):
+                if fhir not in paths:
+                    paths[fhir] = f"{path}.{alias}"
+                    queue.append(fhir)
+                fhir = paths[fhir]
             targets = extra.get("enum_reference_types")
             if targets and fhir in ("Reference", "canonical") and "Resource" not in targets:
                 fhir = f"{fhir}({','.join(sorted(targets))})"

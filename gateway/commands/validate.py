@@ -41,10 +41,11 @@ def validate(
     """Validate FHIR R4 resources: an OperationOutcome a file, one a line for NDJSON.
 
     Structure, formats, cardinality, required codes, reference targets and the rules of R4 are checked with nothing
-    loaded; profiles (those in meta.profile and of --profile) come from loaded packages and from Doorway itself. A folder
-    stands for its .json, .ndjson and .xml files. In a pipe the outcomes are JSON, one a line, the file (and line) in the
-    extension operationoutcome-file; on a terminal they are plain lines. No value of a record is printed. Exit code 3:
-    errors were found.
+    loaded; profiles (those in meta.profile and of --profile) come from loaded packages and from Doorway itself.
+
+    A folder stands for its .json, .ndjson and .xml files. In a pipe the outcomes are JSON, one a line, the file (and
+    line) in the extension operationoutcome-file; on a terminal they are plain lines. No value of a record is printed.
+    Exit code 3: errors were found.
     """
     from gateway.adapters.files.validation import open_validator
     from gateway.commands.package import folder_of
@@ -56,7 +57,7 @@ def validate(
     plain = as_text or (sys.stdout.isatty() and not as_json)
     found_errors = False
     with click.progressbar(
-        _resources(files), label="validating", file=sys.stderr, hidden=not sys.stderr.isatty() or plain
+        _resources(files, validator), label="validating", file=sys.stderr, hidden=not sys.stderr.isatty() or plain
     ) as resources:
         for source, resource in resources:
             issues = _judge(validator, resource, profiles)
@@ -71,57 +72,56 @@ def _judge(validator: "Validator", resource: "JsonObject | Issue", profiles: tup
     return list(validator.validate(resource, profiles)) if isinstance(resource, dict) else [resource]
 
 
-def _resources(files: tuple[Path, ...]) -> "Iterator[tuple[str, JsonObject | Issue]]":
+def _resources(files: tuple[Path, ...], validator: "Validator") -> "Iterator[tuple[str, JsonObject | Issue]]":
     """Every resource with where it stands; an Issue in place of what cannot be read."""
     for file in files:
         if file.is_dir():
             inside = sorted(p for p in file.rglob("*") if p.suffix in (".json", ".ndjson", ".xml") and p.is_file())
-            yield from _resources(tuple(inside))
+            yield from _resources(tuple(inside), validator)
         elif file.suffix == ".ndjson" or _is_ndjson(file):
             with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         yield f"{file}:{number}", _read(line)
         else:
-            yield str(file), _read_xml(file.read_bytes()) if _is_xml(file) else _read(file.read_bytes())
+            yield str(file), _read_xml(file.read_bytes(), validator) if _is_xml(file) else _read(file.read_bytes())
+
+
+_BOM: Final = b"\xef\xbb\xbf"  # Windows tools write it; a file may have it, a request may not
 
 
 def _is_ndjson(file: Path) -> bool:
     """Two or more lines, the first of which is an object by itself."""
-    from gateway.codecs.fhir_json import read_fhir_json
-    from gateway.kernel.errors import Malformed
-
     with file.open("rb") as lines:
         first, second = lines.readline(), lines.readline()
-    if not second.strip():
-        return False
-    try:
-        read_fhir_json(first, at="")
-    except Malformed:
-        return False
-    return True
+    return bool(second.strip()) and isinstance(_read(first), dict)
 
 
 def _is_xml(file: Path) -> bool:
     with file.open("rb") as content:
-        return content.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+        return content.read(64).removeprefix(_BOM).lstrip().startswith(b"<")
 
 
 def _read(data: bytes) -> "JsonObject | Issue":
-    from gateway.codecs.fhir_json import read_fhir_json
-    from gateway.kernel.errors import Malformed
+    from gateway.codecs.json_text import parse
+    from gateway.kernel.errors import DoorwayError
     from gateway.profiles.issues import Issue
 
     try:
-        return read_fhir_json(data, at="")
-    except Malformed as error:
-        return Issue("error", "structure", "", error.message)
+        return parse(data.removeprefix(_BOM).strip(), at="JSON")
+    except DoorwayError as error:
+        return Issue("error", "structure", "", str(error))
 
 
-def _read_xml(data: bytes) -> "JsonObject | Issue":
+def _read_xml(data: bytes, validator: "Validator") -> "JsonObject | Issue":
+    from gateway.codecs.fhir_xml import XmlCodec
+    from gateway.kernel.errors import DoorwayError
     from gateway.profiles.issues import Issue
 
-    return Issue("error", "not-supported", "", "XML is not read here yet: give JSON")
+    try:
+        return XmlCodec(validator.facts.type).read(data)
+    except DoorwayError as error:
+        return Issue("error", "structure", error.at if error.at[:1].isupper() else "", str(error))
 
 
 def _print(source: str, issues: "list[Issue]", *, plain: bool) -> None:

@@ -2,17 +2,34 @@
 
 What is not built raises :class:`NotFhirPath` when it is compiled; what cannot be told for a certain record (a value set
 or a referenced resource that is not at hand) raises :class:`Undecided` when it runs. Neither ever counts as passed.
-
-Items are JSON values. A value that came from a choice, or a primitive that has extensions, is wrapped in
-:class:`Typed`, since plain JSON does not say its type. One leniency: two dates of different precision that agree as far
-as both go satisfy ``<=`` and ``>=`` (FHIRPath leaves it undecided), as R4's per-1 needs.
 """
 
+import operator as op
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+from gateway.profiles.fhirpath_functions import COLLECTION
+from gateway.profiles.fhirpath_items import (
+    FALSE,
+    TRUE,
+    Env,
+    Items,
+    Stub,
+    Typed,
+    Undecided,
+    answer,
+    equal,
+    is_number,
+    is_type,
+    kids,
+    ordered,
+    raw,
+    same,
+    text_of,
+    truth,
+    unique,
+)
 from gateway.profiles.fhirpath_parse import (
     Binary,
     Call,
@@ -26,410 +43,16 @@ from gateway.profiles.fhirpath_parse import (
     Variable,
     parse,
 )
-from gateway.profiles.run import Run
 
 __all__ = ["Env", "Expression", "NotFhirPath", "Typed", "Undecided", "compile_expression", "truth"]
 
-
-class Undecided(Exception):
-    """This record does not hold what the answer depends on."""
-
-
-class Typed:
-    """A value with its FHIR type, and the ``_element`` that stands beside it when it is a primitive."""
-
-    __slots__ = ("element", "type", "value")
-
-    def __init__(self, value: Any, type_: str, element: Any = None) -> None:
-        self.value = value
-        self.type = type_
-        self.element = element
-
-
-class Stub(dict[str, Any]):
-    """A resource that is referred to and not here: its type is known, nothing else."""
-
-
-class Env:
-    """What an expression can see besides its focus."""
-
-    __slots__ = ("context", "index", "run", "this")
-
-    def __init__(self, run: Run, context: Any) -> None:
-        self.run = run
-        self.context = context
-        self.this = context
-        self.index = 0
-
-
-Items: TypeAlias = list[Any]
 Expression: TypeAlias = Callable[[Any, Env], Items]
 
-_TRUE: Final[Items] = [True]
-_FALSE: Final[Items] = [False]
 _URLS: Final[Mapping[str, str]] = {
     "%ucum": "http://unitsofmeasure.org",
     "%sct": "http://snomed.info/sct",
     "%loinc": "http://loinc.org",
 }
-_SUFFIXES: Final = frozenset(
-    "Address Age Annotation Attachment Base64Binary Boolean Canonical Code CodeableConcept Coding ContactDetail "
-    "ContactPoint Contributor Count DataRequirement Date DateTime Decimal Distance Dosage Duration Expression HumanName "
-    "Id Identifier Instant Integer Markdown Meta Money Oid ParameterDefinition Period PositiveInt Quantity Range Ratio "
-    "Reference RelatedArtifact SampledData Signature String Time Timing TriggerDefinition UnsignedInt Uri Url "
-    "UsageContext Uuid".split()
-)
-_CHOICES: Final = frozenset(  # every element of R4 that is a choice, and no other, may stand as name + type in JSON
-    "abatement additive age allowed amount answer asNeeded author born bounds characteristic chargeItem code collected "
-    "content created date deceased defaultValue definingSubstance definition detail diagnosis dose doseNumber due "
-    "effective entity event example fastingStatus fixed identified indication item legallyBinding location manufacturer "
-    "maxValue medication minValue minimumVolume module multipleBirth name occurred occurrence offset onset "
-    "participantEffective pattern performed probability procedure product quantity rate reported scheduled seriesDoses "
-    "serviced source start statusReason studyEffective subject substance target time timing topic used value "
-    "when".split()
-)
-_PARENTS: Final[Mapping[str, frozenset[str]]] = {
-    "quantity": frozenset({"age", "count", "distance", "duration", "money", "simplequantity"}),
-    "string": frozenset({"code", "id", "markdown"}),
-    "uri": frozenset({"canonical", "oid", "url", "uuid"}),
-    "integer": frozenset({"positiveint", "unsignedint"}),
-}
-
-
-def raw(item: Any) -> Any:
-    """The JSON value of an item."""
-    return item.value if type(item) is Typed else item
-
-
-def _kids(item: Any, name: str) -> Items:
-    """The children of ``item`` called ``name``, choices included."""
-    value = item
-    if type(item) is Typed:
-        if type(item.element) is dict and name in ("extension", "id"):
-            found = item.element.get(name)
-            return found if type(found) is list else [] if found is None else [found]
-        value = item.value
-    if type(value) is not dict:
-        if type(value) is Stub:
-            if name == "resourceType":
-                return [value[name]]
-            raise Undecided
-        return []
-    found = value.get(name)
-    beside = value.get(f"_{name}")
-    if found is not None or beside is not None:
-        if beside is None:
-            return found if type(found) is list else [found]
-        if type(found) is list or type(beside) is list:
-            return _paired(found or [], beside)
-        return [Typed(found, "", beside)]
-    if name not in _CHOICES:
-        return []
-    size = len(name)
-    for key in value:
-        if key.startswith(name) and key[size:] in _SUFFIXES:
-            suffix = key[size:]
-            return [Typed(value[key], suffix, value.get(f"_{key}"))]
-        if key.startswith(f"_{name}") and key[size + 1 :] in _SUFFIXES and key[1:] not in value:
-            return [Typed(None, key[size + 1 :], value[key])]
-    return []
-
-
-def _paired(values: Items, beside: Any) -> Items:
-    extra = beside if type(beside) is list else []
-    size = max(len(values), len(extra))
-    pairs = [(values[n] if n < len(values) else None, extra[n] if n < len(extra) else None) for n in range(size)]
-    return [value if element is None else Typed(value, "", element) for value, element in pairs]
-
-
-def _all_kids(item: Any) -> Items:
-    value = raw(item)
-    if type(value) is Stub:
-        raise Undecided
-    out: Items = []
-    if type(item) is Typed and type(item.element) is dict:
-        out.extend(_all_kids(item.element))
-    if type(value) is dict:
-        for key, child in value.items():
-            if key == "resourceType" or (key.startswith("_") and key[1:] in value):
-                continue
-            out.extend(child if type(child) is list else [child])
-    return out
-
-
-def _below(items: Iterable[Any]) -> Items:
-    out: Items = []
-    level = list(items)
-    while level:
-        level = [kid for item in level for kid in _all_kids(item)]
-        out.extend(level)
-    return out
-
-
-def truth(items: Items) -> bool | None:
-    """Singleton evaluation as a boolean: None for empty; one item that is no boolean is true.
-
-    Raises:
-        Undecided: more than one item, which FHIRPath forbids here.
-    """
-    if not items:
-        return None
-    if len(items) > 1:
-        raise Undecided
-    value = raw(items[0])
-    return value if type(value) is bool else True
-
-
-def _said(value: bool | None) -> Items:
-    return [] if value is None else _TRUE if value else _FALSE
-
-
-_DATE: Final = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.\d+)?)?)?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII
-)
-
-
-def _compare(left: Any, right: Any) -> tuple[int, bool] | None:
-    """(-1, 0 or 1; whether that is certain), None when the two cannot be compared."""
-    left, right = raw(left), raw(right)
-    if type(left) in (int, float) and type(right) in (int, float):
-        return (left > right) - (left < right), True
-    if type(left) is dict and type(right) is dict:  # Quantity
-        if left.get("code", left.get("unit")) != right.get("code", right.get("unit")):
-            return None
-        return _compare(left.get("value"), right.get("value"))
-    if type(left) is not str or type(right) is not str:
-        return None
-    one, two = _DATE.fullmatch(left), _DATE.fullmatch(right)
-    if one is None or two is None:
-        return (left > right) - (left < right), True
-    if one[7] and two[7]:
-        a, b = datetime.fromisoformat(left), datetime.fromisoformat(right)
-        return (a > b) - (a < b), True
-    first = [part for part in one.groups()[:6] if part]
-    second = [part for part in two.groups()[:6] if part]
-    size = min(len(first), len(second))
-    a_, b_ = first[:size], second[:size]
-    if bool(one[7]) != bool(two[7]) and a_ == b_:
-        return 0, False
-    return (a_ > b_) - (a_ < b_), a_ != b_ or len(first) == len(second)
-
-
-def _ordered(operator: str) -> Callable[[Items, Items], Items]:
-    wanted = {"<": (-1,), ">": (1,), "<=": (-1, 0), ">=": (0, 1)}[operator]
-
-    def compare(left: Items, right: Items) -> Items:
-        if not left or not right:
-            return []
-        if len(left) > 1 or len(right) > 1:
-            raise Undecided
-        found = _compare(left[0], right[0])
-        if found is None or (not found[1] and 0 not in wanted):
-            return []
-        return _said(found[0] in wanted)
-
-    return compare
-
-
-def _same(left: Any, right: Any) -> bool:
-    left, right = raw(left), raw(right)
-    if type(left) is bool or type(right) is bool:
-        return left is right
-    if type(left) is str and type(right) is str and left != right and _DATE.fullmatch(left) and _DATE.fullmatch(right):
-        found = _compare(left, right)
-        return found == (0, True)
-    return bool(left == right)
-
-
-def _equal(left: Items, right: Items) -> bool | None:
-    if not left or not right:
-        return None
-    return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right, strict=True))
-
-
-def _unique(items: Iterable[Any]) -> Items:
-    out: Items = []
-    seen: set[Any] = set()
-    for item in items:
-        value = raw(item)
-        if type(value) in (str, int, float):
-            if value in seen:
-                continue
-            seen.add(value)
-        elif any(_same(item, other) for other in out):
-            continue
-        out.append(item)
-    return out
-
-
-def _is_type(item: Any, name: str) -> bool:
-    """Whether an item is of a FHIR or System type, as far as the item says it."""
-    wanted = name.casefold()
-    value = raw(item)
-    if type(item) is Typed and item.type:
-        own = item.type.casefold()
-        return own == wanted or own in _PARENTS.get(wanted, ())
-    if isinstance(value, dict) and "resourceType" in value:
-        return str(value["resourceType"]) == name or name in ("Resource", "DomainResource")
-    if type(value) is bool:
-        return wanted == "boolean"
-    if type(value) is int and wanted in ("integer", "decimal", "quantity", "string", "boolean"):
-        return wanted in ("integer", "decimal")
-    if type(value) is str and wanted in ("boolean", "integer", "decimal", "quantity"):
-        return False
-    if type(value) is dict and wanted in ("boolean", "integer", "decimal", "string", "datetime", "date", "code", "uri"):
-        return False
-    if type(value) is dict and name[:1].isupper() and wanted in ("patient", "practitioner", "organization", "device"):
-        return False
-    raise Undecided
-
-
-def _text_of(items: Items) -> str | None:
-    if not items:
-        return None
-    if len(items) > 1:
-        raise Undecided
-    value = raw(items[0])
-    return value if type(value) is str else None
-
-
-# ---- functions over the whole collection: name -> (items, argument values) -> items
-
-
-def _substring(items: Items, start: Items, length: Items | None = None) -> Items:
-    text = _text_of(items)
-    if text is None or not start or not 0 <= raw(start[0]) < len(text):
-        return []
-    first = raw(start[0])
-    return [text[first:] if not length else text[first : first + raw(length[0])]]
-
-
-def _to_integer(items: Items) -> Items:
-    if not items:
-        return []
-    value = raw(items[0])
-    if type(value) is bool:
-        return [int(value)]
-    if type(value) is int:
-        return [value]
-    return [int(value)] if type(value) is str and re.fullmatch(r"[+-]?\d{1,18}", value) else []
-
-
-def _to_decimal(items: Items) -> Items:
-    if not items:
-        return []
-    value = raw(items[0])
-    if type(value) in (int, float):
-        return [value]
-    return [float(value)] if type(value) is str and re.fullmatch(r"[+-]?\d{1,30}(\.\d{1,30})?", value) else []
-
-
-def _to_string(items: Items) -> Items:
-    if not items:
-        return []
-    value = raw(items[0])
-    if type(value) is bool:
-        return ["true" if value else "false"]
-    return [] if value is None or type(value) is dict else [str(value)]
-
-
-def _on_text(function: Callable[[str, str], Any]) -> Callable[..., Items]:
-    def call(items: Items, argument: Items) -> Items:
-        text, other = _text_of(items), _text_of(argument)
-        return [] if text is None or other is None else [function(text, other)]
-
-    return call
-
-
-def _asking(function: Callable[[str, str], bool]) -> Callable[..., Items]:
-    """A question about a text; about no text the answer is no, as in HL7's own engine, on which R4's rules rely."""
-
-    def call(items: Items, argument: Items) -> Items:
-        text, other = _text_of(items), _text_of(argument)
-        return [text is not None and other is not None and function(text, other)]
-
-    return call
-
-
-def _on_one_text(function: Callable[[str], Any]) -> Callable[..., Items]:
-    def call(items: Items) -> Items:
-        text = _text_of(items)
-        return [] if text is None else [function(text)]
-
-    return call
-
-
-def _matches(text: str, pattern: str) -> bool:
-    return re.search(pattern, text, re.DOTALL) is not None
-
-
-def _matches_name(text: str, pattern: str) -> bool:
-    """R4's own rules write ``matches`` without anchors and mean the whole text."""
-    return re.fullmatch(pattern, text, re.DOTALL) is not None
-
-
-def _replace(items: Items, pattern: Items, by: Items, *, regex: bool) -> Items:
-    text, old, new = _text_of(items), _text_of(pattern), _text_of(by)
-    if text is None or old is None or new is None:
-        return []
-    return [re.sub(old, lambda _: new, text) if regex else text.replace(old, new)]
-
-
-def _intersect(items: Items, other: Items) -> Items:
-    return _unique(item for item in items if any(_same(item, o) for o in other))
-
-
-_COLLECTION: Final[Mapping[str, tuple[Callable[..., Items], int, int]]] = {  # function, fewest and most arguments
-    "empty": (lambda items: _said(not items), 0, 0),
-    "not": (lambda items: _said(None if (t := truth(items)) is None else not t), 0, 0),
-    "count": (lambda items: [len(items)], 0, 0),
-    "first": (lambda items: items[:1], 0, 0),
-    "last": (lambda items: items[-1:], 0, 0),
-    "tail": (lambda items: items[1:], 0, 0),
-    "single": (lambda items: items[:1], 0, 0),
-    "skip": (lambda items, n: items[raw(n[0]) :], 1, 1),
-    "take": (lambda items, n: items[: max(0, raw(n[0]))], 1, 1),
-    "children": (lambda items: [kid for item in items for kid in _all_kids(item)], 0, 0),
-    "descendants": (_below, 0, 0),
-    "hasValue": (lambda items: _said(len(items) == 1 and type(raw(items[0])) in (str, int, float, bool)), 0, 0),
-    "getValue": (lambda items: [v for i in items if type(v := raw(i)) in (str, int, float, bool)], 0, 0),
-    "allTrue": (lambda items: _said(all(raw(i) is True for i in items)), 0, 0),
-    "anyTrue": (lambda items: _said(any(raw(i) is True for i in items)), 0, 0),
-    "allFalse": (lambda items: _said(all(raw(i) is False for i in items)), 0, 0),
-    "anyFalse": (lambda items: _said(any(raw(i) is False for i in items)), 0, 0),
-    "distinct": (_unique, 0, 0),
-    "isDistinct": (lambda items: _said(len(_unique(items)) == len(items)), 0, 0),
-    "combine": (lambda items, other: [*items, *other], 1, 1),
-    "union": (lambda items, other: _unique([*items, *other]), 1, 1),
-    "intersect": (_intersect, 1, 1),
-    "exclude": (lambda items, other: [i for i in items if not any(_same(i, o) for o in other)], 1, 1),
-    "subsetOf": (lambda items, other: _said(all(any(_same(i, o) for o in other) for i in items)), 1, 1),
-    "supersetOf": (lambda items, other: _said(all(any(_same(i, o) for i in items) for o in other)), 1, 1),
-    "startsWith": (_asking(str.startswith), 1, 1),
-    "endsWith": (_asking(str.endswith), 1, 1),
-    "contains": (_asking(lambda text, part: part in text), 1, 1),
-    "indexOf": (_on_text(str.find), 1, 1),
-    "matches": (_asking(_matches), 1, 1),
-    "matchesFull": (_asking(_matches_name), 1, 1),
-    "split": (lambda items, by: (_text_of(items) or "").split(_text_of(by)), 1, 1),
-    "join": (lambda items, by: [(_text_of(by) or "").join(str(raw(i)) for i in items)], 1, 1),
-    "replace": (lambda items, a, b: _replace(items, a, b, regex=False), 2, 2),
-    "replaceMatches": (lambda items, a, b: _replace(items, a, b, regex=True), 2, 2),
-    "substring": (_substring, 1, 2),
-    "length": (_on_one_text(len), 0, 0),
-    "upper": (_on_one_text(str.upper), 0, 0),
-    "lower": (_on_one_text(str.lower), 0, 0),
-    "trim": (_on_one_text(str.strip), 0, 0),
-    "toInteger": (_to_integer, 0, 0),
-    "toDecimal": (_to_decimal, 0, 0),
-    "toString": (_to_string, 0, 0),
-    "trace": (lambda items, *_: items, 1, 2),
-    "htmlChecks": (lambda items: _TRUE, 0, 0),  # the format of xhtml is checked with every primitive
-    "abs": (lambda items: [abs(raw(i)) for i in items], 0, 0),
-}
-
-
-# ---- compilation
 
 
 def compile_expression(text: str) -> Expression:
@@ -496,14 +119,14 @@ def _step(node: Step) -> Expression:
                 return [] if type(value) is dict and "resourceType" in value else [this]
 
             return typed
-        return lambda this, env: _kids(this, name)
+        return lambda this, env: kids(this, name)
     base = _compile(node.base)
 
     def step(this: Any, env: Env) -> Items:
         items = base(this, env)
         if len(items) == 1:
-            return _kids(items[0], name)
-        return [kid for item in items for kid in _kids(item, name)]
+            return kids(items[0], name)
+        return [kid for item in items for kid in kids(item, name)]
 
     return step
 
@@ -524,16 +147,16 @@ def _call(node: Call) -> Expression:
     special = _SPECIAL.get(node.name)
     if special is not None:
         return special(node)
-    if node.name not in _COLLECTION:
+    if node.name not in COLLECTION:
         raise NotFhirPath(f"{node.name}() is not built")
-    function, fewest, most = _COLLECTION[node.name]
+    function, fewest, most = COLLECTION[node.name]
     if not fewest <= len(node.arguments) <= most:
         raise NotFhirPath(f"{node.name}() takes {fewest} to {most} arguments")
     base = _base(node)
     if node.name in ("matches", "replaceMatches"):
         _check_pattern(node.arguments[0])
         if node.name == "matches" and _unanchored(node.arguments[0]):
-            function = _COLLECTION["matchesFull"][0]
+            function = COLLECTION["matchesFull"][0]
     arguments = [_compile(argument) for argument in node.arguments]
     if not arguments:
         return lambda this, env: function(base(this, env))
@@ -580,14 +203,14 @@ def _where(node: Call) -> Expression:
 def _exists(node: Call) -> Expression:
     base = _base(node)
     if not node.arguments:
-        return lambda this, env: _said(bool(base(this, env)))
+        return lambda this, env: answer(bool(base(this, env)))
     where = _where(node)
-    return lambda this, env: _said(bool(where(this, env)))
+    return lambda this, env: answer(bool(where(this, env)))
 
 
 def _all(node: Call) -> Expression:
     base, each = _base(node), _each(_argument(node))
-    return lambda this, env: _said(all(truth(said) for _, said in each(base(this, env), env)))
+    return lambda this, env: answer(all(truth(said) for _, said in each(base(this, env), env)))
 
 
 def _select(node: Call) -> Expression:
@@ -645,7 +268,7 @@ def _is(base: Expression, name: str) -> Expression:
         items = base(this, env)
         if len(items) > 1:
             raise Undecided
-        return _said(bool(items) and _is_type(items[0], name))  # of nothing: no, as in HL7's own engine
+        return answer(bool(items) and is_type(items[0], name))  # of nothing: no, as in HL7's own engine
 
     return call
 
@@ -655,15 +278,15 @@ def _of_type_call(node: Call) -> Expression:
 
 
 def _of_type(base: Expression, name: str) -> Expression:
-    return lambda this, env: [item for item in base(this, env) if _is_type(item, name)]
+    return lambda this, env: [item for item in base(this, env) if is_type(item, name)]
 
 
 def _extension(node: Call) -> Expression:
     base, argument = _base(node), _argument(node)
 
     def call(this: Any, env: Env) -> Items:
-        url = _text_of(argument(this, env))
-        found = [kid for item in base(this, env) for kid in _kids(item, "extension")]
+        url = text_of(argument(this, env))
+        found = [kid for item in base(this, env) for kid in kids(item, "extension")]
         return [kid for kid in found if type(kid) is dict and kid.get("url") == url]
 
     return call
@@ -697,7 +320,7 @@ def _member_of(node: Call) -> Expression:
     base, argument = _base(node), _argument(node)
 
     def call(this: Any, env: Env) -> Items:
-        valueset = _text_of(argument(this, env))
+        valueset = text_of(argument(this, env))
         out: list[bool | None] = []
         for item in base(this, env):
             value = raw(item)
@@ -736,9 +359,9 @@ def _and(left: Expression, right: Expression) -> Expression:
     def call(this: Any, env: Env) -> Items:
         one = truth(left(this, env))
         if one is False:
-            return _FALSE
+            return FALSE
         two = truth(right(this, env))
-        return _FALSE if two is False else _said(True if one and two else None)
+        return FALSE if two is False else answer(True if one and two else None)
 
     return call
 
@@ -749,12 +372,12 @@ def _or(left: Expression, right: Expression) -> Expression:
             one = truth(left(this, env))
         except Undecided:
             if truth(right(this, env)):
-                return _TRUE
+                return TRUE
             raise
         if one:
-            return _TRUE
+            return TRUE
         two = truth(right(this, env))
-        return _TRUE if two else _said(False if one is False and two is False else None)
+        return TRUE if two else answer(False if one is False and two is False else None)
 
     return call
 
@@ -762,7 +385,7 @@ def _or(left: Expression, right: Expression) -> Expression:
 def _xor(left: Expression, right: Expression) -> Expression:
     def call(this: Any, env: Env) -> Items:
         one, two = truth(left(this, env)), truth(right(this, env))
-        return _said(None if one is None or two is None else one != two)
+        return answer(None if one is None or two is None else one != two)
 
     return call
 
@@ -771,9 +394,9 @@ def _implies(left: Expression, right: Expression) -> Expression:
     def call(this: Any, env: Env) -> Items:
         one = truth(left(this, env))
         if one is False:
-            return _TRUE
+            return TRUE
         two = truth(right(this, env))
-        return _TRUE if two else _said(None if one is None or two is None else False)
+        return TRUE if two else answer(None if one is None or two is None else False)
 
     return call
 
@@ -784,20 +407,21 @@ _LOGIC: Final = {"and": _and, "or": _or, "xor": _xor, "implies": _implies}
 def _arithmetic(operator: str, left: Any, right: Any) -> Items:
     if type(left) is str and type(right) is str and operator == "+":
         return [left + right]
-    if type(left) not in (int, float) or type(right) not in (int, float):
+    if not is_number(left) or not is_number(right):
         return []
     if operator in ("/", "div", "mod") and right == 0:
         return []
-    return [
-        {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-            "div": lambda: int(left / right),
-            "mod": lambda: left % right,
-        }[operator]()
-    ]
+    return [_ARITHMETIC[operator](left, right)]
+
+
+_ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "+": op.add,
+    "-": op.sub,
+    "*": op.mul,
+    "/": op.truediv,
+    "div": lambda left, right: int(left / right),
+    "mod": op.mod,
+}
 
 
 def _binary(operator: str, left_node: Node, right_node: Node) -> Expression:
@@ -809,16 +433,16 @@ def _binary(operator: str, left_node: Node, right_node: Node) -> Expression:
     if operator in _LOGIC:
         return _LOGIC[operator](left, right)
     if operator in ("=", "~"):
-        return lambda this, env: _said(_equal(left(this, env), right(this, env)))
+        return lambda this, env: answer(equal(left(this, env), right(this, env)))
     if operator in ("!=", "!~"):
-        return lambda this, env: _said(
-            None if (same := _equal(left(this, env), right(this, env))) is None else not same
+        return lambda this, env: answer(
+            None if (same := equal(left(this, env), right(this, env))) is None else not same
         )
     if operator in ("<", ">", "<=", ">="):
-        compare = _ordered(operator)
+        compare = ordered(operator)
         return lambda this, env: compare(left(this, env), right(this, env))
     if operator == "|":
-        return lambda this, env: _unique([*left(this, env), *right(this, env)])
+        return lambda this, env: unique([*left(this, env), *right(this, env)])
     if operator == "in":
         return _in(left, right)
     if operator == "contains":
@@ -846,6 +470,6 @@ def _in(left: Expression, right: Expression) -> Expression:
             return []
         if len(items) > 1:
             raise Undecided
-        return _said(any(_same(items[0], other) for other in right(this, env)))
+        return answer(any(same(items[0], other) for other in right(this, env)))
 
     return call

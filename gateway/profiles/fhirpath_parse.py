@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from gateway.profiles.primitives import words
+
 
 class NotFhirPath(ValueError):
     """The text is not FHIRPath, or uses a part of it that is not built here."""
@@ -257,6 +259,4 @@ class _Parser:
         return Call(base, name, tuple(arguments))
 
 
-_CALENDAR: Final = frozenset(
-    "year month week day hour minute second years months weeks days hours minutes seconds".split()
-)
+_CALENDAR: Final = words("year month week day hour minute second years months weeks days hours minutes seconds")

@@ -5,6 +5,8 @@ from calendar import monthrange
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+import orjson
+
 Fault: TypeAlias = str | None
 Primitive: TypeAlias = Callable[[Any], Fault]
 
@@ -18,6 +20,11 @@ _DATETIME: Final = re.compile(
     rf"(\d{{4}})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01])(?:T{_TIME}{_ZONE})?)?)?", re.ASCII
 )
 _INSTANT: Final = re.compile(rf"(\d{{4}})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T{_TIME}{_ZONE}", re.ASCII)
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for tables that are lists of names."""
+    return frozenset(text.split())
 
 
 def _text(pattern: str, fault: str) -> Primitive:
@@ -76,7 +83,9 @@ def _boolean(value: Any) -> Fault:
 
 
 def _decimal(value: Any) -> Fault:
-    return None if type(value) in (int, float) else "must be a JSON number"
+    if isinstance(value, (int, float)) and type(value) is not bool:
+        return None
+    return None if type(value) is orjson.Fragment else "must be a JSON number"  # a Fragment holds a decimal's own text
 
 
 def _base64(value: Any) -> Fault:
@@ -90,125 +99,35 @@ def _base64(value: Any) -> Fault:
 
 _BASE64: Final = re.compile(r"[0-9A-Za-z+/]*={0,2}", re.ASCII).fullmatch
 _UUID: Final = r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_uri: Final = _text(r"\S+", "must be a URI, without spaces")
+_OID: Final = r"urn:oid:[0-2](?:\.(?:0|[1-9]\d*))+"
+_URN: Final = re.compile(rf"{_OID}|{_UUID}", re.ASCII | re.IGNORECASE).fullmatch
+_SPACED: Final = re.compile(r"\s").search
+
+
+def _uri(value: Any) -> Fault:
+    if type(value) is not str:
+        return _WRONG_TEXT
+    if not value or _SPACED(value):
+        return "must be a URI, without spaces"
+    if value.startswith(("urn:oid:", "urn:uuid:")) and _URN(value) is None:
+        return "must be a well-formed urn:oid: or urn:uuid:"
+    return None
+
 
 _TAG: Final = re.compile(
-    r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[\w:.-]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*)\s*(/?)>|<!--.*?-->", re.S
+    r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[\w:.-]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*)\s*(/?)>|<!--.*?-->", re.DOTALL
 )
 _ATTRIBUTE: Final = re.compile(r"([\w:.-]+)\s*=")
-_TAGS: Final = frozenset(
-    [
-        "p",
-        "br",
-        "div",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "a",
-        "span",
-        "b",
-        "em",
-        "i",
-        "strong",
-        "small",
-        "big",
-        "tt",
-        "dfn",
-        "q",
-        "var",
-        "abbr",
-        "acronym",
-        "cite",
-        "blockquote",
-        "hr",
-        "address",
-        "bdo",
-        "kbd",
-        "code",
-        "samp",
-        "sub",
-        "sup",
-        "pre",
-        "ins",
-        "del",
-        "ul",
-        "ol",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "table",
-        "caption",
-        "colgroup",
-        "col",
-        "thead",
-        "tr",
-        "tfoot",
-        "tbody",
-        "th",
-        "td",
-        "img",
-        "map",
-        "area",
-    ]
+_TAGS: Final = words(
+    """p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite blockquote hr address
+    bdo kbd code samp sub sup pre ins del ul ol li dl dt dd table caption colgroup col thead tr tfoot tbody th td img map
+    area"""
 )
-_ATTRIBUTES: Final = frozenset(
-    [
-        "abbr",
-        "accesskey",
-        "align",
-        "alt",
-        "axis",
-        "bgcolor",
-        "border",
-        "cellhalign",
-        "cellpadding",
-        "cellspacing",
-        "cellvalign",
-        "char",
-        "charoff",
-        "charset",
-        "cite",
-        "class",
-        "colspan",
-        "compact",
-        "coords",
-        "dir",
-        "frame",
-        "headers",
-        "height",
-        "href",
-        "hreflang",
-        "hspace",
-        "id",
-        "lang",
-        "longdesc",
-        "name",
-        "nowrap",
-        "rel",
-        "rev",
-        "rowspan",
-        "rules",
-        "scope",
-        "shape",
-        "span",
-        "src",
-        "start",
-        "style",
-        "summary",
-        "tabindex",
-        "title",
-        "type",
-        "valign",
-        "value",
-        "vspace",
-        "width",
-        "xml:lang",
-        "xmlns",
-    ]
+_ATTRIBUTES: Final = words(
+    """abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff charset
+    cite class colspan compact coords dir frame headers height href hreflang hspace id lang longdesc name nowrap rel
+    rev rowspan rules scope shape span src start style summary tabindex title type valign value vspace width xml:lang
+    xmlns"""
 )
 
 
@@ -258,7 +177,7 @@ PRIMITIVES: Final[Mapping[str, Primitive]] = {
     "instant": _dated(_INSTANT, "must be YYYY-MM-DDThh:mm:ss with a zone"),
     "integer": _integer(-2147483648, "must fit in 32 bits"),
     "markdown": _string,
-    "oid": _text(r"urn:oid:[0-2](?:\.(?:0|[1-9]\d*))+", "must be urn:oid: and an OID"),
+    "oid": _text(_OID, "must be urn:oid: and an OID"),
     "positiveInt": _integer(1, "must be 1 or more"),
     "string": _string,
     "time": _text(_TIME, "must be hh:mm:ss"),

@@ -1,11 +1,11 @@
 """Profiles compiled to checks of what they add to R4: everything that the base type says already is left out.
 
-A profile is compiled on first use. Its elements become closures over :class:`Item`; an element that adds nothing, and has
-nothing below it that adds anything, disappears.
+A profile is compiled on first use. Its elements become closures over :class:`Item`; an element that adds nothing, and
+has nothing below it that adds anything, disappears.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from gateway.kernel.fhir import JsonObject
 from gateway.profiles.facts import Facts
@@ -13,11 +13,10 @@ from gateway.profiles.invariants import compile_rule
 from gateway.profiles.issues import ERROR, WARNING, Severity
 from gateway.profiles.items import Item, children, matches_pattern
 from gateway.profiles.run import Run
-from gateway.profiles.slicing import Matcher, matcher, url_of
+from gateway.profiles.slices import ItemCheck, Slice, SlicesCheck, slicing, slicing_by_url
+from gateway.profiles.slicing import matcher, url_of
 from gateway.profiles.snapshot import ElementNode, read_tree
-from gateway.profiles.structure import coded
-
-ItemCheck: TypeAlias = Callable[[Item, Run], None]
+from gateway.profiles.structure import WITHOUT_SYSTEM, coded
 
 CORE: Final = "http://hl7.org/fhir/StructureDefinition/"
 _CHECKED_BY_STRUCTURE: Final = frozenset(
@@ -154,10 +153,7 @@ class Profiles:
             return compiled
         under = self.check(base)
         if under is None:
-            return lambda item, run: (
-                run.unchecked(item.path, f"not checked: the base profile {base} is not loaded"),
-                compiled(item, run),
-            )[1]
+            under = _unloaded(f"not checked: the base profile {base} is not loaded")
 
         def both(item: Item, run: Run) -> None:
             under(item, run)
@@ -178,7 +174,7 @@ class _Compiler:
     def item_check(self, node: ElementNode, type_path: str) -> ItemCheck | None:
         """Everything that a node says about one value of it; None when it adds nothing."""
         checks: list[ItemCheck] = []
-        for check in (
+        for one in (
             self._fixed(node),
             self._types(node, type_path),
             self._limits(node),
@@ -187,24 +183,14 @@ class _Compiler:
             self._type_profiles(node),
             self._constraints(node, type_path),
         ):
-            if check is not None:
-                checks.append(check)
+            if one is not None:
+                checks.append(one)
         source = self._referred(node)
         for child in source.children.values():
             check = self._element(child, type_path)
             if check is not None:
                 checks.append(check)
-        if not checks:
-            return None
-        if len(checks) == 1:
-            return checks[0]
-        every = tuple(checks)
-
-        def run_all(item: Item, run: Run) -> None:
-            for check in every:
-                check(item, run)
-
-        return run_all
+        return _all_of(checks)
 
     def _referred(self, node: ElementNode) -> ElementNode:
         """The node whose children count: that of contentReference, once, since it may be its own ancestor."""
@@ -291,13 +277,11 @@ class _Compiler:
 
     # ---- slices
 
-    def _slices(
-        self, node: ElementNode, keys: Mapping[str, str], child_type: str
-    ) -> "Callable[[Item, list[Item], Run], None] | None":
+    def _slices(self, node: ElementNode, keys: Mapping[str, str], child_type: str) -> SlicesCheck | None:
         if not node.slices:
             return None
-        slicing = node.definition.get("slicing", {})
-        discriminators = slicing.get("discriminator")
+        said = node.definition.get("slicing", {})
+        discriminators = said.get("discriminator")
         if discriminators is None:
             kind = ("value", "url") if node.name in ("extension", "modifierExtension") else ("type", "$this")
             discriminators = [{"type": kind[0], "path": kind[1]}]
@@ -309,8 +293,8 @@ class _Compiler:
             else:
                 check = self.item_check(part, child_type)
             nested = self._slices(part, keys, child_type)
-            parts.append(_Slice(part, matcher(part, discriminators, self._library), limits, check, nested))
-        closed = slicing.get("rules") == "closed"
+            parts.append(Slice(part, matcher(part, discriminators, self._library), limits, check, nested))
+        closed = said.get("rules") == "closed"
         if not closed and all(p.adds_nothing for p in parts):
             return None
         if discriminators == [{"type": "value", "path": "url"}]:
@@ -318,8 +302,8 @@ class _Compiler:
                 url: part for part, sliced in zip(parts, node.slices.values(), strict=True) if (url := url_of(sliced))
             }
             if len(urls) == len(parts):
-                return _slicing_by_url(node.name, urls, closed=closed)
-        return _slicing(node.name, parts, closed=closed)
+                return slicing_by_url(node.name, urls, closed=closed)
+        return slicing(node.name, parts, closed=closed)
 
     # ---- what an element says about one value
 
@@ -369,9 +353,7 @@ class _Compiler:
             widest = extension.get("valueCanonical", extension.get("valueUri"))
             if extension.get("url") == _MAX_VALUE_SET and widest:
                 checks.append(_bound(widest, ERROR))
-        if not checks:
-            return None
-        return checks[0] if len(checks) == 1 else lambda item, run: [check(item, run) for check in checks][0]
+        return _all_of(checks)
 
     def _references(self, node: ElementNode) -> ItemCheck | None:
         targets = node.target_profiles()
@@ -384,7 +366,8 @@ class _Compiler:
         base = self._base_targets(node)
         if base is not None and base == plain and len(plain) == len(targets):
             return None
-        return _referring(self._library, {k: v for k, v in types.items() if not self._library.is_base(k)}, plain)
+        profiled = {k: v for k, v in types.items() if not self._library.is_base(k)}
+        return _referring(self._library, profiled, plain, base or frozenset())
 
     def _base_targets(self, node: ElementNode) -> frozenset[str] | None:
         parent, _, name = str(node.definition.get("base", {}).get("path", "")).rpartition(".")
@@ -429,93 +412,26 @@ class _Compiler:
         return check
 
 
+def _all_of(checks: Sequence[ItemCheck]) -> ItemCheck | None:
+    """Several checks as one."""
+    if len(checks) < 2:
+        return checks[0] if checks else None
+    every = tuple(checks)
+
+    def run_all(item: Item, run: Run) -> None:
+        for check in every:
+            check(item, run)
+
+    return run_all
+
+
+def _unloaded(words: str) -> ItemCheck:
+    return lambda item, run: run.unchecked(item.path, words)
+
+
 def _number(maximum: Any, base: Any) -> int | None:
     """The maximum that a profile adds, None when it adds none."""
     return None if maximum in (None, "*") or maximum == base else int(maximum)
-
-
-class _Slice:
-    """One slice ready to run."""
-
-    __slots__ = ("check", "maximum", "minimum", "name", "nested", "test")
-
-    def __init__(
-        self,
-        node: ElementNode,
-        test: Matcher | None,
-        limits: tuple[int, int | None],
-        check: ItemCheck | None,
-        nested: "Callable[[Item, list[Item], Run], None] | None",
-    ) -> None:
-        self.name = node.slice_name
-        self.test = test
-        self.minimum, self.maximum = limits
-        self.check = check
-        self.nested = nested
-
-    @property
-    def adds_nothing(self) -> bool:
-        """Whether it need not be looked at in open slicing."""
-        return not self.minimum and self.maximum is None and self.check is None and self.nested is None
-
-
-def _slicing(name: str, parts: list[_Slice], *, closed: bool) -> Callable[[Item, list[Item], Run], None]:
-    untestable = [part.name for part in parts if part.test is None]
-
-    def check(holder: Item, items: list[Item], run: Run) -> None:
-        members: dict[str, list[Item]] = {part.name: [] for part in parts}
-        unsure: set[str] = set(untestable)
-        for item in items:
-            placed = maybe = False
-            for part in parts:
-                said = part.test(item, run) if part.test is not None else None
-                if said:
-                    members[part.name].append(item)
-                    placed = True
-                    break
-                if said is None:
-                    unsure.add(part.name)
-                    maybe = True
-            if closed and not placed and not maybe:
-                run.error("structure", item.path, f"belongs to no slice of {name}, and no others are allowed")
-        for part in parts:
-            _count(part, members[part.name], holder, name, run, unsure=part.name in unsure and bool(items))
-
-    return check
-
-
-def _slicing_by_url(name: str, urls: Mapping[str, _Slice], *, closed: bool) -> Callable[[Item, list[Item], Run], None]:
-    """Extensions: the url says which slice."""
-    needed = tuple(part for part in urls.values() if part.minimum)
-
-    def check(holder: Item, items: list[Item], run: Run) -> None:
-        members: dict[str, list[Item]] = {}
-        for item in items:
-            part = urls.get(item.object().get("url", ""))
-            if part is not None:
-                members.setdefault(part.name, []).append(item)
-            elif closed:
-                run.error("structure", item.path, f"belongs to no slice of {name}, and no others are allowed")
-        for part in needed if not members else urls.values():
-            _count(part, members.get(part.name, []), holder, name, run, unsure=False)
-
-    return check
-
-
-def _count(part: _Slice, found: list[Item], holder: Item, name: str, run: Run, *, unsure: bool) -> None:
-    if len(found) < part.minimum:
-        if unsure:
-            run.unchecked(holder.path, f"{name}: slice {part.name} (minimum {part.minimum}) could not be told apart")
-        else:
-            run.error("required", holder.path, f"{name}: slice {part.name} is required (minimum {part.minimum})")
-    if part.maximum is not None and len(found) > part.maximum:
-        words = f"{name}: slice {part.name} may stand {part.maximum} times at most"
-        run.error("structure", found[part.maximum].path, words)
-    if part.check is not None:
-        for item in found:
-            part.check(item, run)
-    if part.nested is not None:
-        part.nested(holder, found, run)
 
 
 _CODED: Final = frozenset({"", "CodeableConcept", "Coding", "Quantity", "code", "string", "uri", "Duration", "Age"})
@@ -529,13 +445,15 @@ def _bound(valueset: str, severity: Severity) -> ItemCheck:
             return
         pairs = coded(item.value, item.type or "CodeableConcept")
         if not pairs:
-            if severity == ERROR and item.type in ("CodeableConcept", "Coding") and _says_nothing(item.value):
+            if severity == ERROR and item.type == "CodeableConcept" and _says_nothing(item.value):
                 run.error("code-invalid", item.path, f"no code from the value set that is required here: {plain}")
             return
         said = [run.terminology.holds(valueset, system, code) for system, code in pairs]
         if True in said:
             return
-        if None in said:
+        if item.type != "CodeableConcept" and any(system == "" for system, _ in pairs):
+            run.add(WARNING, "code-invalid", item.path, WITHOUT_SYSTEM)
+        elif None in said:
             run.unchecked(item.path, f"not checked: the codes of {plain} are not all known here")
         else:
             words = "is required here" if severity == ERROR else "should be used where it has a fitting code"
@@ -549,14 +467,16 @@ def _says_nothing(value: Any) -> bool:
     return type(value) is dict and "extension" not in value and "text" not in value
 
 
-def _referring(library: Profiles, profiled: Mapping[str, str | None], plain: frozenset[str]) -> ItemCheck:
+def _referring(
+    library: Profiles, profiled: Mapping[str, str | None], plain: frozenset[str], base: frozenset[str]
+) -> ItemCheck:
     """A reference whose target must have one of several types or meet one of several profiles."""
     known = plain | {t for t in profiled.values() if t is not None}
 
     def check(item: Item, run: Run) -> None:
         node = item.object()
         kind = run.target_type(node)
-        if kind is None:
+        if kind is None or (base and kind not in base):  # the latter is said by structure
             return
         fitting = [profile for profile, t in profiled.items() if t is None or t == kind]
         if kind not in known and not fitting:

@@ -13,11 +13,18 @@ class Terminology(Protocol):
     def holds(self, valueset: str, system: str | None, code: str) -> bool | None:
         """``system`` None: the code comes from a ``code`` element, whose system the value set implies."""
 
+    def defines(self, system: str, code: str) -> bool | None:
+        """Whether a code system has a code; None when its whole content is not at hand."""
+
 
 class NoTerminology:
     """Nothing loaded: nothing can be told."""
 
     def holds(self, valueset: str, system: str | None, code: str) -> bool | None:
+        """Always None."""
+        return None
+
+    def defines(self, system: str, code: str) -> bool | None:
         """Always None."""
         return None
 

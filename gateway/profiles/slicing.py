@@ -1,4 +1,4 @@
-"""Which slice a value belongs to: discriminators by value, pattern, exists, type, profile and binding (R4 Profiling)."""
+"""Which slice a value is in: discriminators by value, pattern, exists, type, profile and binding (R4 Profiling)."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -122,8 +122,8 @@ def _follow(node: ElementNode, kind: str, argument: str, library: Library) -> li
         return [s for s in slices if argument in {p.partition("|")[0] for p in s.type_profiles()}]
     child = node.children.get(argument)
     if child is not None:
-        typed = [s for s in child.slices.values()] if child.choice and not _constrained(child) else []
-        return [child, *child.slices.values()] if not typed else typed
+        typed = list(child.slices.values()) if child.choice and not _constrained(child) else []
+        return typed or [child, *child.slices.values()]
     roots = [library.root_of(p) for p in node.type_profiles()]
     return [r.children[argument] for r in roots if r is not None and argument in r.children]
 

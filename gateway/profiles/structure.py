@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.kernel.fhir import JsonObject
 from gateway.profiles.facts import RESOURCE_BASES, Codes, Element, Facts, Type, TypeUse
+from gateway.profiles.issues import WARNING
 from gateway.profiles.primitives import PRIMITIVES, Primitive
 from gateway.profiles.run import Run, safe_key, strings_in
 
@@ -106,7 +107,34 @@ def _native_reference(node: JsonObject, path: str, run: Run) -> None:
         run.error("invariant", path, "ref-1: there is no contained resource with this id")
 
 
-_NATIVE: Final[Mapping[str, After]] = {"Extension": _native_extension, "Reference": _native_reference}
+def _native_coding(node: JsonObject, path: str, run: Run) -> None:
+    """A code of a system that is wholly at hand should be one of its codes."""
+    if _undefined(node, run) and ".coding[" not in path[-12:]:
+        run.add(WARNING, "code-invalid", path, _UNDEFINED)
+
+
+def _native_concept(node: JsonObject, path: str, run: Run) -> None:
+    """The same within a CodeableConcept, where HL7's validator refuses it."""
+    codings = node.get("coding")
+    for n, coding in enumerate(codings if type(codings) is list else ()):
+        if type(coding) is dict and _undefined(coding, run):
+            run.error("code-invalid", f"{path}.coding[{n}]", _UNDEFINED)
+
+
+def _undefined(node: JsonObject, run: Run) -> bool:
+    system, code = node.get("system"), node.get("code")
+    return type(system) is str and type(code) is str and run.terminology.defines(system, code) is False
+
+
+_UNDEFINED: Final = "the code system has no such code"
+WITHOUT_SYSTEM: Final = "a code without its system cannot be checked against the value set that is bound here"
+
+_NATIVE: Final[Mapping[str, After]] = {
+    "CodeableConcept": _native_concept,
+    "Coding": _native_coding,
+    "Extension": _native_extension,
+    "Reference": _native_reference,
+}
 _NATIVE_KEYS: Final = frozenset({"ref-1"})  # written here by hand, since they are hot
 
 
@@ -342,6 +370,9 @@ def _bound(valueset: str, codes: Codes | None, type_code: str) -> After:
         pairs = coded(value, type_code)
         verdicts = [holds(system, code, run) for system, code in pairs]
         if True in verdicts or (not pairs and type_code != "CodeableConcept"):
+            return
+        if type_code != "CodeableConcept" and any(system == "" for system, _ in pairs):
+            run.add(WARNING, "code-invalid", path, WITHOUT_SYSTEM)
             return
         if None in verdicts:
             run.unchecked(path, f"not checked: the codes of {valueset} are not loaded")

@@ -5,7 +5,6 @@ A package becomes a folder ``NAME#VERSION`` with ``definitions.ndjson`` (one def
 """
 
 import gzip
-import os
 import shutil
 import tarfile
 import tempfile
@@ -22,13 +21,23 @@ from gateway.kernel.errors import Conflict, Invalid, Malformed, TooLarge
 from gateway.kernel.fhir import JsonObject
 
 KINDS: Final = frozenset(
-    "CapabilityStatement CodeSystem CompartmentDefinition ConceptMap ImplementationGuide NamingSystem "
-    "OperationDefinition Questionnaire SearchParameter StructureDefinition ValueSet".split()
+    [
+        "CapabilityStatement",
+        "CodeSystem",
+        "CompartmentDefinition",
+        "ConceptMap",
+        "ImplementationGuide",
+        "NamingSystem",
+        "OperationDefinition",
+        "Questionnaire",
+        "SearchParameter",
+        "StructureDefinition",
+        "ValueSet",
+    ]
 )
 _PACKAGE_LIMIT_BYTES: Final = 1024 * 1024 * 1024  # all files of a package, unpacked
 _FILE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _FILE_LIMIT: Final = 100_000
-_NARRATIVE: Final = ("text",)  # a definition's narrative is never read here
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +131,8 @@ class PackageFolder:
             package = Package(name, version, self.folder / f"{name}#{version}")
             old = Path(f"{package.folder}.old")
             if package.folder.exists():
-                os.replace(package.folder, old)  # a folder is never half there
-            os.replace(work, package.folder)
+                package.folder.replace(old)  # a folder is never half there
+            work.replace(package.folder)
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -183,8 +192,7 @@ def _unpack(archive: Path, work: Path) -> tuple[str, str, dict[str, int]]:
                 continue
             if not isinstance(value.get("url"), str):
                 continue
-            for name in _NARRATIVE:
-                value.pop(name, None)
+            value.pop("text", None)  # the narrative of a definition is never read here
             line = orjson.dumps(value)
             row = (value["resourceType"], value["url"], str(value.get("version", "")), out.tell(), len(line))
             out.write(line + b"\n")
