@@ -86,7 +86,8 @@ def observation(id_: str = "o", *security: str, **more: Any) -> JsonObject:
 
 def request(*actors: str, purposes: Iterable[str] = ("TREAT",), **more: Any) -> AccessRequest:
     """A request of these actors."""
-    return AccessRequest(**{"now": NOW, "actors": tuple(Actor(a) for a in actors), "purposes": tuple(purposes)} | more)
+    given: dict[str, Any] = {"now": NOW, "actors": tuple(Actor(a) for a in actors), "purposes": tuple(purposes)}
+    return AccessRequest(**given | more)
 
 
 def asked(*actors: str, related: Iterable[JsonObject] = (), **more: Any) -> Asked:
@@ -191,11 +192,12 @@ def _resource(kind: str, security: list[str], code: str, day: str, pointing: boo
     if kind != "Encounter":
         out["code"] = {"coding": [{"system": LOINC, "code": code}]} if code else {"text": "in words"}
     if day:
-        out |= {
+        times: dict[str, JsonObject] = {
             "Observation": {"effectiveDateTime": day},
             "Condition": {"recordedDate": day},
             "Encounter": {"period": {"start": day}},
-        }[kind]
+        }
+        out |= times[kind]
     if pointing and kind != "Encounter":
         out["encounter"] = {"reference": "Encounter/e"}
     if written:
