@@ -19,8 +19,7 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from fastapi import FastAPI
-
+    from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.mllp.receiver import Listener
     from gateway.adapters.mllp.service import MllpService
@@ -267,7 +266,7 @@ class Built:
 
     settings: Settings
     store: Store
-    app: "FastAPI"
+    app: "Front"
     services: tuple[Service, ...]
     executor: "ThreadPoolExecutor"
 

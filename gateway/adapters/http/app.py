@@ -1,7 +1,6 @@
-"""The web application: FHIR below /fhir, tokens, health, metrics; FastAPI around raw ASGI routes.
+"""The web application: FHIR below /fhir as raw ASGI, everything else (tokens, health, metrics, console) in FastAPI.
 
-FHIR routes are plain ASGI, because a FastAPI route costs as much again as everything else in a read; FastAPI serves
-what people and their tools read (OpenAPI) and the console.
+A FastAPI route costs as much again as everything else in a read, so FHIR requests never enter it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +22,7 @@ from gateway.adapters.http.outcome import NotAllowed, headers_of, outcome_of
 from gateway.adapters.http.smart import TokenEndpoint, smart_configuration
 from gateway.kernel.errors import NotFound
 
-Check = Callable[[], Mapping[str, str]]  # name -> "" when well, else what is wrong in a word
+_SMART = "/fhir/.well-known/smart-configuration"
 
 
 class _Tokens:
@@ -44,6 +43,22 @@ class _Tokens:
         await self._endpoint.answer(exchange, run)
 
 
+class Front:
+    """Gives FHIR requests to the FHIR API and all others to the FastAPI application."""
+
+    def __init__(self, fhir: FhirApi, app: FastAPI) -> None:
+        self._fhir = fhir
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope.get("path", "")
+        if scope["type"] == "http" and (path.startswith("/fhir/") or path == "/fhir") and path != _SMART:
+            await self._fhir(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
 def root_of(fhir: FhirApi, request: Request) -> str:
     """The gateway's own address, without ``/fhir``."""
     exchange = Exchange(request.scope, request.receive, request._send, body_limit=0, body_timeout_s=1.0)
@@ -59,7 +74,7 @@ def build_app(
     executor: Executor,
     openapi: Callable[[], dict[str, Any]],
     console: ASGIApp | None = None,
-) -> FastAPI:
+) -> Front:
     """The whole application.
 
     Args:
@@ -92,14 +107,13 @@ def build_app(
         return Response(b"Doorway. FHIR R4 at /fhir, its statement at /fhir/metadata.\n", media_type="text/plain")
 
     app.router.routes[:] = [
-        Route("/fhir/.well-known/smart-configuration", smart),
+        Route(_SMART, smart),
         Route("/.well-known/smart-configuration", smart),
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/metrics", numbers),
         Route("/openapi.json", document),
         Mount("/oauth/token", app=_Tokens(tokens, executor)),
-        Mount("/fhir", app=fhir),
         Mount("/", app=console) if console is not None else Route("/", home),
     ]
     app.router.redirect_slashes = False
@@ -114,4 +128,4 @@ def build_app(
 
     app.add_exception_handler(404, missing)
     app.add_exception_handler(405, wrong_method)
-    return app
+    return Front(fhir, app)

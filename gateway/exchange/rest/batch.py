@@ -383,24 +383,13 @@ def _placed(index: int, method: str, url: str, ask: Ask, at: str) -> _Step:
     """The interaction that a request's method and url name."""
     path, _, criteria = url.removeprefix(ask.base).lstrip("/").partition("?")
     parts = [part for part in path.split("/") if part]
-    operation, id_ = "", ""
-    match parts:
-        case [type_]:
-            pass
-        case [type_, ("_search" | "_history") as operation]:
-            pass
-        case [type_, operation] if operation.startswith("$"):
-            pass
-        case [type_, id_]:
-            pass
-        case [type_, id_, "_history"]:
-            operation = "_history"
-        case [type_, id_, "_history", version]:
-            operation = f"_history/{version}"
-        case [type_, id_, operation] if operation.startswith("$"):
-            pass
-        case _:
-            raise Malformed("not an address below this server", at=at)
+    if not 1 <= len(parts) <= 4 or (len(parts) == 4 and parts[2] != "_history"):
+        raise Malformed("not an address below this server", at=at)
+    type_, *rest = parts
+    id_ = rest.pop(0) if rest and rest[0][0] not in "_$" else ""
+    operation = "/".join(rest)
+    if operation and not (operation.startswith("$") or rest[0] in ("_history", "_search")):
+        raise Malformed("not an address below this server", at=at)
     if operation == "_search":
         operation = "" if method == "GET" else operation
     if method in ("PUT", "PATCH", "DELETE") and (operation or not (id_ or criteria)):

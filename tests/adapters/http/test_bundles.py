@@ -1,0 +1,176 @@
+"""Batch and transaction: one identity a Bundle, all or nothing, errors that name the entry."""
+
+from typing import Any
+
+from tests.adapters.http.conftest import World
+
+OBSERVATION: dict[str, Any] = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+
+
+def entry(method: str, url: str, resource: Any = None, full: str = "", **more: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"request": {"method": method, "url": url, **more}}
+    if resource is not None:
+        made["resource"] = resource
+    if full:
+        made["fullUrl"] = full
+    return made
+
+
+def bundle(*entries: dict[str, Any], kind: str = "transaction") -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
+
+
+def patient(value: str = "1", **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Patient",
+        "name": [{"family": "Zq"}],
+        "identifier": [{"system": "urn:s", "value": value}],
+        **more,
+    }
+
+
+def test_a_transaction_resolves_links_between_its_entries_and_answers_in_order(world: World) -> None:
+    first = "urn:uuid:11111111-1111-4111-8111-111111111111"
+    answer = world.ehr(
+        "POST",
+        "",
+        bundle(
+            entry("GET", "Patient?identifier=urn:s|1"),
+            entry(
+                "POST",
+                "Observation",
+                {**OBSERVATION, "subject": {"reference": first}, "identifier": [{"value": first}]},
+            ),
+            entry("POST", "Patient", patient(), first),
+            entry("PUT", "Patient/known", patient("2", id="known")),
+        ),
+    )
+    assert answer.status_code == 200, answer.text
+    made = answer.json()
+    assert made["type"] == "transaction-response"
+    assert [one["response"]["status"][:3] for one in made["entry"]] == ["200", "201", "201", "201"]
+    assert made["entry"][0]["resource"]["total"] == 1
+    observation, person = made["entry"][1]["resource"], made["entry"][2]["resource"]
+    assert observation["subject"]["reference"] == f"Patient/{person['id']}"
+    assert observation["identifier"] == [{"value": first}]
+    assert made["entry"][2]["response"]["location"].endswith(f"/Patient/{person['id']}/_history/1")
+    assert made["entry"][2]["response"]["etag"] == 'W/"1"'
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_names_every_entry_that_failed(world: World) -> None:
+    answer = world.ehr(
+        "POST",
+        "",
+        bundle(
+            entry("POST", "Patient", patient("5")),
+            entry("POST", "Patient", patient("6", gender="zq")),
+            entry("POST", "Observation", {"resourceType": "Observation", "status": "final"}),
+        ),
+    )
+    assert answer.status_code == 422, answer.text
+    places = [issue["expression"][0] for issue in answer.json()["issue"] if issue["severity"] == "error"]
+    assert places == ["Bundle.entry[1].resource.gender", "Bundle.entry[2].resource"], places
+    assert world.ehr("GET", "/Patient?identifier=urn:s|5").json()["total"] == 0
+
+    stale = world.ehr(
+        "POST",
+        "",
+        bundle(
+            entry("POST", "Patient", patient("5")),
+            entry("PUT", "Patient/absent", patient("7", id="absent"), ifMatch='W/"3"'),
+        ),
+    )
+    assert stale.status_code == 412
+    assert stale.json()["issue"][0]["expression"][0].startswith("Bundle.entry[1]")
+    assert world.ehr("GET", "/Patient?identifier=urn:s|5").json()["total"] == 0
+
+
+def test_conditions_inside_a_transaction(world: World) -> None:
+    known = world.ehr.create(patient("1"))
+    full = "urn:uuid:22222222-2222-4222-8222-222222222222"
+    answer = world.ehr(
+        "POST",
+        "",
+        bundle(
+            entry("POST", "Patient", patient("1"), full, ifNoneExist="identifier=urn:s|1"),
+            entry("POST", "Observation", {**OBSERVATION, "subject": {"reference": full}}),
+            entry("POST", "Observation", {**OBSERVATION, "subject": {"reference": "Patient?identifier=urn:s|1"}}),
+            entry("PUT", "Patient?identifier=urn:s|8", patient("8")),
+            entry("DELETE", "Patient?identifier=urn:s|none"),
+        ),
+    )
+    assert answer.status_code == 200, answer.text
+    entries = answer.json()["entry"]
+    assert [one["response"]["status"][:3] for one in entries] == ["200", "201", "201", "201", "204"]
+    assert {entries[1]["resource"]["subject"]["reference"], entries[2]["resource"]["subject"]["reference"]} == {
+        f"Patient/{known['id']}"
+    }
+    missing = world.ehr(
+        "POST",
+        "",
+        bundle(entry("POST", "Observation", {**OBSERVATION, "subject": {"reference": "Patient?identifier=zz"}})),
+    )
+    assert missing.status_code == 422
+    assert world.ehr("GET", "/Observation").json()["total"] == 2
+
+
+def test_two_entries_may_not_be_the_same_resource(small: World) -> None:
+    same = bundle(entry("PUT", "Patient/a", patient("1", id="a")), entry("DELETE", "Patient/a"))
+    answer = small.ehr("POST", "", same)
+    assert answer.status_code == 422
+    assert "entry[0]" in answer.json()["issue"][0]["diagnostics"]
+    full = "urn:uuid:33333333-3333-4333-8333-333333333333"
+    twice = bundle(entry("POST", "Patient", patient(), full), entry("POST", "Patient", patient(), full))
+    assert small.ehr("POST", "", twice).status_code == 400
+
+
+def test_a_batch_answers_each_entry_by_itself(world: World) -> None:
+    answer = world.ehr(
+        "POST",
+        "",
+        bundle(
+            entry("POST", "Patient", patient("1")),
+            entry("POST", "Patient", patient("2", gender="zq")),
+            entry("GET", "Patient/none"),
+            entry("GET", "Patient?identifier=urn:s|1"),
+            entry("DELETE", "Patient/none"),
+            entry("POST", "Zq", {}),
+            entry("PATCH", "Patient/none", {"resourceType": "Parameters"}),
+            kind="batch",
+        ),
+    )
+    assert answer.status_code == 200, answer.text
+    entries = answer.json()["entry"]
+    assert [one["response"]["status"][:3] for one in entries] == ["201", "422", "404", "200", "204", "404", "404"]
+    assert entries[1]["response"]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].gender"]
+    assert entries[3]["resource"]["total"] == 1
+
+
+def test_digits_survive_a_transaction_and_a_bundle_needs_a_type(small: World) -> None:
+    text = (
+        '{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Observation",'
+        '"status":"final","code":{"text":"x"},"valueQuantity":{"value":2.50}},"request":{"method":"POST","url":"Observation"}}]}'
+    )
+    assert '"value":2.50' in small.ehr("POST", "", text).text
+    assert small.ehr("POST", "", {"resourceType": "Bundle", "type": "collection"}).status_code == 400
+    assert small.ehr("POST", "", {"resourceType": "Patient"}).status_code == 400
+    minimal = small.ehr("POST", "", bundle(entry("POST", "Patient", patient())), Prefer="return=minimal").json()
+    assert "resource" not in minimal["entry"][0]
+
+
+def test_a_transaction_sees_only_what_its_sender_may_see(world: World) -> None:
+    hidden = world.ehr.create(patient("1"))
+    answer = world.other(
+        "POST",
+        "",
+        bundle(
+            entry("POST", "Patient", patient("1"), ifNoneExist="identifier=urn:s|1"),
+            entry("DELETE", f"Patient/{hidden['id']}"),
+        ),
+    )
+    assert [one["response"]["status"][:3] for one in answer.json()["entry"]] == ["201", "204"]
+    assert world.ehr("GET", f"/Patient/{hidden['id']}").status_code == 200
+    for method in ("PUT", "PATCH"):
+        body = patient("1", id=hidden["id"]) if method == "PUT" else {"resourceType": "Parameters"}
+        refused = world.other("POST", "", bundle(entry(method, f"Patient/{hidden['id']}", body)))
+        assert refused.status_code == 400

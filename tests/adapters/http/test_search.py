@@ -1,0 +1,135 @@
+"""Searching over HTTP: paging, handling, includes, POST, compartments, history and $everything."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.adapters.http.conftest import Caller, World
+
+
+def people(world: World, count: int) -> list[str]:
+    return [
+        world.ehr.create({"resourceType": "Patient", "name": [{"family": f"Zq{n % 2}"}], "birthDate": f"19{10 + n}"})[
+            "id"
+        ]
+        for n in range(count)
+    ]
+
+
+def pages(caller: Caller, path: str) -> list[dict[str, Any]]:
+    found = []
+    while path:
+        answer = caller("GET", path)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        url = next((one["url"] for one in found[-1].get("link", []) if one["relation"] == "next"), "")
+        path = url.removeprefix("http://gateway.test/fhir")
+    return found
+
+
+def test_pages_follow_each_other_without_doubles_and_links_stand_by_themselves(world: World) -> None:
+    ids = people(world, 7)
+    seen = pages(world.ehr, "/Patient?_count=3&_sort=-birthdate")
+    assert [len(page["entry"]) for page in seen] == [3, 3, 1]
+    assert [one["resource"]["id"] for page in seen for one in page["entry"]] == ids[::-1]
+    assert {page["total"] for page in seen} == {7}
+    link = next(one["url"] for one in seen[0]["link"] if one["relation"] == "next")
+    assert urlsplit(link).path == "/fhir/Patient"
+    assert "_count=3" in link
+    assert "_sort=-birthdate" in link
+    assert world.other("GET", link.removeprefix("http://gateway.test/fhir")).status_code == 400
+
+
+def test_handling_decides_about_unknown_parameters(small: World) -> None:
+    people(small, 2)
+    assert small.ehr("GET", "/Patient?_totalMethod=count&_count=0").json()["total"] == 2
+    assert small.ehr("GET", "/Patient?_zz=1", Prefer="handling=strict").status_code == 400
+    assert small.ehr("GET", "/Patient?zz=1").status_code == 400
+    lenient = small.ehr("GET", "/Patient?zz=1", Prefer="handling=lenient").json()
+    assert lenient["total"] == 2
+    assert lenient["entry"][-1]["search"]["mode"] == "outcome"
+
+
+def test_a_search_can_be_posted(small: World) -> None:
+    people(small, 2)
+    kind = "application/x-www-form-urlencoded"
+    answer = small.ehr("POST", "/Patient/_search", "family=Zq1&_count=5", Content_Type=kind)
+    assert answer.json()["total"] == 1
+    assert small.ehr("POST", "/Patient/_search?family=Zq1", "", Content_Type=kind).json()["total"] == 1
+    assert small.ehr("POST", "/Patient/_search", "{}", Content_Type="application/json").status_code == 415
+
+
+def test_includes_summaries_and_elements(small: World) -> None:
+    id_ = people(small, 1)[0]
+    small.ehr.create(
+        {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": {"text": "x"},
+            "subject": {"reference": f"Patient/{id_}"},
+        }
+    )
+    both = small.ehr("GET", "/Observation?_include=Observation:subject").json()
+    assert [one["search"]["mode"] for one in both["entry"]] == ["match", "include"]
+    count = small.ehr("GET", "/Observation?_summary=count").json()
+    assert (count["total"], "entry" in count) == (1, False)
+    part = small.ehr("GET", "/Patient?_elements=birthDate").json()["entry"][0]["resource"]
+    assert "name" not in part
+    owned = small.ehr("GET", f"/Patient/{id_}/Observation").json()
+    assert owned["total"] == 1
+    assert small.ehr("GET", f"/Patient/{id_}/Zq").status_code == 404
+
+
+def test_everything_holds_the_patients_record_page_by_page(world: World) -> None:
+    id_, other = people(world, 2)
+    organization = world.ehr.create({"resourceType": "Organization", "name": "Zq"})["id"]
+    for owner in (id_, id_, other):
+        world.ehr.create(
+            {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"text": "x"},
+                "subject": {"reference": f"Patient/{owner}"},
+                "performer": [{"reference": f"Organization/{organization}"}],
+            }
+        )
+    whole = world.ehr("GET", f"/Patient/{id_}/$everything").json()
+    assert whole["total"] == 4
+    assert whole["entry"][0]["resource"]["id"] == id_
+    types = sorted(one["resource"]["resourceType"] for one in whole["entry"])
+    assert types == ["Observation", "Observation", "Organization", "Patient"]
+    parts = pages(world.ehr, f"/Patient/{id_}/$everything?_count=3")
+    assert [one["fullUrl"] for page in parts for one in page["entry"]] == [one["fullUrl"] for one in whole["entry"]]
+    assert world.ehr("GET", f"/Patient/{id_}/$everything?_type=Observation").json()["total"] == 2
+    assert world.ehr("GET", f"/Patient/{id_}/$everything?_since=2999-01-01T00:00:00Z").json()["total"] == 0
+    assert world.ehr("POST", f"/Patient/{id_}/$everything").json()["total"] == 4
+    assert world.ehr("GET", f"/Patient/{id_}/$everything?_since=zq").status_code == 400
+
+
+def test_the_history_of_a_type_is_paged_newest_first(world: World) -> None:
+    ids = people(world, 3)
+    world.ehr("DELETE", f"/Patient/{ids[0]}")
+    seen = pages(world.ehr, "/Patient/_history?_count=2")
+    told = [(one["request"]["method"], one["fullUrl"].rpartition("/")[2]) for page in seen for one in page["entry"]]
+    assert told == [("DELETE", ids[0]), ("POST", ids[2]), ("POST", ids[1]), ("POST", ids[0])]
+    assert world.ehr("GET", f"/Patient/{ids[1]}/_history?_since=2999-01-01").json().get("entry") is None
+
+
+def test_search_constrained_scopes_bound_reads_and_searches(small: World) -> None:
+    for code in ("a", "b"):
+        small.ehr.create(
+            {"resourceType": "Observation", "status": "final", "code": {"coding": [{"system": "urn:c", "code": code}]}}
+        )
+    bounded = Caller(small.http, small.caller("ehr", "system/Observation.rs?code=urn:c|a").token)
+    found = bounded("GET", "/Observation").json()
+    assert found["total"] == 1
+    assert found["entry"][0]["resource"]["code"]["coding"][0]["code"] == "a"
+
+
+def test_validate_says_what_a_create_would_say(small: World) -> None:
+    good = {"resourceType": "Patient", "gender": "male"}
+    assert small.ehr("POST", "/Patient/$validate", good).json()["issue"][0]["severity"] == "information"
+    wrapped = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": {**good, "gender": "zq"}}]}
+    issue = small.ehr("POST", "/Patient/$validate", wrapped).json()["issue"][0]
+    assert (issue["severity"], issue["expression"]) == ("error", ["Patient.gender"])
+    id_ = small.ehr.create(good)["id"]
+    assert small.ehr("GET", f"/Patient/{id_}/$validate").status_code == 200
