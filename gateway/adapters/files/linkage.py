@@ -1,0 +1,134 @@
+"""The tables of linkage on disk: the model, nicknames and spellings, institutions; and CSV files of people."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from nicknames import NickNamer
+
+from gateway.adapters.files.data import read_data
+from gateway.kernel.errors import Invalid
+from gateway.linkage.model import Model, read_model
+from gateway.linkage.names import Nicknames, fold
+from gateway.linkage.traits import COLUMNS, Reader, read_address
+
+_FOLDER: Final = "mappings/linkage"
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    for row in list(csv.reader(read_data(f"{_FOLDER}/{name}").splitlines()))[1:]:
+        if row and not row[0].startswith("#"):
+            yield row
+
+
+@cache
+def nickname_table() -> Nicknames:
+    """English nicknames of the ``nicknames`` package and our own tables of other languages."""
+    pairs = list(_packaged())
+    for row in _rows("nicknames.csv"):
+        pairs += [(fold(row[0]).replace(" ", ""), fold(nick).replace(" ", "")) for nick in row[1].split()]
+    return Nicknames(pairs)
+
+
+def _packaged() -> Iterator[tuple[str, str]]:
+    for formal, nicks in NickNamer().nickname_lookup.items():
+        for nick in nicks:
+            yield fold(formal).replace(" ", ""), fold(nick).replace(" ", "")
+
+
+@cache
+def default_reader() -> Reader:
+    """The reader of traits with all shipped tables."""
+    institutions = (read_address(row[0]) for row in _rows("institutions.csv"))
+    return Reader(nickname_table(), [address for address in institutions if address])
+
+
+def load_model(file: str | None = None) -> Model:
+    """The shipped model, or the one in ``file``.
+
+    Raises:
+        Invalid: it cannot be read, or is no model.
+    """
+    if file is None:
+        return read_model(read_data(f"{_FOLDER}/default-model.json"), at="default-model.json")
+    try:
+        return read_model(Path(file).read_text(encoding="utf-8"), at=file)
+    except (OSError, UnicodeDecodeError):
+        raise Invalid("cannot be read", at=file) from None
+
+
+def read_people(file: str, columns: Mapping[str, str], group: str = "") -> Iterator[dict[str, str]]:
+    """Rows of a CSV of people under our column names.
+
+    Args:
+        group: a heading whose value comes along as ``group``; no error when the file lacks it.
+        columns: our name -> theirs; ``street_number+address_1`` joins several with a space.
+
+    Raises:
+        Invalid: not readable as UTF-8 CSV, no ``id``, a named column that is missing, or an id twice; with the line.
+    """
+    try:
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, skipinitialspace=True)
+            heads = [h.strip().casefold() for h in next(reader, [])]
+            sources = _sources(file, heads, columns)
+            if group.strip().casefold() in heads:
+                sources["group"] = [heads.index(group.strip().casefold())]
+            seen: set[str] = set()
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                values = {
+                    name: " ".join(cell for i in places if i < len(row) and (cell := row[i].strip()))
+                    for name, places in sources.items()
+                }
+                id_ = values["id"]
+                if not id_ or id_ in seen:
+                    raise Invalid("no id" if not id_ else "this id is used twice", at=f"{file}:{reader.line_num}")
+                seen.add(id_)
+                yield values
+    except OSError:
+        raise Invalid("cannot be read", at=file) from None
+    except UnicodeDecodeError:
+        raise Invalid("not UTF-8", at=file, fix="write the file again as UTF-8") from None
+    except csv.Error:
+        raise Invalid("not CSV", at=f"{file}:{reader.line_num}") from None
+
+
+def _sources(file: str, heads: list[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
+    out: dict[str, list[int]] = {}
+    for name in COLUMNS:
+        theirs = columns.get(name)
+        wanted = [part.strip().casefold() for part in theirs.split("+")] if theirs else [name]
+        places = [heads.index(head) for head in wanted if head in heads]
+        if theirs and len(places) != len(wanted):
+            raise Invalid("has no such column", at=f"{file} {theirs}", fix="--columns name=heading")
+        if places:
+            out[name] = places
+    if "id" not in out:
+        raise Invalid("has no column id", at=file, fix="--columns id=heading")
+    return out
+
+
+def read_pairs(file: str) -> list[tuple[str, str]]:
+    """The first two columns of a CSV of pairs, the header included (the caller knows the ids, so it knows a header).
+
+    Raises:
+        Invalid: not readable, or a row with fewer than two columns.
+    """
+    try:
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
+            out = []
+            for number, row in enumerate(csv.reader(stream, skipinitialspace=True), start=1):
+                if not row:
+                    continue
+                if len(row) < 2:
+                    raise Invalid("needs two columns", at=f"{file}:{number}")
+                out.append((row[0].strip(), row[1].strip()))
+            return out
+    except OSError:
+        raise Invalid("cannot be read", at=file) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise Invalid("not UTF-8 CSV", at=file) from None

@@ -1,0 +1,150 @@
+"""Grades and guards: a high score is not enough to link; what a twin, a son or a namesake would also show caps it.
+
+``certain`` is linked automatically: high, corroborated by something beyond name and birth date, and without a guard.
+Guards never change the score; they cap the grade and are shown as reasons.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from gateway.linkage.ladders import consecutive
+from gateway.linkage.scoring import Score, Scorer
+from gateway.linkage.traits import Traits
+
+
+class Grade(StrEnum):
+    """FHIR match-grade (R4 http://terminology.hl7.org/CodeSystem/match-grade)."""
+
+    CERTAIN = "certain"
+    PROBABLE = "probable"
+    POSSIBLE = "possible"
+    CERTAINLY_NOT = "certainly-not"
+
+
+class Guard(StrEnum):
+    """Why a pair is not linked automatically however high its score; the value is the reason shown."""
+
+    TWIN = "same birth date and surname, different given name: may be twins"
+    MULTIPLE_BIRTH = "multiple birth, given names not the same"
+    SUFFIX = "different suffix: may be parent and child"
+    GENERATION = "birth dates a generation apart"
+    SSN_CONFLICT = "different full social security numbers"
+    SSN_NEIGHBOURS = "consecutive social security numbers"
+    HEALTH_CONFLICT = "different health numbers of one authority"
+    DOB_CONFLICT = "different birth dates"
+    NAME_CONFLICT = "different given names"
+    RUNNER_UP = "another record fits almost as well"
+    NOT_CORROBORATED = "nothing beyond name and birth date agrees"
+    VETO = "a person said that they are not the same"
+
+
+RUNNER_UP_BITS: Final = 3.0
+WEAK_SUPPORT_BITS: Final = 4.0
+WEAK_NEEDS_BITS: Final = 3.0  # above certain, where only weak items support the name and birth date
+_CAPS_TO_POSSIBLE: Final = frozenset({Guard.VETO})
+_GIVEN_AGREES: Final = frozenset({"same", "alias", "nickname", "one_edit", "swapped", "middle", "two_edits", "near"})
+_GIVEN_SAME: Final = frozenset({"same", "alias", "nickname", "swapped"})
+_LAST_AGREES: Final = frozenset({"same", "alias", "part", "one_edit", "two_edits", "near"})
+_DOB_AGREES: Final = frozenset({"same", "swapped", "one_edit", "month", "two_parts"})
+_DOB_SAME: Final = frozenset({"same", "swapped"})
+_GENERATION_YEARS: Final = 12
+_DOB_LIKELY: Final = _DOB_AGREES | {"estimate", "year_known"}
+
+
+def corroboration(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[str]:
+    """What beyond name and birth date agrees: ``number`` (full), ``last four``, ``phone``, ``address``.
+
+    A phone or an address of more than the model's limit of people is none.
+    """
+    found = set()
+    limit = scorer.model.shared_value_limit
+    level = scorer.level
+    if level(score.vector, "ssn") in {"same", "one_edit"} and not consecutive(a, b):
+        found.add("number")
+    if level(score.vector, "health") in {"same", "one_edit"} or not a.numbers.isdisjoint(b.numbers):
+        found.add("number")
+    if level(score.vector, "ssn") == "last_four":
+        found.add("last four")
+    if level(score.vector, "phone") == "same" and scorer.frequencies.count("phone", a.phone) <= limit:
+        found.add("phone")
+    if level(score.vector, "place") == "same" and scorer.frequencies.count("address", a.address) <= limit:
+        found.add("address")
+    return frozenset(found)
+
+
+def weak_support_bits(scorer: Scorer, score: Score, a: Traits, b: Traits) -> float:
+    """Bits of what agrees beyond name and birth date without being corroboration by itself: a postal code, a near
+    address, a phone or number with one slip, a full middle name."""
+    explained = scorer.explain_levels(score.vector, a, b)
+    return sum(bits for name, level, bits in explained if level in _WEAK.get(name, ()) and bits > 0)
+
+
+_WEAK: Final[Mapping[str, frozenset[str]]] = {
+    "middle": frozenset({"same"}),
+    "phone": frozenset({"local", "one_edit"}),
+    "place": frozenset({"near", "postal"}),
+    "ssn": frozenset({"two_edits"}),
+    "health": frozenset({"two_edits"}),
+}
+
+
+def _levels(scorer: Scorer, score: Score) -> Mapping[str, str]:
+    return {name: scorer.level(score.vector, name) for name in scorer.names}
+
+
+def guards_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[Guard]:
+    """Every guard that the pair itself shows (the runner-up is known only beside other candidates)."""
+    level = _levels(scorer, score)
+    given, last, dob, ssn, health = (level.get(n, "unknown") for n in ("given", "last", "dob", "ssn", "health"))
+    support = corroboration(scorer, score, a, b)
+    exact_number = ssn == "same" or health == "same" or not a.numbers.isdisjoint(b.numbers)
+    out: set[Guard] = set()
+    if given in {"else", "far"} or (given == "initial" and dob != "same"):
+        out.add(Guard.NAME_CONFLICT)
+        if dob in {"same", "swapped", "month", "year_known"} and last in _LAST_AGREES and not exact_number:
+            out.add(Guard.TWIN)
+    if (a.multiple_birth or b.multiple_birth) and given not in _GIVEN_SAME:
+        out.add(Guard.MULTIPLE_BIRTH)
+    if level.get("suffix") == "else":
+        out.add(Guard.SUFFIX)
+    if a.year and b.year and not exact_number and abs(int(a.year) - int(b.year)) >= _GENERATION_YEARS:
+        out.add(Guard.GENERATION)
+    elif dob not in _DOB_LIKELY and not (exact_number and dob in {"unknown", "two_edits", "same_year", "near_year"}):
+        out.add(Guard.DOB_CONFLICT)
+    if consecutive(a, b):
+        out.add(Guard.SSN_NEIGHBOURS)
+    elif ssn in {"else", "last_four_edit"}:
+        out.add(Guard.SSN_CONFLICT)
+    if health == "else":
+        out.add(Guard.HEALTH_CONFLICT)
+    if not _enough(support, given, last, dob) and not (
+        score.bits >= scorer.model.grades.certain + WEAK_NEEDS_BITS
+        and given in _GIVEN_AGREES
+        and last in _LAST_AGREES
+        and dob in _DOB_SAME
+        and weak_support_bits(scorer, score, a, b) >= WEAK_SUPPORT_BITS
+    ):
+        out.add(Guard.NOT_CORROBORATED)
+    return frozenset(out)
+
+
+def _enough(support: frozenset[str], given: str, last: str, dob: str) -> bool:
+    """Whether what agrees tells the person from kin in one household, who share phone and address and surname."""
+    if "number" in support:
+        return given in _GIVEN_AGREES or dob in _DOB_AGREES
+    if "last four" in support:
+        return dob in _DOB_LIKELY and (given in _GIVEN_AGREES or last in _LAST_AGREES)
+    return bool(support) and given in _GIVEN_AGREES and dob in _DOB_AGREES
+
+
+def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard]) -> Grade:
+    """The grade of a score under its guards."""
+    grades = scorer.model.grades
+    if bits < grades.possible:
+        return Grade.CERTAINLY_NOT
+    if bits < grades.probable or not _CAPS_TO_POSSIBLE.isdisjoint(guards):
+        return Grade.POSSIBLE
+    if bits < grades.certain or guards:
+        return Grade.PROBABLE
+    return Grade.CERTAIN

@@ -1,0 +1,209 @@
+"""The compiled scorer: two records in, bits with their reasons out; the same weights as in batch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import log2
+from typing import Final, Protocol, TypeAlias
+
+from gateway.linkage.ladders import COMPARISONS, FREQUENT
+from gateway.linkage.model import ELSE, UNKNOWN, Model
+from gateway.linkage.traits import Traits
+
+Vector: TypeAlias = tuple[int, ...]  # for each comparison of the model the number of its level; 0 is unknown
+
+
+class FrequencySource(Protocol):
+    """Where the chance that another person has a value comes from."""
+
+    @property
+    def records(self) -> int: ...
+
+    def count(self, name: str, value: str) -> int:
+        """Records with the value."""
+        ...
+
+    def others(self, name: str, value: str, u: float, smoothing: float) -> float:
+        """The chance that another person has the value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one trait adds: the level that holds and its bits; no value of a record."""
+
+    comparison: str
+    level: str
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Bits are log2 of the odds that both records are one person; ``evidence`` adds up to bits without the prior."""
+
+    bits: float
+    vector: Vector
+    prior_bits: float
+    fellegi_sunter_bits: float  # the plain sum of log2(m/u), as Splink has it, without prior and kin
+    evidence: tuple[Contribution, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ladder:
+    name: str
+    labels: tuple[str, ...]
+    weights: tuple[float, ...]  # log2(m/u), 0 for unknown
+    u: tuple[float, ...]
+    tested: tuple[tuple[int, Callable[[Traits, Traits], bool]], ...]
+    otherwise: int
+    frequent: Mapping[int, str]  # level number -> trait whose frequency replaces u
+    smoothing: float
+    others: tuple[tuple[float, ...], ...]  # by level, for each alternative: log2(chance/u)
+
+
+_SOFT: Final = {"given": "soft_name", "middle": "soft_name", "last": "soft_name", "dob": "soft_dob", "ssn": "soft_ssn"}
+
+
+class Scorer:
+    """One model compiled for one index.
+
+    Args:
+        model: ladders and weights.
+        frequencies: of the index that candidates come from.
+        population: records in the index, for the prior: a threshold tuned at ten thousand is wrong at a million.
+        share_matched: of arrivals, how many have a partner; None takes the model's.
+    """
+
+    def __init__(
+        self, model: Model, frequencies: FrequencySource, *, population: int, share_matched: float | None = None
+    ) -> None:
+        self.model: Final = model
+        self.frequencies: Final = frequencies
+        share = model.share_matched if share_matched is None else share_matched
+        size = max(population, 50)
+        self.prior_bits: Final = log2(share / size)
+        self._log_rates: Final = tuple(log2(a.rate / size) for a in model.alternatives)
+        self._ladders: Final = tuple(self._compile(c.name) for c in model.comparisons)
+        self.names: Final = tuple(ladder.name for ladder in self._ladders)
+        self.position: Final = {name: i for i, name in enumerate(self.names)}
+
+    def _compile(self, name: str) -> _Ladder:
+        comparison = self.model.comparison(name)
+        known = COMPARISONS[name]
+        labels = (UNKNOWN, *(w.level for w in comparison.levels))
+        weights = (0.0, *(log2(w.m / w.u) for w in comparison.levels))
+        chances = [a.chances.get(name) for a in self.model.alternatives]
+        others = [(0.0,) * len(chances)]
+        others += [
+            tuple(_kin_bits(w.m, w.u, c.get(w.level, 0.0) if c else None) for c in chances) for w in comparison.levels
+        ]
+        return _Ladder(
+            name=name,
+            labels=labels,
+            weights=weights,
+            u=(1.0, *(w.u for w in comparison.levels)),
+            tested=tuple((i, known[label].holds) for i, label in enumerate(labels) if label != ELSE),
+            otherwise=len(labels) - 1,
+            frequent={i: FREQUENT[name, label] for i, label in enumerate(labels) if (name, label) in FREQUENT},
+            smoothing=comparison.smoothing,
+            others=tuple(others),
+        )
+
+    def vector(self, a: Traits, b: Traits) -> Vector:
+        """The level of each comparison."""
+        out = []
+        for ladder in self._ladders:
+            for number, holds in ladder.tested:
+                if holds(a, b):
+                    out.append(number)
+                    break
+            else:
+                out.append(ladder.otherwise)
+        if a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn:
+            self._soften(out, a, b)
+        return tuple(out)
+
+    def _soften(self, vector: list[int], a: Traits, b: Traits) -> None:
+        """A value that its source calls approximate may agree; that it disagrees says nothing."""
+        for i, ladder in enumerate(self._ladders):
+            flag = _SOFT.get(ladder.name)
+            if flag and (getattr(a, flag) or getattr(b, flag)) and ladder.weights[vector[i]] < 0:
+                vector[i] = 0
+
+    def frequency_bits(self, i: int, level: int, value: str) -> tuple[float, float]:
+        """(bits of comparison ``i`` at ``level`` for this value, log2(level's u / the value's chance))."""
+        ladder = self._ladders[i]
+        chance = self.frequencies.others(ladder.frequent[level], value, ladder.u[level], ladder.smoothing)
+        shift = log2(ladder.u[level] / max(chance, 1e-12))
+        return max(ladder.weights[level] + shift, 0.0), shift
+
+    def parts(self, vector: Vector, a: Traits, b: Traits) -> tuple[float, list[float]]:
+        """(plain Fellegi-Sunter bits, for each other explanation its bits against a stranger)."""
+        total = 0.0
+        kin = [0.0] * len(self._log_rates)
+        for i, level in enumerate(vector):
+            if not level:
+                continue
+            ladder = self._ladders[i]
+            trait = ladder.frequent.get(level)
+            if trait is None:
+                total += ladder.weights[level]
+                for k, bits in enumerate(ladder.others[level]):
+                    kin[k] += bits
+            else:
+                weight, shift = self.frequency_bits(i, level, getattr(a, trait))
+                total += weight
+                for k, bits in enumerate(ladder.others[level]):
+                    if bits:
+                        kin[k] += min(bits + shift, weight)
+        return total, kin
+
+    def bits(self, vector: Vector, a: Traits, b: Traits) -> tuple[float, float]:
+        """(bits with the prior and other explanations, plain Fellegi-Sunter bits without either)."""
+        total, kin = self.parts(vector, a, b)
+        against = 1.0
+        for rate, bits in zip(self._log_rates, kin, strict=True):
+            against += 2.0 ** (rate + bits)
+        return self.prior_bits + total - log2(against), total
+
+    def level_bits(self, vector: Vector) -> float:
+        """The plain sum of log2(m/u) of the levels, before the frequency of values and without the prior."""
+        return sum(ladder.weights[level] for ladder, level in zip(self._ladders, vector, strict=True))
+
+    def score(self, a: Traits, b: Traits) -> Score:
+        """Bits without the reasons; the hot path."""
+        vector = self.vector(a, b)
+        bits, plain = self.bits(vector, a, b)
+        return Score(bits, vector, self.prior_bits, plain)
+
+    def explain(self, a: Traits, b: Traits) -> Score:
+        """As :meth:`score`, with what each trait contributes and what other explanations take away."""
+        found = self.score(a, b)
+        evidence = [Contribution(*told) for told in self.explain_levels(found.vector, a, b)]
+        taken = found.bits - found.prior_bits - found.fellegi_sunter_bits
+        evidence.append(Contribution("kin or namesake", "other explanation", taken))
+        return Score(found.bits, found.vector, found.prior_bits, found.fellegi_sunter_bits, tuple(evidence))
+
+    def explain_levels(self, vector: Vector, a: Traits, b: Traits) -> list[tuple[str, str, float]]:
+        """(comparison, level, bits) of each trait."""
+        out = []
+        for i, level in enumerate(vector):
+            ladder = self._ladders[i]
+            trait = ladder.frequent.get(level)
+            bits = ladder.weights[level] if trait is None else self.frequency_bits(i, level, getattr(a, trait))[0]
+            out.append((ladder.name, ladder.labels[level], bits))
+        return out
+
+    def level(self, vector: Vector, comparison: str) -> str:
+        """The name of the level that a comparison has in a vector; ``unknown`` when the model lacks it."""
+        i = self.position.get(comparison)
+        return UNKNOWN if i is None else self._ladders[i].labels[vector[i]]
+
+
+def _kin_bits(m: float, u: float, chance: float | None) -> float:
+    """log2(chance/u) of an alternative, held between strangers' and the same person's, so that no equal field lowers
+    and no disagreeing field raises a score."""
+    if chance is None:
+        return 0.0
+    bits = log2(max(chance, 1e-9) / u)
+    weight = log2(m / u)
+    return min(bits, weight) if weight > 0 else max(bits, weight)

@@ -1,0 +1,70 @@
+"""The figures promised, on communities made by different error processes, each with a seed that nobody tuned to."""
+
+from typing import Any
+
+import pytest
+
+from gateway.adapters.files.linkage import default_reader, load_model
+from gateway.bench.communities import Community, county, region
+from gateway.bench.registers import febrl, registry
+from gateway.linkage.batch import Outcome, link_one, link_two, stream
+from gateway.linkage.evaluate import figures
+from gateway.linkage.grades import Grade
+
+
+def measured(community: Community) -> tuple[dict[str, Any], Outcome]:
+    """The command's figures of a community."""
+    reader, model = default_reader(), load_model()
+    left = [reader.row(row) for row in community.left]
+    right = [reader.row(row) for row in community.right]
+    at_left = {p.key: i for i, p in enumerate(left)}
+    at_right = {p.key: i for i, p in enumerate(right)} if right else at_left
+    truth = {(at_left[x], at_right[y]) for x, y in community.truth}
+    if right:
+        outcome = link_two(left, right, model, reader.nicknames.main_root)
+    else:
+        truth = {(min(pair), max(pair)) for pair in truth}
+        outcome = link_one(left, model, reader.nicknames.main_root)
+    return figures(outcome, truth, arrivals=len(right or left), one_file=not right), outcome
+
+
+@pytest.mark.parametrize(("make", "recall"), [(county, 0.6), (region, 0.4)])
+def test_hard_communities_are_linked_safely_and_found(make: Any, recall: float) -> None:
+    found, _ = measured(make(101, 1200, 1200))
+    assert found["certain"]["precision"] >= 0.99
+    assert found["certain"]["recall"] >= recall
+    assert found["certain_probable"]["f1"] >= 0.9
+    assert found["blocking_recall"] >= 0.975
+    assert found["candidates_per_record"] <= 10
+    assert found["without_partner_linked"] <= 0.005
+    assert found["queue_per_1000"] <= 80
+
+
+def test_a_register_of_names_and_dates_is_found_but_never_linked_automatically() -> None:
+    found, outcome = measured(registry(102, 3000, 330))
+    assert found["certain_probable"]["f1"] >= 0.95
+    assert not [p for p in outcome.pairs if p.grade is Grade.CERTAIN]
+
+
+def test_febrls_kind_of_errors_are_solved() -> None:
+    found, _ = measured(febrl(103, 1000))
+    assert found["certain_probable"]["f1"] >= 0.995
+
+
+def test_what_a_stream_of_kin_and_namesakes_is_linked_to() -> None:
+    community = county(104, 1000, 600, overlap=0.4, kin=0.4)
+    reader = default_reader()
+    left = [reader.row(row) for row in community.left]
+    _, arrive = stream(left, load_model(), reader.nicknames.main_root)
+    wrong = 0
+    for row in community.right:
+        best = [m for m in arrive(reader.row(row))[0] if m.grade is Grade.CERTAIN]
+        wrong += any((m.candidate.key, row["id"]) not in community.truth for m in best)
+    assert wrong <= 0.005 * len(community.kind)
+
+
+def test_two_runs_give_the_same_answer() -> None:
+    one, first = measured(county(105, 400, 400))
+    two, second = measured(county(105, 400, 400))
+    assert one == two
+    assert first.pairs == second.pairs

@@ -1,0 +1,168 @@
+"""Scores are symmetric, monotone, and safe where kin and namesakes look alike."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.linkage.grades import Grade, Guard, grade_of, guards_of
+from gateway.linkage.traits import Traits
+from tests.linkage.people import person, scorer
+
+_WHOLE = {
+    "first": "Robert", "middle": "Allen", "last": "Zqabitha", "dob": "1980-04-17", "sex": "M", "ssn": "512346789",
+    "health_no": "987612345", "phone": "4035550177", "address": "12 Cedar Street", "city": "Milford", "postal": "54321",
+}  # fmt: skip
+_OTHER = {
+    "first": "Xiomara", "middle": "Queen", "last": "Underhill", "dob": "1951-11-30", "sex": "F", "ssn": "277518888",
+    "health_no": "100200309", "phone": "7805559999", "address": "900 Pine Road", "city": "Fairview", "postal": "11111",
+}  # fmt: skip
+
+rows = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.sampled_from([value, _OTHER[name], value[:-1], value[0], value[::-1]])
+        for name, value in _WHOLE.items()
+    },
+)
+
+
+def graded(a: Traits, b: Traits) -> tuple[Grade, frozenset[Guard]]:
+    judge = scorer(a, b)
+    score = judge.score(a, b)
+    guards = guards_of(judge, score, a, b)
+    return grade_of(judge, score.bits, guards), guards
+
+
+@settings(max_examples=60)
+@given(rows, rows)
+def test_scores_are_symmetric(x: dict[str, str], y: dict[str, str]) -> None:
+    a, b = person("a", **x), person("b", **y)
+    judge = scorer(a, b)
+    assert judge.score(a, b).bits == pytest.approx(judge.score(b, a).bits, abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(rows, rows, st.sampled_from(["sex", "ssn", "health_no", "phone", "middle", "dob"]))
+def test_an_equal_field_never_lowers_and_a_different_one_never_raises(
+    x: dict[str, str], y: dict[str, str], name: str
+) -> None:
+    x.pop(name, None)
+    y.pop(name, None)
+    bare_a, bare_b = person("a", **x), person("b", **y)
+    if name == "middle" and (bare_a.middle or bare_b.middle):
+        return
+    judge = scorer(*(person(str(i), **_WHOLE) for i in range(2)), *(person(f"o{i}", **_OTHER) for i in range(2)))
+    without = judge.score(bare_a, bare_b).bits
+    equal = judge.score(person("a", **x | {name: _WHOLE[name]}), person("b", **y | {name: _WHOLE[name]})).bits
+    differs = judge.score(person("a", **x | {name: _WHOLE[name]}), person("b", **y | {name: _OTHER[name]})).bits
+    assert equal >= without - 1e-9
+    assert differs <= without + 1e-9
+
+
+def test_the_reasons_add_up_to_the_score() -> None:
+    a, b = person("a", **_WHOLE), person("b", **_WHOLE | {"first": "Bob", "phone": "", "dob": "1980-17-04"})
+    found = scorer(a, b).explain(a, b)
+    assert sum(part.bits for part in found.evidence) + found.prior_bits == pytest.approx(found.bits)
+    assert {p.comparison: p.level for p in found.evidence}["given"] == "nickname"
+
+
+def test_everything_the_same_is_certain() -> None:
+    assert graded(person("a", **_WHOLE), person("b", **_WHOLE)) == (Grade.CERTAIN, frozenset())
+
+
+def test_name_and_birth_date_alone_are_never_certain() -> None:
+    bare = {name: _WHOLE[name] for name in ("first", "last", "dob", "sex")}
+    grade, guards = graded(person("a", **bare), person("b", **bare))
+    assert grade is Grade.PROBABLE
+    assert Guard.NOT_CORROBORATED in guards
+
+
+HOME = {name: _WHOLE[name] for name in ("address", "city", "postal", "phone")}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "guard"),
+    [
+        (
+            {"first": "Tyler", "last": "Zqone", "dob": "1990-01-09"},
+            {"first": "Brandon", "last": "Zqone", "dob": "1990-01-09"},
+            Guard.TWIN,
+        ),
+        (
+            {"first": "Tyler", "last": "Zqone", "dob": "1990-01-09", "multiple_birth": "Y"},
+            {"first": "Tylar", "last": "Zqone", "dob": "1990-01-09"},
+            Guard.MULTIPLE_BIRTH,
+        ),
+        (
+            {"first": "Carl", "last": "Zqone", "suffix": "Jr", "dob": "1990-01-09"},
+            {"first": "Carl", "last": "Zqone", "suffix": "Sr", "dob": "1990-01-09"},
+            Guard.SUFFIX,
+        ),
+        (
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09"},
+            {"first": "Carl", "last": "Zqone", "dob": "1962-01-09"},
+            Guard.GENERATION,
+        ),
+        (
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "ssn": "512346789"},
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "ssn": "277518888"},
+            Guard.SSN_CONFLICT,
+        ),
+        (
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "ssn": "512346789"},
+            {"first": "Carla", "last": "Zqone", "dob": "1990-01-09", "ssn": "512346790"},
+            Guard.SSN_NEIGHBOURS,
+        ),
+        (
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "health_no": "987612345"},
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "health_no": "100200309"},
+            Guard.HEALTH_CONFLICT,
+        ),
+    ],
+)
+def test_kin_and_conflicts_are_guarded_even_at_one_address(
+    mine: dict[str, str], theirs: dict[str, str], guard: Guard
+) -> None:
+    grade, guards = graded(person("a", **HOME, **mine), person("b", **HOME, **theirs))
+    assert guard in guards
+    assert grade is not Grade.CERTAIN
+
+
+def test_an_address_of_many_people_corroborates_nothing() -> None:
+    bare = {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "address": "77 Hope Road", "city": "Milford"}
+    crowd = [person(f"c{i}", first=f"N{i}", last=f"Zq{i}", address="77 Hope Road") for i in range(30)]
+    a, b = person("a", **bare), person("b", **bare)
+    judge = scorer(a, b, *crowd)
+    assert Guard.NOT_CORROBORATED in guards_of(judge, judge.score(a, b), a, b)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "level"),
+    [
+        ({"first": "William"}, {"first": "Bill"}, ("given", "nickname")),
+        ({"first": "Jonathan"}, {"first": "Jonahtan"}, ("given", "one_edit")),
+        ({"first": "Maria", "last": "Lopez"}, {"first": "Lopez", "last": "Maria"}, ("given", "swapped")),
+        ({"first": "Ann", "middle": "Joy"}, {"first": "Joy"}, ("given", "middle")),
+        ({"first": "Mohamed"}, {"first": "Maxamed"}, ("given", "nickname")),
+        ({"first": "Ana", "last": "Garcia Lopez"}, {"first": "Ana", "last": "Lopez"}, ("last", "part")),
+        ({"first": "Ana", "last": "García-López"}, {"first": "Ana", "last": "garcia lopez"}, ("last", "same")),
+        ({"first": "Ana", "last": "Smith", "alias": "Ana Jones"}, {"first": "Ana", "last": "Jones"}, ("last", "alias")),
+        ({"dob": "1980-04-07"}, {"dob": "1980-07-04"}, ("dob", "swapped")),
+        ({"dob": "1980"}, {"dob": "1980-07-04"}, ("dob", "year_known")),
+        ({"dob": "1980-07"}, {"dob": "1980-07-04"}, ("dob", "month")),
+        ({"dob": "1981-01-01"}, {"dob": "1980-07-14"}, ("dob", "estimate")),
+        ({"ssn": "XXXXX6789"}, {"ssn": "512346789"}, ("ssn", "last_four")),
+    ],
+)
+def test_each_kind_of_agreement_has_its_level(
+    mine: dict[str, str], theirs: dict[str, str], level: tuple[str, str]
+) -> None:
+    a, b = person("a", **mine), person("b", **theirs)
+    judge = scorer(a, b)
+    for x, y in ((a, b), (b, a)):
+        assert judge.level(judge.vector(x, y), level[0]) == level[1]
+
+
+def test_a_larger_index_needs_more_evidence() -> None:
+    a, b = person("a", **_WHOLE), person("b", **_WHOLE)
+    assert scorer(a, b, population=1_000_000).score(a, b).bits < scorer(a, b, population=10_000).score(a, b).bits
