@@ -1,0 +1,212 @@
+"""The gate over a store: whose Consents count, what stands above them, what is cut out, what is written down."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.consent.law import HANDLING, embargo_label
+from gateway.consent.request import AccessRequest, Actor, BreakGlass
+from gateway.exchange.disclose import AGREEMENT, Gate, Knowledge, read_knowledge
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store
+from gateway.kernel.fhir import ACT_CODE, JsonObject
+from tests.consent.build import actor, consent, label, labels, observation, purposes
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+KNOWLEDGE = read_knowledge(read_data, privileged=["Group/er"])
+HOSPITAL = "Organization/h"
+PERMIT = {"type": "permit", "actor": [actor(HOSPITAL)], "purpose": purposes("TREAT")}
+
+
+def patient(id_: str = "p", **more: Any) -> JsonObject:
+    return {"resourceType": "Patient", "id": id_, "name": [{"family": "Zq"}]} | more
+
+
+def put(store: Store, *resources: JsonObject, source: str = "hmis", at: int = 1) -> None:
+    def work(unit: Any) -> None:
+        for resource in resources:
+            marks = tuple(resource.get("meta", {}).get("security", ()))
+            unit.resources.put(Draft(resource, source=source, labels=marks), now_us=at)
+
+    store.write(work)
+
+
+def seen(store: Store, request: AccessRequest | None = None, knowledge: Knowledge = KNOWLEDGE) -> list[str]:
+    """What a request gets of everything in the store."""
+    with store.reading() as reading:
+        everything = [s for t in ("Patient", "Observation", "Organization") for s in reading.resources.of_type(t)]
+        gate = Gate(reading.resources, request or asks(), knowledge)
+        released = gate.release(everything)
+        fresh = Gate(reading.resources, request or asks(), knowledge)
+        assert [s.reference for s, yes in zip(everything, fresh.visible(everything), strict=True) if yes] == [
+            s.reference for s in released.resources
+        ]
+    return sorted(s.reference for s in released.resources)
+
+
+def asks(**more: Any) -> AccessRequest:
+    return replace(AccessRequest.of_organization(HOSPITAL, now=NOW), **more)
+
+
+def test_without_consent_nothing_with_it_everything_and_revoked_nothing_again(store: Store) -> None:
+    put(store, patient(), observation())
+    assert seen(store) == []
+    put(store, consent(PERMIT))
+    assert seen(store) == ["Observation/o", "Patient/p"]
+    assert seen(store, asks(organization="Organization/other")) == []
+    put(store, consent(PERMIT, status="inactive"))
+    assert seen(store) == []
+
+
+def test_bodies_leave_as_the_very_bytes_that_lie_in_the_store(store: Store) -> None:
+    put(store, patient(), observation(valueQuantity={"value": 0.10}), consent(PERMIT))
+    with store.reading() as reading:
+        stored = reading.resources.get("Observation", "o")
+        assert stored is not None
+        released = Gate(reading.resources, asks(), KNOWLEDGE).release([stored])
+    assert released.resources[0] is stored
+
+
+def test_the_organization_that_made_a_record_sees_it(store: Store) -> None:
+    put(store, patient(managingOrganization={"reference": HOSPITAL}), patient("q"))
+    assert seen(store) == ["Patient/p"]
+    assert seen(store, asks(client="hmis")) == ["Patient/p", "Patient/q"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, ["Patient/p"]),
+        (
+            {"extension": [{"url": AGREEMENT, "valuePeriod": {"start": "2026-01-01", "end": "2026-12-31"}}]},
+            ["Patient/p"],
+        ),
+        ({"extension": [{"url": AGREEMENT, "valuePeriod": {"end": "2026-05-31"}}]}, []),
+        ({"active": False}, []),
+    ],
+)
+def test_an_organization_without_a_current_agreement_receives_nothing(
+    store: Store, more: JsonObject, expected: list[str]
+) -> None:
+    put(store, patient(), consent(PERMIT), {"resourceType": "Organization", "id": "h"} | more)
+    assert [one for one in seen(store) if one.startswith("Patient")] == expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ({"system": HANDLING, "code": "VSP"}, []),
+        ({"system": HANDLING, "code": "RESTRICTED"}, []),
+        ({"system": HANDLING, "code": embargo_label(NOW.date())}, []),
+        ({"system": HANDLING, "code": embargo_label(NOW.date() - timedelta(days=1))}, ["Observation/o"]),
+        ({"system": HANDLING, "code": "EMBARGO-someday"}, []),
+        ({"system": ACT_CODE, "code": "42CFRPart2"}, []),
+    ],
+)
+def test_the_law_stands_above_every_consent(store: Store, mark: JsonObject, expected: list[str]) -> None:
+    put(store, observation(meta={"security": [*labels("N"), mark]}), consent({"type": "permit"}))
+    assert seen(store) == expected
+    assert seen(store, asks(client="hmis")) == ["Observation/o"]
+
+
+def test_part_2_records_leave_by_a_permission_that_names_them_and_carry_the_notice(store: Store) -> None:
+    put(store, observation(meta={"security": [*labels("R"), label("42CFRPart2"), label("SUD")]}))
+    put(store, consent({"type": "permit", "provision": [{"type": "permit", "securityLabel": labels("SUD")}]}))
+    assert seen(store) == ["Observation/o"]
+    with store.reading() as reading:
+        stored = reading.resources.get("Observation", "o")
+        assert stored is not None
+        assert Gate(reading.resources, asks(), KNOWLEDGE).release([stored]).notices == ("42CFRPart2",)
+
+
+def glass(**more: Any) -> AccessRequest:
+    declared = BreakGlass("unconscious, no other way", NOW + timedelta(hours=1))
+    whole = {"purposes": ("BTG",), "break_glass": declared, "actors": (Actor("Practitioner/er"),)}
+    return asks(**whole | more)
+
+
+def test_break_glass_needs_all_of_it_and_stays_below_the_law(store: Store) -> None:
+    er = {"resourceType": "Group", "id": "er", "member": [{"entity": {"reference": "Practitioner/er"}}]}
+    vsp = observation("vsp", meta={"security": [*labels("N"), {"system": HANDLING, "code": "VSP"}]})
+    naming = consent({"type": "deny", "actor": [actor("Group/er")]}, "names-the-group")
+    put(store, patient(), vsp, er, naming)
+    assert seen(store, glass()) == ["Patient/p"]
+    assert seen(store, glass(purposes=("TREAT",))) == []
+    assert seen(store, glass(break_glass=None)) == []
+    assert seen(store, glass(actors=(Actor("Practitioner/clerk"),))) == []
+    assert seen(store, glass(break_glass=BreakGlass(" ", NOW + timedelta(hours=1)))) == []
+    assert seen(store, glass(break_glass=BreakGlass("late", NOW - timedelta(seconds=1)))) == []
+    put(store, consent({"type": "deny", "purpose": purposes("BTG")}, "never"))
+    assert seen(store, glass()) == []
+
+
+def linked(id_: str, *others: str) -> JsonObject:
+    return patient(id_, link=[{"other": {"reference": f"Patient/{o}"}, "type": "seealso"} for o in others])
+
+
+def test_a_record_without_consents_is_governed_by_those_of_its_linked_records(store: Store) -> None:
+    put(store, linked("p", "hospital"), linked("hospital", "p"), consent(PERMIT))
+    assert seen(store) == ["Patient/hospital", "Patient/p"]
+
+
+def test_a_closed_record_does_not_surface_through_a_link(store: Store) -> None:
+    put(store, linked("p", "open"), linked("open", "p"))
+    put(
+        store,
+        consent(PERMIT, "revoked", status="inactive"),
+        consent(PERMIT, "o", patient={"reference": "Patient/open"}),
+    )
+    assert seen(store) == ["Patient/open"]
+
+
+def test_a_denial_of_one_record_holds_for_all_records_of_the_person(store: Store) -> None:
+    put(store, linked("p", "q"), linked("q", "p"), consent(PERMIT, "q", patient={"reference": "Patient/q"}))
+    put(store, consent({"type": "deny", "actor": [actor("Practitioner/w")]}, "not-w"))
+    assert seen(store, asks(actors=(Actor("Practitioner/w"),))) == []
+    assert seen(store) == ["Patient/q"]
+
+
+def test_links_to_hidden_records_and_sensitive_elements_are_cut_out(store: Store) -> None:
+    race = {"url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race", "extension": []}
+    basic = {"system": "https://doorway.example/fhir/CodeSystem/visibility-level", "code": "L1"}
+    open_ = linked("p", "hidden") | {"extension": [race], "meta": {"security": [basic, *labels("N")]}}
+    put(store, open_, linked("hidden", "p"))
+    put(
+        store,
+        consent({"type": "permit", "securityLabel": [basic]}),
+        consent(None, "h", patient={"reference": "Patient/hidden"}, status="inactive"),
+    )
+    with store.reading() as reading:
+        stored = reading.resources.get("Patient", "p")
+        assert stored is not None
+        (out,) = Gate(reading.resources, asks(), KNOWLEDGE).release([stored]).resources
+    told = orjson.loads(out.body)
+    assert "extension" not in told
+    assert "link" not in told
+    assert told["name"] == [{"family": "Zq"}]
+
+
+def test_the_audit_event_names_consents_and_counts_and_no_value(store: Store) -> None:
+    put(store, patient(), observation(), consent(PERMIT | {"class": [{"code": "Patient"}]}))
+    with store.reading() as reading:
+        everything = [s for t in ("Patient", "Observation") for s in reading.resources.of_type(t)]
+        gate = Gate(reading.resources, asks(client="ehr"), KNOWLEDGE)
+        event = gate.event(gate.release(everything), activity="search-type", query="Patient?name=x", id_="r-1")
+    text = orjson.dumps(event).decode()
+    assert "Zq" not in text
+    assert "Consent/c/_history/1#provision" in text
+    assert '"Observation 1"' in text
+    assert event["action"] == "E"
+
+
+def test_what_anybody_sees_does_not_depend_on_the_order_of_loading(store: Store) -> None:
+    put(store, patient(), patient("q"), observation(), consent(PERMIT))
+    with store.reading() as reading:
+        everything = [s for t in ("Patient", "Observation") for s in reading.resources.of_type(t)]
+        one = Gate(reading.resources, asks(), KNOWLEDGE).release(everything)
+        other = Gate(reading.resources, asks(), KNOWLEDGE).release(everything[::-1])
+    assert [s.reference for s in one.resources] == [s.reference for s in other.resources][::-1]
