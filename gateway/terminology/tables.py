@@ -103,6 +103,7 @@ class Tables:
     """The resources that the tables make, by resource type and canonical URL."""
 
     resources: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
+    seen: dict[tuple[int, str], JsonObject] = field(default_factory=dict)  # what a code has become, while reading
 
     def find(self, kind: str, canonical: str) -> JsonObject | None:
         """A resource by canonical URL; a version that is asked for must be the one stated."""
@@ -140,6 +141,7 @@ def read_tables(files: Iterable[tuple[str, str]]) -> Tables:
             if not group["element"]:  # only a rule for the rest: R4 wants an element all the same
                 group["element"] = [{"extension": [{"url": DATA_ABSENT_REASON, "valueCode": "not-applicable"}]}]
         _name(resource, url, named.get(url))
+    made.seen.clear()
     return made
 
 
@@ -166,9 +168,10 @@ def _code_system(made: Tables, row: _Row) -> None:
     system.setdefault("caseSensitive", True)
     system.setdefault("content", "complete")
     concepts = system.setdefault("concept", [])
-    if any(concept["code"] == row["code"] for concept in concepts):
+    if (id(concepts), row["code"]) in made.seen:
         raise row.wrong("the code stands twice in its system")
     concept: JsonObject = {"code": row["code"]}
+    made.seen[id(concepts), row["code"]] = concept
     for name in ("display", "definition"):
         if row[name]:
             concept[name] = row[name]
@@ -224,13 +227,13 @@ def _concept_map(made: Tables, row: _Row) -> None:
         group["unmapped"] = _unmapped(row)
         return
     elements = group["element"]
-    element = next((e for e in elements if e["code"] == row["source_code"]), None)
+    element = made.seen.get((id(elements), row["source_code"]))
     if element is None:
-        element = {"code": row["source_code"]}
+        element = made.seen[id(elements), row["source_code"]] = {"code": row["source_code"]}
         if row["source_display"]:
             element["display"] = row["source_display"]
-        elements.append(element | {"target": []})
-        element = elements[-1]
+        element["target"] = []
+        elements.append(element)
     target: JsonObject = {}
     for name, column in (("code", "target_code"), ("display", "target_display")):
         if row[column]:
