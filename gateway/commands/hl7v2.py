@@ -2,6 +2,7 @@
 
 import click
 
+from gateway.commands.hl7v2_convert import convert
 from gateway.commands.hl7v2_send import send
 from gateway.commands.unbuilt import unbuilt
 
@@ -11,6 +12,6 @@ def hl7v2() -> None:
     """HL7 v2 messages: convert, send, check."""
 
 
-hl7v2.add_command(unbuilt("convert", "One FHIR Bundle a line for each message."))
+hl7v2.add_command(convert)
 hl7v2.add_command(send)
 hl7v2.add_command(unbuilt("check", "Conformance of a file or a live peer."))

@@ -1,0 +1,349 @@
+"""Tables compiled to Python source: one function for each map, no lookups of rows at run time.
+
+A data type function takes ``(v, S, cx)``: own text, the delimiter that divides it, the run; it returns a dict or value,
+or None. A segment function takes ``(f, r, cx)``: fields, the resource to fill, the run. :mod:`interpret` does the same
+step by step and says why; tests hold the two equal.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.mapping.hl7v2 import runtime
+from gateway.mapping.hl7v2.conditions import Both, Condition, Either, Not, Ref, Valued
+from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Tables
+from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, plans, value_key, walk
+
+FILE: Final = "<tables of the HL7 v2 bridge>"
+
+
+def function_name(map_name: str) -> str:
+    """``d_CX_Identifier`` or ``s_PID_Patient``; one name for each map."""
+    return "m_" + map_name.rstrip("]").replace("[", "_").replace("-", "_")
+
+
+class _Writer:
+    """Python source of one map."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.lines: list[str] = []
+        self.depth = 0
+        self.names = {name: f"i{index}" for index, name in enumerate(plan.names)}
+        self.group: Group | None = None
+
+    def put(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    # -- functions ---------------------------------------------------------------------------------------------------
+
+    def function(self) -> str:
+        segment = self.plan.of_segment
+        self.put(f"def {function_name(self.plan.map.name)}({'f, r, cx' if segment else 'v, S, cx'}):")
+        self.depth += 1
+        if segment:
+            self.put("n = len(f); R = cx.R; C = cx.C; U = cx.E; F = cx.fails")
+        else:
+            self.put("c = v.split(S) if S else [v]")
+            self.put("n = len(c); D = cx.T if S == cx.C else ''; U = cx.E; F = cx.fails; r = {}; z = None")
+        if self.names:
+            self.put(" = ".join(self.names.values()) + " = None")
+        for group in self.plan.groups:
+            if group.silent:
+                continue
+            self.group = group
+            (self.segment_group if segment else self.component_group)(group)
+        if not segment:
+            if not self.plan.consumes:
+                lowest = min(set(range(1, max(self.plan.handled) + 2)) - self.plan.handled)
+                self.put(f"if n >= {lowest}: cx.beyond(c, {function_name(self.plan.map.name)}_h)")
+            self.put("return z" if self.plan.map.returns_value else "return r or None")
+        return "\n".join(self.lines) + "\n"
+
+    def segment_group(self, group: Group) -> None:
+        start = self.depth
+        k = group.position
+        if k:
+            self.put(f"if n > {k} and f[{k}]:")
+            self.depth += 1
+        if not group.always and group.first:
+            self.put("d = False")
+        if group.loops:
+            self.put(f"w = False; t = f[{k}]")
+            self.put("for v in (t.split(R) if R and R in t else (t,)):")
+            self.depth += 1
+            self.put("if not v: continue")
+            if group.fresh:
+                reset = " = ".join(self.names[name] for name in group.fresh)
+                self.put(f"if w: {reset} = None")
+            self.put("w = True")
+        elif k:
+            self.put(f"v = f[{k}]")
+            if not group.whole:
+                self.put("if R and R in v: v = cx.only(v)")
+        for placed in group.rows:
+            self.row(placed, "v" if k else "", "C")
+        if group.loops:
+            self.depth -= 1
+        if k:
+            if not group.always and group.last:
+                self.put(f"if not d: cx.miss('', f[{k}], 'no row has a condition that holds')")
+            self.put(f"if F: cx.trace.flush(f, {k})")
+        self.depth = start
+
+    def component_group(self, group: Group) -> None:
+        start = self.depth
+        k = group.position
+        if k:
+            self.put(f"if n >= {k} and c[{k - 1}]:")
+            self.depth += 1
+        if not group.always and k:
+            self.put("d = False")
+        for placed in group.rows:
+            self.row(placed, f"c[{k - 1}]" if k else "v", "D" if k else "S")
+        if not group.always and k:
+            self.put(f"if not d: cx.miss('{k}', c[{k - 1}], 'no row has a condition that holds')")
+        self.depth = start
+
+    # -- one row -----------------------------------------------------------------------------------------------------
+
+    def row(self, placed: Placed, text: str, mark: str) -> None:
+        row, start = placed.row, self.depth
+        if row.condition is not None:
+            self.put(f"if {self.condition(row.condition)}:")
+            self.depth += 1
+        assert self.group is not None
+        if not self.group.always and (self.group.position or not self.plan.of_segment):
+            self.put("d = True")
+        if not (row.target or row.extension):
+            self.put("pass")
+            self.depth = start
+            return
+        if placed.guard:
+            self.put(f"if {self.names[placed.guard]} is not None:")
+            self.depth += 1
+        self.value(row, text, mark)
+        if not row.constant:
+            self.put("if x is not None:")
+            self.depth += 1
+        self.place(row)
+        self.depth = start
+
+    def value(self, row: Row, text: str, mark: str) -> None:
+        label = self.label(row)
+        if row.assignment is not None:
+            if row.constant:
+                literal: Any = "".join(part for _, part in row.assignment)
+                if row.type in ("boolean", "integer", "positiveInt", "decimal"):
+                    literal = runtime.CONVERSIONS[row.type](literal, runtime.NO_STAMPS)
+                self.put(f"x = {literal!r}")
+            else:
+                parts = [repr(p) if kind == "text" else self.ref_text(_ref(p), True) for kind, p in row.assignment]
+                self.put(f"x = cx.joined(({', '.join(parts)},))")
+            return
+        inner = row.source.component if self.plan.of_segment else 0
+        sub = row.source.subcomponent if self.plan.of_segment else row.source.component
+        if inner:
+            self.put(f"p = cx.piece({text}, {inner}, {sub})")
+            text, mark = "p", "''" if sub else "cx.T"
+        elif sub:
+            self.put(f"p = cx.cut({text}, {sub})")
+            text, mark = "p", "''"
+        if inner or sub:
+            self.put("x = None")
+            self.put("if p:")
+            self.depth += 1
+        self.convert(row, text, mark, label)
+        if inner or sub:
+            self.depth -= 1
+
+    def label(self, row: Row) -> str:
+        numbers = (row.source.component, row.source.subcomponent)
+        if not self.plan.of_segment:
+            numbers = (row.source.field, row.source.component)
+        return ".".join(str(n) for n in numbers if n)
+
+    def convert(self, row: Row, text: str, mark: str, label: str) -> None:
+        if "[" in row.datatype:
+            if label:
+                self.put("q = len(F)")
+            self.put(f"x = {function_name(row.datatype)}({text}, {mark}, cx)")
+            if label:
+                self.put(f"if len(F) > q: cx.prefix(q, {label!r})")
+            if row.vocabulary:
+                self.put(f"if x is not None: x = cx.concept(x, V_{_plain(row.vocabulary)})")
+            return
+        if row.datatype:
+            self.put(f"x = cx.built_in({row.datatype!r}, {text}, {label!r})")
+            return
+        keeps = row.type in TEXTS and not self.plan.of_segment
+        if mark != "''" and not keeps and not (self.group and self.group.whole):
+            self.put(f"p = cx.head({text}, {mark}, {label!r}) if {mark} and {mark} in {text} else {text}")
+            text = "p"
+        if row.vocabulary and row.type != "boolean":
+            name = _plain(row.vocabulary)
+            self.put(f"x = K_{name}.get({text})")
+            self.put(f"if x is None: x = cx.coded(V_{name}, {text}, {label!r})")
+        elif row.type in TEXTS:
+            self.put(f"x = {text} or None if U is None else cx.primitive('string', {text}, {label!r})")
+        elif row.type in PRIMITIVES:
+            self.put(f"x = cx.primitive({row.type!r}, {text}, {label!r})")
+        else:
+            self.put(f"x = {text}")
+
+    # -- placing -----------------------------------------------------------------------------------------------------
+
+    def place(self, row: Row) -> None:
+        if row.special == "$value":
+            self.put("z = x")
+            return
+        if row.special == "$this" and not row.extension:
+            self.put("merge(r, x)")
+            return
+        host, name = "r", ""
+        steps = list(walk(row.steps))
+        for index, (step, name) in enumerate(steps):
+            if index == len(steps) - 1 and not row.extension:
+                self.leaf(row, host, name)
+                return
+            if step.primitive:
+                self.put(f"h = {host}.setdefault('_{step.name}', {{}})")
+                host = "h"
+            elif step.refers:
+                var = self.names[name]
+                self.put(f"if {var} is None:")
+                self.put(f"    {var} = {{'resourceType': '{step.refers}'}}; e = {{}}; cx.refs.append((e, {var}))")
+                self.put("    " + _append(host, step.name, "e", step.repeats))
+                host = var
+            elif step.repeats:
+                var = self.names[name]
+                self.put(f"if {var} is None:")
+                self.put(f"    {var} = {{}}; {_append(host, step.name, var, True)}")
+                host = var
+            else:
+                self.put(f"h{index} = {host}.get('{step.name}')")
+                self.put(f"if h{index} is None: h{index} = {host}['{step.name}'] = {{}}")
+                host = f"h{index}"
+        self.extension(row, host, name)
+
+    def leaf(self, row: Row, host: str, name: str) -> None:
+        step = row.steps[-1]
+        if step.refers:
+            var = self.names[name]
+            self.put(f"if {var} is None:")
+            self.put(f"    {var} = x; x['resourceType'] = '{step.refers}'; e = {{}}; cx.refs.append((e, x))")
+            self.put("    " + _append(host, step.name, "e", step.repeats))
+            self.put(f"else: merge({var}, x)")
+        elif step.repeats and name in self.names:
+            var = self.names[name]
+            self.put(f"if {var} is None:")
+            self.put(f"    {var} = x; {_append(host, step.name, 'x', True)}")
+            self.put(f"else: merge({var}, x)")
+        elif step.repeats:
+            self.put(_append(host, step.name, "x", True))
+        elif step.primitive:
+            self.put(f"{host}['{step.name}'] = x")
+        else:
+            self.put(f"y = {host}.get('{step.name}')")
+            self.put(f"if y is None: {host}['{step.name}'] = x")
+            self.put("else: merge(y, x)")
+
+    def extension(self, row: Row, host: str, name: str) -> None:
+        url, _, part = row.extension.partition("#")
+        key = value_key(row.type)
+        if not part:
+            self.put(f"put_extension({host}, {url!r}, {key!r}, x)")
+            return
+        if part.startswith("#"):
+            self.put(f"put_extension(joined_extension({host}, {url!r}), {part[1:]!r}, {key!r}, x)")
+            return
+        var = self.names[f"{name}{'()' if row.steps and row.steps[-1].refers else ''}|{url}"]
+        self.put(f"if {var} is None:")
+        self.put(f"    {var} = {{'url': {url!r}}}; {host}.setdefault('extension', []).append({var})")
+        self.put(f"put_extension({var}, {part!r}, {key!r}, x)")
+
+    # -- conditions --------------------------------------------------------------------------------------------------
+
+    def condition(self, tree: Condition) -> str:
+        if isinstance(tree, Both):
+            return "(" + " and ".join(self.condition(t) for t in tree.terms) + ")"
+        if isinstance(tree, Either):
+            return "(" + " or ".join(self.condition(t) for t in tree.terms) + ")"
+        if isinstance(tree, Not):
+            return f"not {self.condition(tree.term)}"
+        if isinstance(tree, Valued):
+            return f"({self.ref_text(tree.ref, False)} != '')"
+        if tree.measure:
+            text = self.ref_text(tree.ref, False, whole=True)
+            left = f"cx.count({text})" if tree.measure == "count" else f"len({text})"
+            sign = "==" if tree.operator == "in" else tree.operator
+            return f"({left} {sign} {int(str(tree.values[0]))})"
+        values = [self.ref_text(v, True) if isinstance(v, Ref) else repr(v) for v in tree.values]
+        if tree.operator == "in":
+            return f"({self.ref_text(tree.ref, True)} in ({', '.join(values)},))"
+        return f"(cx.number({self.ref_text(tree.ref, True)}) {tree.operator} cx.number({values[0]}))"
+
+    def ref_text(self, ref: Ref, compared: bool, *, whole: bool = False) -> str:
+        """Python expression for the own text of a place; ``compared``: its first component where it has some."""
+        if not ref.parts and ref.name in ("JURISDICTION", "TRIGGER", "STRUCTURE"):
+            return f"cx.facts[{ref.name!r}]"
+        if ref.name != self.plan.map.source:
+            parts = (*ref.parts, 1) if compared and len(ref.parts) == 1 else ref.parts
+            return f"cx.near({ref.name!r}, {parts!r})"
+        if not ref.parts:
+            return repr(ref.name) if self.plan.of_segment else "v"
+        first, rest = ref.parts[0], ref.parts[1:]
+        if not self.plan.of_segment:
+            text = f"(c[{first - 1}] if n >= {first} else '')"
+            return f"cx.cut({text}, {rest[0]})" if rest else text
+        if whole:
+            return f"(f[{first}] if n > {first} else '')"
+        looped = self.group is not None and self.group.position == first and first > 0
+        if compared and not rest:
+            rest = (1,)
+        if looped:
+            return f"cx.piece(v, {', '.join(map(str, rest))})" if rest else "v"
+        if rest:
+            return f"cx.part(f, {first}, {', '.join(map(str, rest))})"
+        return f"(f[{first}] if n > {first} else '')"
+
+
+def _append(host: str, name: str, value: str, repeats: bool) -> str:
+    return f"{host}.setdefault('{name}', []).append({value})" if repeats else f"{host}['{name}'] = {value}"
+
+
+def _ref(text: str) -> Ref:
+    name, *parts = text.replace("-", ".").split(".")
+    return Ref(name, tuple(map(int, parts)))
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def source_of(tables: Tables) -> str:
+    """The Python source of all maps."""
+    return "\n\n".join(_Writer(plan).function() for plan in plans(tables).values())
+
+
+def compiled(tables: Tables) -> Mapping[str, Callable[..., Any]]:
+    """Every map as a function, by its name (``PID[Patient]``)."""
+    space: dict[str, Any] = {
+        "merge": runtime.merge,
+        "put_extension": runtime.put_extension,
+        "joined_extension": runtime.joined_extension,
+    }
+    for vocabulary in tables.vocabularies.values():
+        space[f"V_{_plain(vocabulary.name)}"] = vocabulary
+        space[f"K_{_plain(vocabulary.name)}"] = {k: c.code for k, c in vocabulary.codes.items() if c is not None}
+    every = plans(tables)
+    for plan in every.values():
+        space[f"{function_name(plan.map.name)}_h"] = plan.handled
+    exec(compile(source_of(tables), FILE, "exec"), space)  # noqa: S102  our own tables, checked, no text from a message
+    return {name: space[function_name(name)] for name in every}
+
+
+def condition_function(tree: Condition, segment: str) -> Callable[..., bool]:
+    """A condition of a message row as ``(fields, number of fields, repetition mark, run) -> bool``."""
+    plan = Plan(Map("", "/segments/", segment, "", ()), (), (), frozenset(), False)
+    made: Callable[..., bool] = eval(f"lambda f, n, R, cx: {_Writer(plan).condition(tree)}", {})  # noqa: S307  as above
+    return made

@@ -1,0 +1,184 @@
+"""A message structure ready to run: for each segment place what is done there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from gateway.kernel.fhir import JsonObject
+from gateway.mapping.hl7v2.conditions import Condition
+from gateway.mapping.hl7v2.generate import condition_function
+from gateway.mapping.hl7v2.grammar import Grammar, Place
+from gateway.mapping.hl7v2.model import Link, MessageRow, Tables
+from gateway.mapping.hl7v2.plan import walk
+from gateway.mapping.hl7v2.runtime import Run, Scope
+
+OWN: Final = "$"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One reference between resources, made after its row ran."""
+
+    owner: str
+    link: Link
+
+    def connect(self, resource: JsonObject, before: Mapping[str, int], scope: Scope, run: Run) -> None:
+        """Make the Reference element; nothing when one of the two resources is not there."""
+        host = found(self.owner, scope) if self.owner else resource
+        target = resource if self.link.target == OWN else found(self.link.target, scope)
+        if host is None or target is None:
+            return
+        element: JsonObject = {}
+        run.refs.append((element, target))
+        *path, leaf = self.link.steps
+        for step in path:
+            if step.repeats:
+                held = host.setdefault(step.name, [])
+                if (
+                    not held
+                    or step.instance == 0
+                    or (host is resource and len(held) == before.get(step.name, len(held)))
+                ):
+                    held.append({})
+                host = held[-1]
+            else:
+                host = host.setdefault(step.name, {})
+        if leaf.repeats:
+            host.setdefault(leaf.name, []).append(element)
+        else:
+            host[leaf.name] = element
+
+
+def found(key: str, scope: Scope) -> JsonObject | None:
+    """The resource of that name: of this group, of one inside it, or of the groups around."""
+    here: Scope | None = scope
+    while here is not None:
+        made = here.own.get(key) or here.seen.get(key)
+        if made is not None:
+            return made
+        here = here.parent
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Action:
+    """What one message row does."""
+
+    place: str  # file:line
+    number: int  # unique in the program, for caches
+    condition: Callable[..., bool] | None
+    key: str  # Patient[1]; a name without number makes a new resource each time
+    shared: bool
+    type: str
+    climb: int  # groups between this place and the group that owns the resource
+    map: str
+    function: Callable[..., Any]
+    links: tuple[Connection, ...]
+    lists: tuple[str, ...]  # repeating elements that links may add to
+
+
+class Program:
+    """The grammar of a structure and the actions of its places."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        structure: str,
+        functions: Mapping[str, Callable[..., Any]],
+        fields: Mapping[str, frozenset[int]],
+    ) -> None:
+        """``fields``: for each segment map the field numbers that it deals with."""
+        message = tables.messages[structure]
+        self.grammar = Grammar(message)
+        self._tables = tables
+        self._handled: dict[tuple[str, ...], frozenset[int]] = {}
+        self._plans = fields
+        owners: dict[str, int] = {}
+        for place in self.grammar.places:
+            for row in place.rows:
+                if row.resource:
+                    owners.setdefault(row.resource, len(row.groups))
+        self.actions = tuple(
+            tuple(self._action(place, row, owners, functions) for row in place.rows if row.resource)
+            for place in self.grammar.places
+        )
+
+    def _action(
+        self, place: Place, row: MessageRow, owners: Mapping[str, int], functions: Mapping[str, Callable[..., Any]]
+    ) -> Action:
+        shared = row.resource.endswith("]")
+        links = tuple(Connection(link.owner, link) for link in row.links)
+        return Action(
+            row.place, place.index, _compiled(row.condition, row.segment), row.resource, shared,
+            row.resource.split("[")[0], max(0, len(place.groups) - owners[row.resource]) if shared else 0,
+            row.map, functions[row.map], links,
+            tuple(dict.fromkeys(c.link.steps[0].name for c in links if c.link.steps[0].repeats)),
+        )  # fmt: skip
+
+    def handled(self, ran: tuple[Action, ...], segment: str) -> frozenset[int]:
+        """Field numbers that these actions deal with, and those that a rule ignores."""
+        key = (segment, *(action.map for action in ran))
+        known = self._handled.get(key)
+        if known is None:
+            ignored = self._tables.ignored
+            known = frozenset({0}).union(*(self._plans[action.map] for action in ran))
+            known |= {n for n in range(1, 200) if f"{segment}-{n}" in ignored}
+            if segment in ignored:
+                known = frozenset(range(200))
+            self._handled[key] = known
+        return known
+
+
+@cache
+def _compiled(condition: Condition | None, segment: str) -> Callable[..., bool] | None:
+    return None if condition is None else condition_function(condition, segment)
+
+
+class Deletions:
+    """Which elements of a resource a deleted field clears."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._known: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    def of(self, map_name: str, number: int) -> tuple[str, ...]:
+        """Paths such as ``birthDate``, ``telecom[use=home]``, ``extension[url=http://…]``.
+
+        The filter is what tells the entries of this field from those of other fields: the constants of its rows.
+        """
+        key = (map_name, number)
+        if key not in self._known:
+            self._known[key] = tuple(dict.fromkeys(self._paths(map_name, number)))
+        return self._known[key]
+
+    def _paths(self, map_name: str, number: int) -> list[str]:
+        rows = [row for row in self._tables.segments[map_name].rows if row.source.field == number]
+        out = []
+        for row in rows:
+            if row.constant or not (row.target or row.extension) or row.special:
+                continue
+            if row.extension:
+                host = ".".join(f"_{s.name}" if s.primitive else s.name for s in row.steps)
+                out.append(f"{host}{'.' if host else ''}extension[url={row.extension.split('#')[0]}]")
+                continue
+            names, path = [], list(walk(row.steps))
+            for index, (step, label) in enumerate(path):
+                names.append(step.name)
+                if step.repeats:
+                    names[-1] += self._filter(rows, label, index)
+                    break
+                if step.refers:
+                    break
+            out.append(".".join(names))
+        return out
+
+    @staticmethod
+    def _filter(rows: list[Any], label: str, index: int) -> str:
+        for row in rows:
+            path = list(walk(row.steps))
+            if row.constant and len(path) > index + 1 and path[index][1] == label and row.assignment:
+                inner = ".".join(step.name for step, _ in path[index + 1 :])
+                if not inner.endswith(("system", "display", "text")):
+                    return f"[{inner}={row.assignment[0][1]}]"
+        return ""

@@ -1,0 +1,545 @@
+"""What the compiled tables run on: the state of one message, conversions of values, and codes (HL7 v2.5.1 ch. 2A)."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
+
+from gateway.codecs.json_text import Exact
+from gateway.kernel.dates import PartialDate, hl7_to_fhir_datetime
+from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.mapping.hl7v2.model import Code, Vocabulary
+
+Fields: TypeAlias = list[str]
+Fail: TypeAlias = tuple[str, str, str]  # component ("4" or ""), own text, reason
+ZoneOf: TypeAlias = Callable[[int, int, int, int, int], str]  # local year, month, day, hour, minute -> "+hh:mm" or "Z"
+SID: Final = f"{DOORWAY}/sid"
+
+_DECIMAL: Final = re.compile(r"[+-]?(\d+)(\.\d+)?", re.ASCII)
+_BARE_POINT: Final = re.compile(r"([+-]?)\.(\d+)", re.ASCII)
+_DTM: Final = re.compile(
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4}|Z)?", re.ASCII
+)
+_ISO: Final = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?)?)?", re.ASCII)
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*))+", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", re.ASCII)
+
+
+class Scope:
+    """One instance of a segment group: its segments and the resources made in it."""
+
+    __slots__ = ("own", "parent", "seen", "segments")
+
+    def __init__(self, parent: "Scope | None") -> None:
+        self.parent = parent
+        self.segments: dict[str, Fields] = {}
+        self.own: dict[str, JsonObject] = {}
+        self.seen: dict[str, JsonObject] = {}  # made in groups inside this one, the latest of each name
+
+
+class Run:
+    """The state of one message while it is mapped."""
+
+    __slots__ = (
+        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "refs", "scope", "stamp", "trace",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        delimiters: tuple[str, str, str],
+        unescape: Callable[[str], str] | None,
+        facts: Mapping[str, str],
+        stamp: "Stamps",
+        authorities: Mapping[str, str],
+        code_systems: Mapping[str, str],
+    ) -> None:
+        self.R, self.C, self.T = delimiters
+        self.E = unescape  # None when the message holds no escape
+        self.facts = facts
+        self.stamp = stamp
+        self.authorities = authorities
+        self.code_systems = code_systems
+        self.fails: list[Fail] = []
+        self.refs: list[tuple[JsonObject, JsonObject]] = []  # Reference element, resource it leads to
+        self.scope: Scope = Scope(None)
+        self.trace: Any = None
+
+    # -- parts of fields ---------------------------------------------------------------------------------------------
+
+    def part(self, fields: Fields, number: int, component: int = 1, subcomponent: int = 0) -> str:
+        """Own text of a part of the first repetition; "" when absent."""
+        if number >= len(fields):
+            return ""
+        text = fields[number]
+        if self.R and self.R in text:
+            text = text.split(self.R, 1)[0]
+        return self.piece(text, component, subcomponent)
+
+    def piece(self, text: str, component: int, subcomponent: int = 0) -> str:
+        """Own text of a part of one repetition."""
+        if component:
+            parts = text.split(self.C) if self.C else [text]
+            text = parts[component - 1] if component <= len(parts) else ""
+        return self.cut(text, subcomponent)
+
+    def cut(self, text: str, subcomponent: int) -> str:
+        """Own text of a subcomponent; 0 is the whole."""
+        if not subcomponent:
+            return text
+        parts = text.split(self.T) if self.T else [text]
+        return parts[subcomponent - 1] if subcomponent <= len(parts) else ""
+
+    def near(self, name: str, parts: tuple[int, ...]) -> str:
+        """Own text of a part of the nearest segment of that name: in this group, else in the groups around it."""
+        scope: Scope | None = self.scope
+        while scope is not None:
+            fields = scope.segments.get(name)
+            if fields is not None:
+                if not parts:
+                    return name
+                return self.part(fields, parts[0], *(parts[1:] or (0,)))
+            scope = scope.parent
+        return ""
+
+    def head(self, text: str, mark: str, component: str) -> str:
+        """The first part of a text that should have one part only; the others are remembered."""
+        first, *rest = text.split(mark)
+        for index, other in enumerate(rest):
+            if other:
+                label = str(index + 2) if not component else f"{component}.{index + 2}"
+                self.fails.append((label, other, "the data type of this row has no such part"))
+        return first
+
+    def only(self, text: str) -> str:
+        """The first repetition of a field that maps to one element; the others are remembered."""
+        first, *rest = text.split(self.R)
+        for other in rest:
+            if other:
+                self.fails.append(("", other, "the element takes one repetition"))
+        return first
+
+    def beyond(self, parts: list[str], handled: frozenset[int]) -> None:
+        """Remember populated components that the data type map does not deal with."""
+        for index, text in enumerate(parts):
+            if text and index + 1 not in handled:
+                self.fails.append((str(index + 1), text, "no row of the data type map reads it"))
+
+    def miss(self, component: str, text: str, reason: str) -> None:
+        """Remember a value that a row could not convert."""
+        self.fails.append((component, text, reason))
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def primitive(self, kind: str, text: str, component: str) -> Any:
+        """A value of a FHIR primitive type; None (and remembered) when the text cannot be one."""
+        if self.E is not None:
+            text = self.E(text)
+        made = CONVERSIONS[kind](text, self.stamp)
+        if made is None and text.strip():
+            self.fails.append((component, text, f"cannot be a {kind}"))
+        return made
+
+    def coded(self, vocabulary: Vocabulary, text: str, component: str) -> str | None:
+        """The target code of a vocabulary; None (and remembered) when the table has none."""
+        if self.E is not None:
+            text = self.E(text)
+        if not text:
+            return None
+        code = vocabulary.codes.get(text)
+        if code is None:
+            code = vocabulary.codes.get(text.strip().upper())
+        if code is None and text not in vocabulary.codes:
+            code = vocabulary.fallback
+        if code is None:
+            self.fails.append((component, text, f"v2-{vocabulary.name} has no target for the code"))
+            return None
+        return code.code
+
+    def concept(self, made: Any, vocabulary: Vocabulary) -> Any:
+        """A CodeableConcept or Coding with the target coding of a vocabulary before the sender's own."""
+        if not isinstance(made, dict):
+            return self.coded(vocabulary, made, "")
+        if "coding" not in made:
+            if "code" not in made:
+                return made
+            made.setdefault("system", vocabulary.source_system)  # a Coding
+            code = self._target(vocabulary, made)
+            if code is not None:
+                made.clear()
+                made.update(coding_of(code))
+            return made
+        own = made["coding"]
+        for entry in own:
+            if entry.get("system", "").startswith(f"{DOORWAY}/CodeSystem/local"):
+                entry["system"] = vocabulary.source_system if entry["code"] in vocabulary.codes else entry["system"]
+            entry.setdefault("system", vocabulary.source_system)
+        code = self._target(vocabulary, own[0])
+        if code is not None and all(
+            entry.get("system") != code.system or entry.get("code") != code.code for entry in own
+        ):
+            own.insert(0, coding_of(code))
+        return made
+
+    def _target(self, vocabulary: Vocabulary, entry: JsonObject) -> Code | None:
+        text = entry.get("code")
+        if not isinstance(text, str):
+            return None
+        code = vocabulary.codes.get(text) or vocabulary.codes.get(text.upper())
+        return code or (vocabulary.fallback if text not in vocabulary.codes else None)
+
+    def built_in(self, kind: str, text: str, component: str) -> Any:
+        """A conversion that no row can express (mappings/hl7v2/README.md lists them)."""
+        if kind == "authority":
+            return self.authority(text)
+        if kind in ("lines", "text-base64"):
+            joined = self.lines(text)
+            return to_base64(joined) if joined and kind == "text-base64" else joined
+        if kind == "ei-authority":
+            mark = self.C if self.C and self.C in text else self.T
+            parts = text.split(mark)[1:4] if mark else []
+            return self.authority(mark.join(parts)) if any(parts) else None
+        if kind == "texts":
+            found = (self.text_in(part) for part in (text.split(self.R) if self.R else [text]))
+            return ", ".join(t for t in found if t) or None
+        if kind == "display":
+            return self.plain(text)
+        if self.E is not None:
+            text = self.E(text)
+        made = {
+            "base64": to_base64, "code-system": self.code_system, "minutes": to_positive,
+            "hl7-time": to_time, "ssn": to_ssn,
+        }[kind](text)  # fmt: skip
+        if made is None and text.strip():
+            self.fails.append((component, text, f"{kind} cannot read it"))
+        return made
+
+    def prefix(self, since: int, component: str) -> None:
+        """Put the component before the places of what failed inside it."""
+        for index in range(since, len(self.fails)):
+            label, text, reason = self.fails[index]
+            self.fails[index] = (f"{component}.{label}" if label else component, text, reason)
+
+    def count(self, text: str) -> int:
+        """Number of repetitions of a field."""
+        return 0 if not text else text.count(self.R) + 1 if self.R else 1
+
+    def number(self, text: str) -> float:
+        """A number to compare with; what is none counts as less than every number."""
+        try:
+            return float(text)
+        except ValueError:
+            return float("-inf")
+
+    def joined(self, texts: tuple[str, ...]) -> str | None:
+        """An assignment of several parts; nothing when one of them is missing."""
+        if not all(texts):
+            return None
+        return "".join(texts) if self.E is None else "".join(self.E(text) for text in texts)
+
+    def lines(self, text: str) -> str | None:
+        """Free text of all repetitions, one a line, delimiters that are no delimiters in text kept."""
+        parts = text.split(self.R) if self.R and self.R in text else [text]
+        joined = "\n".join(self.E(part) if self.E is not None else part for part in parts)
+        return joined if joined.strip() else None
+
+    def text_in(self, text: str) -> str:
+        """The words of a coded value: its text, else its code."""
+        parts = [*(text.split(self.C) if self.C else [text]), "", "", "", "", "", "", "", ""]
+        chosen = parts[8] or parts[1] or parts[0]
+        return self.E(chosen) if self.E is not None else chosen
+
+    def plain(self, text: str) -> str | None:
+        """A structured value as one readable text: its parts with single spaces."""
+        for mark in (self.C, self.T):
+            if mark:
+                text = text.replace(mark, " ")
+        if self.E is not None:
+            text = self.E(text)
+        return " ".join(text.split()) or None
+
+    def authority(self, text: str) -> str | None:
+        """The identifier system of an assigning authority (HD, subcomponents or components; CX.4, EI.2-4)."""
+        mark = self.C if self.C and self.C in text else self.T
+        parts = [*(text.split(mark) if mark else [text]), "", "", ""]
+        name, universal, kind = (self.E(p) if self.E is not None else p for p in parts[:3])
+        return system_of(name.strip(), universal.strip(), kind.strip().upper(), self.authorities)
+
+    def code_system(self, text: str) -> str | None:
+        """The URI of a coding system named as in table 0396."""
+        found = self.code_systems.get(text) or self.code_systems.get(text.upper())
+        return found or code_system_of(text, self.facts["SENDER"])
+
+
+class Stamps:
+    """Dates and times of one sender; its zone is used where a time has none (R4 demands one)."""
+
+    def __init__(self, zone: ZoneOf) -> None:
+        self.datetime: Callable[[str], str | None] = lru_cache(4096)(lambda text: to_datetime(text, zone))
+        self.instant: Callable[[str], str | None] = lru_cache(1024)(lambda text: to_instant(text, zone))
+
+
+NO_STAMPS: Final = Stamps(lambda *_: "Z")  # for constants of tables
+
+
+def coding_of(code: Code) -> JsonObject:
+    """A FHIR Coding."""
+    made: JsonObject = {"system": code.system, "code": code.code}
+    if code.display:
+        made["display"] = code.display
+    return made
+
+
+@lru_cache(4096)
+def _sid(name: str) -> str:
+    return f"{SID}/{quote(name, safe='')}"
+
+
+def system_of(name: str, universal: str, kind: str, authorities: Mapping[str, str]) -> str | None:
+    """Identifier system of an assigning authority: its universal id, else a URL of ours from its namespace id."""
+    if universal:
+        known = authorities.get(universal)
+        if known:
+            return known
+        if kind == "ISO" or (not kind and _OID.fullmatch(universal)):
+            return f"urn:oid:{universal}" if _OID.fullmatch(universal) else _sid(universal)
+        if kind in ("UUID", "GUID"):
+            return f"urn:uuid:{universal.lower()}"
+        if kind == "URI" and _URI.fullmatch(universal):
+            return universal
+        if kind == "DNS" and " " not in universal:
+            return f"urn:dns:{universal}"
+        return _sid(universal)
+    if not name:
+        return None
+    known = authorities.get(name) or authorities.get(name.upper())
+    if known:
+        return known
+    return f"urn:oid:{name}" if _OID.fullmatch(name) else _sid(name)
+
+
+@lru_cache(4096)
+def code_system_of(text: str, sender: str) -> str | None:
+    """URI of a coding system that table 0396 does not know: an OID, a URI, a v2 table, else local to the sender."""
+    text = text.strip()
+    if not text:
+        return None
+    if _OID.fullmatch(text):
+        return f"urn:oid:{text}"
+    if _URI.fullmatch(text):
+        return text
+    table = re.fullmatch(r"(?:HL7)?-?0*(\d{1,4})", text)
+    if table:
+        return f"http://terminology.hl7.org/CodeSystem/v2-{int(table[1]):04d}"
+    return f"{DOORWAY}/CodeSystem/local-{quote(sender, safe='')}/{quote(text, safe='')}"
+
+
+# -- primitives: text to JSON value, or None ------------------------------------------------------------------------
+
+
+def to_string(text: str) -> str | None:
+    """Not blank."""
+    text = text.strip()
+    return text or None
+
+
+def to_code(text: str) -> str | None:
+    """No space at the ends, single ones inside (R4 code)."""
+    return " ".join(text.split()) or None
+
+
+def to_uri(text: str) -> str | None:
+    """No space at all."""
+    text = text.strip()
+    return None if not text or any(c.isspace() for c in text) else text
+
+
+@lru_cache(8192)
+def to_date(text: str) -> str | None:
+    """A DTM or ISO date, precision kept, time dropped."""
+    text = text.strip()
+    try:
+        if _ISO.fullmatch(text):
+            return str(PartialDate.from_fhir(text[:10], at="date"))
+        found = _DTM.fullmatch(text)
+        return str(PartialDate.from_hl7("".join(p for p in found.groups()[:3] if p), at="date")) if found else None
+    except Invalid:
+        return None
+
+
+def _compact(text: str) -> str:
+    text = text.strip()
+    if _ISO.fullmatch(text):
+        day, time = text[:10].replace("-", ""), text[10:].lstrip("T ")
+        zone = re.search(r"([+-]\d\d):?(\d\d)$|Z$", time)
+        clock = time[: zone.start()] if zone else time
+        suffix = "" if zone is None else ("Z" if zone[0] == "Z" else zone[1] + zone[2])
+        return day + clock.replace(":", "") + suffix
+    return text
+
+
+def to_datetime(text: str, zone: ZoneOf) -> str | None:
+    """A DTM as dateTime: precision kept, the sender's zone where a time has none; an hour alone gives the date."""
+    found = _DTM.fullmatch(_compact(text))
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, offset = found.groups()
+    digits = "".join(part for part in (year, month, day, hour, minute, second) if part)
+    try:
+        if minute is None:
+            return hl7_to_fhir_datetime(digits, at="dateTime")
+        if offset == "Z":
+            shift = "Z"
+        elif offset:
+            shift = f"{offset[:3]}:{offset[3:]}"
+        else:
+            PartialDate.from_hl7(digits[:8], at="dateTime")
+            shift = zone(int(year), int(month), int(day), min(int(hour), 23), min(int(minute), 59))
+        made = hl7_to_fhir_datetime(digits, at="dateTime", default_zone=shift)
+        return made.replace(shift, fraction + shift) if fraction else made
+    except (Invalid, ValueError):
+        return None
+
+
+def to_instant(text: str, zone: ZoneOf) -> str | None:
+    """A DTM as instant: what is missing of the day's time is the day's beginning (R4 instant has no less)."""
+    found = _DTM.fullmatch(_compact(text))
+    if found is None or found[3] is None:
+        return None
+    clock = (found[4] or "00") + (found[5] or "00") + (found[6] or "00")
+    digits = found[1] + found[2] + found[3] + clock + (found[7] or "") + (found[8] or "")
+    return to_datetime(digits, zone)
+
+
+def to_time(text: str) -> str | None:
+    """A TM as time."""
+    found = re.fullmatch(r"(\d\d):?(\d\d)(?::?(\d\d)(\.\d+)?)?([+-]\d{4})?", text.strip(), re.ASCII)
+    if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
+        return None
+    return f"{found[1]}:{found[2]}:{found[3] or '00'}{found[4] or ''}"
+
+
+def to_decimal(text: str) -> float | int | None:
+    """A number with its digits."""
+    text = text.strip()
+    text = _BARE_POINT.sub(r"\g<1>0.\2", text) if text[:2].lstrip("+-").startswith(".") else text
+    text = text[:-1] if text.endswith(".") else text
+    found = _DECIMAL.fullmatch(text)
+    if found is None or len(text) > 40:
+        return None
+    text = text.removeprefix("+")
+    sign = "-" if text.startswith("-") else ""
+    whole = found[1].lstrip("0") or "0"
+    if found[2] is None and len(whole) <= 15:
+        return int(sign + whole)
+    return Exact(sign + whole + (found[2] or ""))
+
+
+def to_integer(text: str) -> int | None:
+    """A signed 32-bit integer."""
+    text = text.strip()
+    if not re.fullmatch(r"[+-]?\d{1,10}", text, re.ASCII):
+        return None
+    value = int(text)
+    return value if -(2**31) <= value < 2**31 else None
+
+
+def to_positive(text: str) -> int | None:
+    """1 or more."""
+    value = to_integer(text.strip().removesuffix(".0"))
+    return value if value and value > 0 else None
+
+
+def to_unsigned(text: str) -> int | None:
+    """0 or more."""
+    value = to_integer(text)
+    return value if value is not None and value >= 0 else None
+
+
+def to_ssn(text: str) -> str | None:
+    """A social number: nine digits without dashes, anything else as it is."""
+    bare = text.replace("-", "").replace(" ", "")
+    return bare if bare.isdigit() and len(bare) == 9 else text.strip() or None
+
+
+def to_boolean(text: str) -> bool | None:
+    """Table 0136 and the spellings that senders use."""
+    return {"Y": True, "YES": True, "TRUE": True, "T": True, "1": True, "N": False, "NO": False, "FALSE": False,
+            "F": False, "0": False}.get(text.strip().upper())  # fmt: skip
+
+
+def to_base64(text: str) -> str | None:
+    """The UTF-8 text encoded."""
+    if not text.strip():
+        return None
+    return base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def checked_base64(text: str) -> str | None:
+    """Base64 without spaces; None when it is none."""
+    bare = "".join(text.split())
+    try:
+        base64.b64decode(bare, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return bare or None
+
+
+CONVERSIONS: Final[dict[str, Callable[[str, Stamps], Any]]] = {
+    "string": lambda text, _: to_string(text),
+    "markdown": lambda text, _: to_string(text),
+    "code": lambda text, _: to_code(text),
+    "id": lambda text, _: text if re.fullmatch(r"[A-Za-z0-9.-]{1,64}", text) else None,
+    "uri": lambda text, _: to_uri(text),
+    "url": lambda text, _: to_uri(text),
+    "canonical": lambda text, _: to_uri(text),
+    "oid": lambda text, _: to_uri(text),
+    "uuid": lambda text, _: to_uri(text),
+    "date": lambda text, _: to_date(text),
+    "dateTime": lambda text, stamp: stamp.datetime(text),
+    "instant": lambda text, stamp: stamp.instant(text),
+    "time": lambda text, _: to_time(text),
+    "decimal": lambda text, _: to_decimal(text),
+    "integer": lambda text, _: to_integer(text),
+    "positiveInt": lambda text, _: to_positive(text),
+    "unsignedInt": lambda text, _: to_unsigned(text),
+    "boolean": lambda text, _: to_boolean(text),
+    "base64Binary": lambda text, _: checked_base64(text),
+}
+
+
+# -- placing -----------------------------------------------------------------------------------------------------------
+
+
+def merge(into: JsonObject, made: JsonObject) -> None:
+    """Add what ``made`` holds: elements merge, lists join, values replace."""
+    for key, value in made.items():
+        held = into.get(key)
+        if isinstance(held, dict) and isinstance(value, dict):
+            merge(held, value)
+        elif isinstance(held, list) and isinstance(value, list):
+            held.extend(item for item in value if item not in held)
+        else:
+            into[key] = value
+
+
+def put_extension(host: JsonObject, url: str, key: str, value: Any) -> JsonObject:
+    """Append ``{url, value[x]}``; returns it."""
+    made: JsonObject = {"url": url, key: value}
+    host.setdefault("extension", []).append(made)
+    return made
+
+
+def joined_extension(host: JsonObject, url: str) -> JsonObject:
+    """The one extension with this URL, made when missing; the parts of all repetitions go into it."""
+    for entry in host.setdefault("extension", []):
+        if entry["url"] == url:
+            found: JsonObject = entry
+            return found
+    made: JsonObject = {"url": url, "extension": []}
+    host["extension"].append(made)
+    return made
