@@ -10,6 +10,7 @@ Every delimiter, control character and line separator in a value is escaped (fou
 new OBX). Fields of type FT are named in ``FormattedText`` so that their lines become ``\\.br\\``.
 """
 
+import codecs
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
@@ -20,6 +21,7 @@ from gateway.codecs.er7_escape import escape_value
 from gateway.kernel.errors import Invalid
 
 STANDARD: Final = Delimiters()
+_WIDE: Final = {"utf-16": codecs.BOM_UTF16_LE, "utf-32": codecs.BOM_UTF32_LE}
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
@@ -57,7 +59,7 @@ def build(
         raise Invalid("a charset that nobody knows", at="charset", fix="use a value of table 0211, or utf-8")
     text = "".join(segment_text(name, fields, delimiters=delimiters, codec=codec) + "\r" for name, fields in segments)
     try:
-        return text.encode(codec)
+        return _WIDE[codec] + text.encode(f"{codec}-le") if codec in _WIDE else text.encode(codec)
     except UnicodeEncodeError:
         raise Invalid("a character that the charset of the receiver lacks", at="MSH-18", fix="send UTF-8") from None
 

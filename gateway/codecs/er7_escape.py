@@ -20,7 +20,7 @@ from typing import Final
 from gateway.codecs.er7_charset import presentable
 
 # After ESC, the rest of the switch as HL7 writes it in hex: what reads the bytes that follow.
-_G0: Final = {"2842": "ascii", "284A": "iso2022_jp", "2442": "iso2022_jp", "242844": "iso2022_jp_1"}
+_G0: Final = {"2842": "iso2022_jp", "284A": "iso2022_jp", "2442": "iso2022_jp", "242844": "iso2022_jp_1"}
 _G1: Final = {
     "2949": "shift_jis",
     "2D41": "iso8859-1",
@@ -142,7 +142,7 @@ def escape_value(text: str, marks: "dict[str, str]", escape: str, codec: str, *,
 
 def _hex_of(character: str, escape: str, codec: str) -> str:
     try:
-        raw = character.encode(codec)
+        raw = character.encode(f"{codec}-le" if codec in {"utf-16", "utf-32"} else codec)
     except UnicodeEncodeError:
         return " "  # a line separator that the charset does not have
     return f"{escape}X{raw.hex().upper()}{escape}"

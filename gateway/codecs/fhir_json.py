@@ -1,5 +1,7 @@
 """The second opinion of fhir.resources on a FHIR resource (its only importer); reading JSON is codecs.json_text."""
 
+from typing import Any
+
 from gateway.kernel.fhir import JsonObject
 
 
@@ -21,3 +23,15 @@ def second_opinion(resource: JsonObject) -> tuple[str, ...] | None:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         return tuple(".".join(str(part) for part in one["loc"]) for one in found)
     return ()
+
+
+def as_model(resource: JsonObject) -> Any:
+    """The resource as a fhir.resources (R4B) model: for benchmarks and connector authors, never on a request's path.
+
+    Raises:
+        LookupError: fhir.resources has no such model.
+        pydantic.ValidationError: it objects; the text quotes values, so it must not be logged.
+    """
+    from fhir.resources.R4B import get_fhir_model_class
+
+    return get_fhir_model_class(str(resource.get("resourceType"))).model_validate(resource)
