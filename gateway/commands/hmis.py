@@ -53,4 +53,45 @@ def export_(source: str | None, out: str, neutralise_formulas: bool, as_json: bo
 
 
 hmis.add_command(unbuilt("check", "Rule check of an export: file, row, column, rule, how to fix."))
-hmis.add_command(unbuilt("import", "An export into the store."))
+
+
+@hmis.command(name="import", epilog="Example: doorway hmis import export.zip --database sqlite:///doorway.db")
+@click.argument("export", type=click.Path(exists=True))
+@click.option("--database", help="Database URL; default: DOORWAY_DATABASE_URL or sqlite:///doorway.db.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file of settings.")
+@click.option(
+    "--refresh",
+    type=click.Choice(["auto", "full", "delta"]),
+    default="auto",
+    show_default=True,
+    help="Whether absent rows are deleted; auto: what Export.csv says (ExportDirective 2 is full).",
+)
+@click.option(
+    "--max-deleted",
+    type=click.FloatRange(0, 100),
+    default=20.0,
+    show_default=True,
+    help="Percent of the rows in scope that a full refresh may delete by absence.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, and undo it.")
+@click.option("--rejects", type=click.Path(dir_okay=False), help="CSV of rejected, refused and waiting rows.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+def import_(
+    export: str,
+    database: str | None,
+    config: str | None,
+    refresh: str,
+    max_deleted: float,
+    dry_run: bool,
+    rejects: str | None,
+    as_json: bool,
+) -> None:
+    """An HMIS CSV export (folder or zip) into the store: delta or full refresh, deletes and restores.
+
+    An older DateUpdated never overwrites; a second import of the same export changes nothing; an interrupted import is
+    finished by running it again. Client-level rows of victim service providers are refused. Rows whose client or
+    enrollment has not come yet wait for it. Exit code 3: rows were rejected, refused or wait.
+    """
+    from gateway.commands.hmis_run import import_export
+
+    import_export(export, database, config, refresh, max_deleted / 100, dry_run, rejects, as_json)

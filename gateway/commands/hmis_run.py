@@ -128,3 +128,70 @@ def export_folder(source: str, out: str, neutralise: bool, as_json: bool) -> Non
         click.echo(f"{count:,} {kind} stand behind no row of the export: not written")
     for path, count in sorted(report.orphans.items()):
         click.echo(f"{path}: {count:,} rows left out, their main resource is gone")
+
+
+def import_export(
+    path: str,
+    database: str | None,
+    config: str | None,
+    refresh: str,
+    max_deleted: float,
+    dry_run: bool,
+    rejects: str | None,
+    as_json: bool,
+) -> None:
+    """``doorway hmis import``."""
+    from gateway import wiring
+    from gateway.exchange.hmis_import import Import, Options
+    from gateway.settings import read_settings
+
+    settings = read_settings(config, database_url=database)
+    conversion = Conversion(open_export(path), read_data, fallback_source=Path(path).stem)
+    store = wiring.open_store(settings)
+    arrival: Any = getattr(wiring, "link_on_arrival", None)
+    total = sum(seen.bytes for seen in conversion.seen) or 1
+    try:
+        with progress(total, "importing") as bar:
+            job = Import(
+                conversion,
+                wiring.saver(settings),
+                now_us=wiring.now_us,
+                options=Options(refresh=refresh, max_deleted_share=max_deleted, dry_run=dry_run),
+                on_arrival=arrival(settings) if arrival is not None else None,
+                tick=bar.update,
+            )
+            report = job.run(store)
+    finally:
+        store.close()
+    if rejects is not None:
+        _write_rejects(Path(rejects), report.notes)
+    if as_json:
+        click.echo(json.dumps({**report.as_json(), "dry_run": dry_run}))
+    else:
+        _import_summary(report, dry_run)
+    if report.notes:
+        sys.exit(EXIT_FINDINGS)
+
+
+def _write_rejects(place: Path, notes: list[dict[str, Any]]) -> None:
+    import csv
+
+    with place.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["file", "row", "column", "kind", "reason"])
+        writer.writerows([n["file"], n["row"], n["column"], n["kind"], n["reason"]] for n in notes)
+
+
+def _import_summary(report: Any, dry_run: bool) -> None:
+    said = "would be " if dry_run else ""
+    click.echo(f"{report.mode} import of FY{report.version}{' (dry run: nothing was kept)' if dry_run else ''}")
+    for file, counts in report.counts.items():
+        click.echo(f"  {file:<24} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())))
+    if report.absent:
+        click.echo(f"{report.absent:,} rows {said}deleted, since the full refresh no longer has them")
+    for organization in report.refused_organizations:
+        click.echo(f"organization {organization} is a victim service provider: its client-level rows were refused")
+    for note in report.notes[:20]:
+        click.echo(f"{note['file']}:{note['row']} {note['column']}: {note['reason']}")
+    if len(report.notes) > 20:
+        click.echo(f"and {len(report.notes) - 20:,} more: --json or --rejects FILE.csv lists them")

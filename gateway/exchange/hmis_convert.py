@@ -149,6 +149,16 @@ class Seen:
             self._set.clear()
         return False
 
+    def holds(self, key: str) -> bool:
+        """Whether the key came."""
+        if self._filter is None:
+            return key in self._set
+        value = hash(key) & 0xFFFFFFFFFFFFFFFF
+        byte, bit = (value >> 3) & 0x1FFFFFF, 1 << (value & 7)
+        return bool(self._filter[byte] & bit) and (
+            value in self._set or any(_holds(part, value) for part in self._sorted)
+        )
+
     def _spill(self) -> None:
         values = sorted(hash(key) & 0xFFFFFFFFFFFFFFFF for key in self._set)
         self._filter = bytearray(1 << 25)
@@ -301,7 +311,7 @@ class Conversion:
 
     def _gather(self) -> None:
         context = self.context
-        rules = _project_rules(self._read)
+        rules = self.project_rules = _project_rules(self._read)
         organizations = {r.get("OrganizationID", ""): r for r in self.dicts("Organization")}
         end = day_of(self.export[0].get("ExportEndDate", "")) if self.export else None
         funders: dict[str, list[str]] = {}

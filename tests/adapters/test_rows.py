@@ -20,7 +20,7 @@ def test_a_state_comes_back_and_the_newest_replaces_it(store: Store) -> None:
 def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -> None:
     states = [
         _state("e1", project="p", enrollment="e1", household="h"),
-        _state("e2", project="q", enrollment="e2", household="h"),
+        _state("e2", person="c", project="q", enrollment="e2", household="h"),
         _state("e3", project="p", enrollment="e3", deleted=1),
         _state("x1", file="Exit", enrollment="e1"),
         _state("w", file="Exit", enrollment="e1", cells='["a"]'),
@@ -32,4 +32,5 @@ def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -
         assert [s.key for s in rows.of_enrollments("s", ["e1"])] == ["e1", "x1"]
         assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
         assert [s.key for s in rows.waiting("s")] == ["w"]
+        assert [s.key for s in rows.of_persons("s", "Enrollment", ["c"])] == ["e2"]
         assert rows.counts("s") == {"Enrollment": 2, "Exit": 1}

@@ -30,6 +30,7 @@ ROW: Final = Table(
 )
 Index("hmis_row_enrollment", ROW.c.source, ROW.c.enrollment)
 Index("hmis_row_project", ROW.c.source, ROW.c.project, ROW.c.file)
+Index("hmis_row_person", ROW.c.source, ROW.c.person, ROW.c.file)
 Index("hmis_row_household", ROW.c.source, ROW.c.household)
 _NAMES: Final = tuple(column.name for column in ROW.columns)
 _ALL: Final = ", ".join(_NAMES)
@@ -45,6 +46,11 @@ _ENROLLMENTS: Final = Sql(
 _HOUSEHOLDS: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND household IN :households AND {_LIVE} ORDER BY key"
 )
+_PERSONS: Final = Sql(
+    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND person IN :persons AND file = :file AND {_LIVE}"
+    " ORDER BY key"
+)
+_FILE: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND {_LIVE} ORDER BY key")
 _WAITING: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND cells <> '' ORDER BY file, key")
 _COUNTS: Final = Sql(f"SELECT file, count(*) FROM hmis_row WHERE source = :source AND {_LIVE} GROUP BY file")
 _KEY: Final = ("source", "file", "key")
@@ -95,6 +101,14 @@ class DbRows:
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""
         return self._read(_HOUSEHOLDS, source=source, households=list(households))
+
+    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key."""
+        return self._read(_PERSONS, source=source, file=file, persons=list(persons))
+
+    def of_file(self, source: str, file: str) -> list[RowState]:
+        """Every live row of a file, by key."""
+        return self._read(_FILE, source=source, file=file)
 
     def waiting(self, source: str) -> Iterator[RowState]:
         """Rows that wait, by file and key."""

@@ -33,6 +33,14 @@ class MemoryRows:
         """Live enrollments of the households, by key."""
         return self._live(source, lambda state: state.household in households)
 
+    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key."""
+        return self._live(source, lambda state: state.file == file and state.person in persons)
+
+    def of_file(self, source: str, file: str) -> list[RowState]:
+        """Every live row of a file, by key."""
+        return self._live(source, lambda state: state.file == file)
+
     def waiting(self, source: str) -> Iterator[RowState]:
         """Rows that wait, by file and key."""
         for _, state in sorted(self.states.items()):

@@ -52,6 +52,14 @@ class RowReader(Protocol):
         """Live enrollments of the households, by key."""
         ...
 
+    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key."""
+        ...
+
+    def of_file(self, source: str, file: str) -> list[RowState]:
+        """Every live row of a file, by key; for directory files, which are small."""
+        ...
+
     def waiting(self, source: str) -> Iterator[RowState]:
         """Rows that wait, by file and key."""
         ...

@@ -218,7 +218,7 @@ def _when(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 def constant(text: str) -> Any:
     """A constant cell: JSON when it looks like it, else the text itself."""
-    return json.loads(text) if text[:1] in '{["' or text in ("true", "false") else text
+    return json.loads(text) if text.startswith(("{", "[", '"')) or text in ("true", "false") else text
 
 
 def _blocks(rows: list[TableRow], spec: Spec, file: File, source: Source) -> tuple[Block, ...]:

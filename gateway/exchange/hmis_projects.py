@@ -1,0 +1,33 @@
+"""What the store knows of a source's projects: owner, type, funders, labels, whether they serve victims."""
+
+from collections.abc import Iterator
+
+from gateway.exchange.hmis_convert import Conversion
+from gateway.exchange.hmis_rows import facts_of
+from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.store import Unit
+
+_DERIVED = ("labels", "vsp", "funders")
+
+
+def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[tuple[RowState, dict[str, str]]]:
+    """Every stored project of the source with its facts as they follow from all stored rows.
+
+    Labels follow mappings/hmis/projects.csv: the organization, the population that the project serves, its funders.
+    """
+    organizations = {state.key: facts_of(state) for state in unit.rows.of_file(source, "Organization")}
+    funders: dict[str, list[str]] = {}
+    for state in unit.rows.of_file(source, "Funder"):
+        funders.setdefault(state.project, []).append(facts_of(state).get("Funder", ""))
+    for state in unit.rows.of_file(source, "Project"):
+        facts = {name: value for name, value in facts_of(state).items() if name not in _DERIVED}
+        owner = organizations.get(facts.get("OrganizationID", ""), {})
+        codes = [code for code in dict.fromkeys(funders.get(state.key, ())) if code]
+        labels = set()
+        for table, column, wanted, label in conversion.project_rules:
+            told = codes if table == "Funder" else [(facts if table == "Project" else owner).get(column, "")]
+            if any(value in wanted for value in told):
+                labels.add(label)
+        facts |= {"labels": " ".join(sorted(labels)), "funders": " ".join(codes)}
+        facts["vsp"] = "1" if owner.get("VictimServiceProvider") == "1" else ""
+        yield state, facts
