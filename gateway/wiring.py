@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.exchange.save import Saver
     from gateway.mapping.hl7v2.convert import Converter
     from gateway.profiles.validate import Validator
+    from gateway.terminology import Terminology
 
 
 def describe(settings: Settings) -> str:
@@ -82,14 +83,20 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def saver(_settings: Settings) -> "Saver":
-    """The one path for writing, with the labels of the sensitivity tables."""
+def saver(_settings: Settings, *, interactive: bool = False) -> "Saver":
+    """The one path for writing: labels of the sensitivity tables, and what follows every write.
+
+    Args:
+        interactive: for partners that act over REST: their referral Tasks are held to the published transitions.
+    """
     from gateway.adapters.files.data import read_data
+    from gateway.exchange.referral import carry_referrals, check_referrals
     from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Saver
 
     labeller = read_labeller(read_data)
-    return Saver(labeller, join=labeller.join)
+    followers = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
+    return Saver(labeller, followers, join=labeller.join)
 
 
 def consent_knowledge(settings: Settings) -> "Knowledge":
@@ -105,6 +112,14 @@ def validator(settings: Settings) -> "Validator":
     from gateway.adapters.files.validation import open_validator
 
     return open_validator(Path(settings.data_folder) / "packages")
+
+
+def terminology(settings: Settings) -> "Terminology":
+    """Our tables of codes and the loaded packages."""
+    from gateway.adapters.files.packages import AllDefinitions, PackageFolder
+    from gateway.adapters.files.validation import open_terminology
+
+    return open_terminology(AllDefinitions(PackageFolder(Path(settings.data_folder) / "packages")))
 
 
 # -- HTTP ------------------------------------------------------------------------------------------------------------
@@ -299,6 +314,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.record import RestGate
     from gateway.exchange.rest.subset import Subset
     from gateway.exchange.rest.validation import checker, mandatory_of
+    from gateway.exchange.terminology import terminology_operations
 
     definitions, checks = search_definitions(), validator(settings)
     gate = RestGate(consent_knowledge(settings))
@@ -306,7 +322,9 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     subset = Subset(mandatory_of(checks.facts), lambda _type: None)
     finds = Finds(store, gate, definitions, CursorSeal(key), subset)
     types = checks.facts.resource_types
-    core = Rest(store, saver(settings), gate, finds.matching, checker(checks.validate), _new_id, types)
+    core = Rest(
+        store, saver(settings, interactive=True), gate, finds.matching, checker(checks.validate), _new_id, types
+    )
     patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
         "json": json_patch,
         "fhirpath": fhirpath_patch(checks.facts),
@@ -314,7 +332,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
-    operations = operations_of(core, finds, checks)
+    operations = {**operations_of(core, finds, checks), **terminology_operations(terminology(settings))}
 
     @cache
     def metadata(base: str) -> bytes:

@@ -1,10 +1,11 @@
-"""Every stored Task of a referral follows the published transitions, and its ServiceRequest follows the Task.
+"""Referrals stay consistent whichever door a change comes by: followers of the saver, inside the write's transaction.
 
-One place for REST, HL7 v2 and HMIS alike: the saver calls it after each write, inside the same transaction, so that a
-change that cannot be made undoes the write, and both sides always see one state.
+A partner that moves a Task over REST is held to the published transitions (:func:`check_referrals`); a feed reports
+what has happened elsewhere, possibly several steps later, and is believed. In both cases the ServiceRequest follows its
+Task (:func:`carry_referrals`), so that both sides always see one state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.codecs import json_text
 from gateway.exchange.ports.resources import Draft, Stored
@@ -14,22 +15,31 @@ from gateway.kernel.fhir import Resource
 from gateway.referrals.lifecycle import check_change, is_referral, request_after
 
 
-def follow_referrals(saver: Saver, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:
-    """Check each referral Task just written against the version before, and carry its state to the ServiceRequest.
+def check_referrals(_saver: Saver, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:
+    """Refuse a step of a referral Task that cannot follow from its version before.
 
     Raises:
-        Invalid, Conflict: the Task's new state is not allowed (see referrals.lifecycle); the transaction is undone.
+        Invalid, Conflict: see referrals.lifecycle; the transaction is undone.
     """
-    for task in stored:
-        if task.type == "Task" and not task.deleted and task.updated_us >= now_us:
-            _follow(saver, unit, task, now_us)
+    for version, task in _referral_tasks(stored, now_us):
+        check_change(_before(unit, version), task)
 
 
-def _follow(saver: Saver, unit: Unit, stored: Stored, now_us: int) -> None:
-    task = json_text.parse(stored.body)
-    if not is_referral(task):
-        return
-    check_change(_before(unit, stored), task)
+def carry_referrals(saver: Saver, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:
+    """Carry the state of each referral Task just written to its ServiceRequest."""
+    for version, task in _referral_tasks(stored, now_us):
+        _carry(saver, unit, version, task, now_us)
+
+
+def _referral_tasks(stored: Sequence[Stored], now_us: int) -> Iterator[tuple[Stored, Resource]]:
+    for version in stored:
+        if version.type == "Task" and not version.deleted and version.updated_us >= now_us:
+            task = json_text.parse(version.body)
+            if is_referral(task):
+                yield version, task
+
+
+def _carry(saver: Saver, unit: Unit, stored: Stored, task: Resource, now_us: int) -> None:
     type_, _, id_ = str(task["focus"]["reference"]).split("/_history")[0].rpartition("/")
     request = unit.resources.get(type_.rpartition("/")[2], id_)
     if request is None or request.deleted or _other_open(unit, task, request):

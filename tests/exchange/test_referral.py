@@ -7,11 +7,12 @@ import pytest
 from gateway.codecs import json_text
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
-from gateway.exchange.referral import follow_referrals
+from gateway.exchange.referral import carry_referrals, check_referrals
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Conflict, Invalid
 
-SAVER = Saver(lambda resource: (), (follow_referrals,))
+SAVER = Saver(lambda resource: (), (check_referrals, carry_referrals))
+FEED = Saver(lambda resource: (), (carry_referrals,))
 PATIENT = {"reference": "Patient/p1"}
 
 
@@ -82,3 +83,9 @@ def test_the_same_task_again_is_no_change(store: Store) -> None:
     save(store, request(), task("requested"), at=1)
     save(store, task("requested"), at=2)
     assert state(store, "Task", "t1")["status"] == "requested"
+
+
+def test_a_feed_reports_what_happened_and_is_believed(store: Store) -> None:
+    save(store, request(), task("requested"), at=1)
+    store.write(lambda unit: FEED.save(unit, [Draft(task("completed"))], now_us=2))
+    assert state(store, "ServiceRequest", "s1")["status"] == "completed"
