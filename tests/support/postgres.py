@@ -3,10 +3,12 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _ORDINARY = "nobody"
@@ -60,6 +62,11 @@ class Postgres:
             [self._bin / "initdb", "-D", data, "-U", "doorway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
             check=True, capture_output=True, cwd="/tmp", **self._as,  # type: ignore[call-overload]
         )  # fmt: skip
+        return self.again()
+
+    def again(self) -> "Postgres":
+        """Start the server on its files and wait until it answers."""
+        data = self._folder / "data"
         self._process = subprocess.Popen(
             [
                 self._bin / "postgres", "-D", data, "-p", str(self.port),
@@ -82,6 +89,17 @@ class Postgres:
     def url(self, database: str = "postgres") -> str:
         """Where ``database`` is."""
         return f"postgresql://doorway@127.0.0.1:{self.port}/{database}"
+
+    def kill(self) -> None:
+        """Stop it the hard way, as a power cut would, all of its processes."""
+        assert self._process is not None
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        for pid in (self._process.pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(timeout=20)
 
     def stop(self) -> None:
         """Stop at once and remove the files."""

@@ -1,0 +1,134 @@
+"""Statements that are rendered once, and the one driver connection that runs them inside a transaction."""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+import psycopg
+from psycopg import pq
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.kernel.errors import Busy, Fault
+
+Row: TypeAlias = tuple[Any, ...]
+DialectName: TypeAlias = Literal["sqlite", "postgresql"]
+DRIVER_ERRORS: Final = (sqlite3.Error, psycopg.Error)
+
+_DIALECTS: Final = {
+    "sqlite": sqlite.dialect(paramstyle="named"),
+    "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
+}
+_LIST: Final = re.compile(r"IN :(\w+)")
+_NAME: Final = re.compile(r"(?<!:):(\w+)")
+
+
+class Statement:
+    """A SQLAlchemy statement, rendered to driver text once per dialect; values are always bound by name."""
+
+    __slots__ = ("_clause", "_text")
+
+    def __init__(self, clause: ClauseElement) -> None:
+        self._clause = clause
+        self._text: dict[str, str] = {}
+
+    def text(self, dialect: DialectName) -> str:
+        """The SQL text for ``dialect`` with named parameters."""
+        found = self._text.get(dialect)
+        if found is None:
+            found = self._text[dialect] = str(self._clause.compile(dialect=_DIALECTS[dialect]))
+        return found
+
+
+class Sql:
+    """Plain SQL that both databases understand, with two liberties.
+
+    ``:name`` is a value; ``x IN :names`` takes a list of any length. ``lock`` holds the rows found against other
+    writers until the commit (``FOR UPDATE``; SQLite has one writer anyway).
+    """
+
+    __slots__ = ("_lists", "_text")
+
+    def __init__(self, text: str, *, lock: bool = False) -> None:
+        self._lists: Final = frozenset(_LIST.findall(text))
+        self._text: Final = {
+            "sqlite": _LIST.sub(r"IN (SELECT value FROM json_each(:\1))", text),
+            "postgresql": _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", text.replace("%", "%%")))
+            + (" FOR UPDATE" if lock else ""),
+        }
+
+    def text(self, dialect: DialectName) -> str:
+        """The SQL text for ``dialect`` with named parameters."""
+        return self._text[dialect]
+
+    def values(self, dialect: DialectName, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values in the form that the driver wants."""
+        if dialect == "sqlite" and self._lists:
+            return {**values, **{name: orjson.dumps(values[name]).decode() for name in self._lists}}
+        return values
+
+
+class Session:
+    """One driver connection inside one transaction; used by one thread."""
+
+    def __init__(self, connection: Any, dialect: DialectName) -> None:
+        self.connection: Final = connection
+        self.dialect: Final[DialectName] = dialect
+        self.lane: int | None = None  # the audit lane that this connection holds
+
+    def run(self, statement: Statement | Sql, **values: Any) -> Any:
+        """Execute; the cursor answers ``fetchone``, ``fetchall``, iteration and ``rowcount``."""
+        return self.run_with(statement, values)
+
+    def run_with(self, statement: Statement | Sql, values: Mapping[str, Any]) -> Any:
+        """As :meth:`run` with the values in one mapping."""
+        if isinstance(statement, Sql):
+            values = statement.values(self.dialect, values)
+        return self.connection.execute(statement.text(self.dialect), values)
+
+    def many(self, statement: Statement | Sql, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute once a row, in one round trip where the driver can."""
+        if not rows:
+            return
+        if self.dialect == "sqlite":
+            self.connection.executemany(statement.text(self.dialect), rows)
+        else:
+            with self.connection.cursor() as cursor:
+                cursor.executemany(statement.text(self.dialect), rows)
+
+
+def broken(session: Session) -> bool:
+    """Whether the connection is gone."""
+    if session.dialect == "sqlite":
+        return False
+    pgconn = session.connection.pgconn
+    return bool(session.connection.closed or pgconn.transaction_status == pq.TransactionStatus.UNKNOWN)
+
+
+# a disk that failed to write may have lost what it took before (fsync): only a fresh start looks at what is there
+_DISK: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+_PASSING: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_NOMEM", "SQLITE_READONLY")
+
+
+def disk_failed(error: BaseException) -> bool:
+    """Whether SQLite says that the disk or the file under it is damaged."""
+    return isinstance(error, sqlite3.Error) and str(getattr(error, "sqlite_errorname", "")).startswith(_DISK)
+
+
+def translated(error: BaseException) -> BaseException:
+    """A driver error as one of ours, without its text, which may quote a record."""
+    if not isinstance(error, DRIVER_ERRORS):
+        return error
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if isinstance(error, psycopg.OperationalError) or name.startswith(_PASSING + _DISK):
+        made: Exception = Busy("the database is busy, full or unreachable", fix="send again, unchanged")
+    else:
+        made = Fault(f"the database refused a statement ({name or type(error).__name__})")
+    return made.with_traceback(error.__traceback__)
+
+
+def rows_of(cursor: Iterable[Row]) -> list[Row]:
+    """All rows of a cursor."""
+    return list(cursor)
