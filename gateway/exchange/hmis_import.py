@@ -285,11 +285,11 @@ class Import:
         if file.name == "Project":
             facts = {name: facts_of(before).get(name, "") for name in ("labels", "vsp", "funders")}
         state = state_of(self._source, file, row, self._exported, facts)
-        if before is not None and not newer(state, before):
-            return Outcome(Kind.OLDER, row.number, None, before=before)
         same = before is not None and before.digest == state.digest
         if same and before is not None and not before.waiting:
             return Outcome(Kind.UNCHANGED, row.number, None, before=before)
+        if before is not None and not newer(state, before):
+            return Outcome(Kind.OLDER, row.number, None, before=before)
         if waits:
             columns = [column.name for column in file.columns]
             state = replace(state, cells=held(state, cells, columns))
