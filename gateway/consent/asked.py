@@ -40,6 +40,7 @@ class Asked:
     codes: frozenset[str] | None = None
     every_purpose: bool = False  # a permission must cover all declared purposes, not just one
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)  # instance named by a rule -> what it refers to
+    answers: dict[int, bool] = field(init=False, default_factory=dict, compare=False, repr=False)  # the engine's own
 
     @property
     def any_purpose(self) -> frozenset[str]:

@@ -239,7 +239,7 @@ class _Court:
         permit = True
         because: list[JsonObject] = []
         for bound in courts:
-            said, reasons = bound.judge(view)
+            said, reasons = bound.judge(view), bound.why(view)
             one = self._question.default_permit if said is Verdict.NONE else said.permits
             if not one and permit:
                 permit, because = False, []

@@ -4,8 +4,9 @@ A :class:`Program` is the compiled form of one Consent and may be cached by (ref
 :class:`Bound` belongs to one request and must never outlive it (a later request may find another Consent or hour).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, TypeAlias
 
 from gateway.consent.asked import Asked
@@ -30,6 +31,7 @@ class Node:
     request: RequestGroup
     test: Test | None
     facets: frozenset[str]  # which fields of a view the test looks at
+    asks: int  # the same number for request groups that every request answers alike
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Program:
     nodes: tuple[Node, ...]
     always: Verdict | None = None
     reason: str = ""
+    shape: int = 0  # the same number for programs that judge every resource alike, once the same nodes are live
+    form: tuple[object, ...] = ()  # what Consents share of which the later replaces the earlier; empty: nothing
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,6 +59,28 @@ class Reason:
     purposes: frozenset[str] = frozenset()
 
 
+class _Numbers:
+    """Numbers for equal things; a number is never given twice, even after the table was emptied."""
+
+    def __init__(self) -> None:
+        self._held: dict[object, int] = {}
+        self._next = count(1)
+
+    def of(self, thing: object) -> int:
+        """The number of everything that equals ``thing``."""
+        found = self._held.get(thing)
+        if found is None:
+            if len(self._held) >= _NUMBERS_LIMIT:
+                self._held.clear()
+            found = self._held[thing] = next(self._next)
+        return found
+
+
+_NUMBERS_LIMIT: Final = 100_000
+_ASKS: Final = _Numbers()
+_SHAPES: Final = _Numbers()
+
+
 def compile_directive(directive: Directive) -> Program:
     """A directive as a program; one that cannot be enforced always denies, an inactive one says nothing."""
     if directive.status is Enforcement.INACTIVE:
@@ -66,13 +92,17 @@ def compile_directive(directive: Directive) -> Program:
     nodes: list[Node] = []
     for root in directive.rules:
         _lay(root, -1, nodes, directive)
-    return Program(directive, tuple(nodes))
+    shape = _SHAPES.of((directive.dialect, tuple((n.permit, n.parent, n.rule.data) for n in nodes)))
+    d = directive
+    form = (d.form, d.organizations, d.patients) if d.form and d.organizations and d.given_us is not None else ()
+    return Program(directive, tuple(nodes), shape=shape, form=form)
 
 
 def _lay(rule: Rule, parent: int, nodes: list[Node], directive: Directive) -> None:
     index = len(nodes)
     test, facets = _compile_data(rule.data, rule.permit, directive)
-    nodes.append(Node(rule, rule.permit, parent, rule.request, test, facets))
+    asks = _ASKS.of((rule.request, rule.permit, directive.dialect))
+    nodes.append(Node(rule, rule.permit, parent, rule.request, test, facets, asks))
     for child in rule.children:
         _lay(child, index, nodes, directive)
 
@@ -286,45 +316,62 @@ def _purpose(stated: frozenset[str], asked: Asked, exact: bool, permit: bool) ->
 
 @dataclass(slots=True)
 class Residue:
-    """What remains of one Consent after the request phase: live nodes, children after their parents."""
+    """What remains of Consents that judge alike: live nodes, children after their parents.
 
-    program: Program
+    ``programs`` are all these Consents; ``live`` are nodes of the first, their positions the same in all.
+    """
+
+    programs: tuple[Program, ...]
     live: tuple[tuple[int, Node], ...]
     grants: bool  # a rule that can permit is left
     parents: tuple[int, ...] = ()  # for each live node, position in ``live`` of its nearest live ancestor, or -1
 
-    def judge(self, view: ResourceView, asked: Asked) -> tuple[Verdict, tuple[Node, ...]]:
-        """The data phase: the frontier of the matching rules decides, denial first."""
-        count = len(self.live)
-        covered = [False] * count
-        front: list[Node] = []
+    def judge(self, view: ResourceView, asked: Asked) -> tuple[Verdict, tuple[int, ...]]:
+        """The data phase: the frontier of the matching rules decides, denial first; with the indexes of its nodes."""
+        size = len(self.live)
+        covered = [False] * size
+        front: list[int] = []
         denied = False
-        for position in range(count - 1, -1, -1):
+        for position in range(size - 1, -1, -1):
             node = self.live[position][1]
             hit = node.test is None or node.test(view, asked)
             below = covered[position]
             if hit and not below:
-                front.append(node)
+                front.append(position)
                 denied = denied or not node.permit
             up = self.parents[position]
             if up >= 0 and (hit or below):
                 covered[up] = True
         if not front:
             return (Verdict.WEAK_DENY if self.grants else Verdict.NONE), ()
-        return (Verdict.DENY if denied else Verdict.PERMIT), tuple(node for node in front if node.permit != denied)
+        deciding = tuple(self.live[at][0] for at in front if self.live[at][1].permit != denied)
+        return (Verdict.DENY if denied else Verdict.PERMIT), deciding
 
 
-def residue_of(program: Program, asked: Asked) -> Residue:
-    """The request phase of one Consent."""
-    live = tuple((index, node) for index, node in enumerate(program.nodes) if _live(node, asked, program))
-    at = {index: position for position, (index, _) in enumerate(live)}
+def _residue(programs: Sequence[Program], live_at: tuple[int, ...]) -> Residue:
+    nodes = programs[0].nodes
+    position = {index: at for at, index in enumerate(live_at)}
     parents = []
-    for _, node in live:
-        up = node.parent
-        while up >= 0 and up not in at:
-            up = program.nodes[up].parent
-        parents.append(at.get(up, -1))
-    return Residue(program, live, any(node.permit for _, node in live), tuple(parents))
+    for index in live_at:
+        up = nodes[index].parent
+        while up >= 0 and up not in position:
+            up = nodes[up].parent
+        parents.append(position.get(up, -1))
+    live = tuple((index, nodes[index]) for index in live_at)
+    return Residue(tuple(programs), live, any(node.permit for _, node in live), tuple(parents))
+
+
+def live_nodes(program: Program, asked: Asked) -> tuple[int, ...]:
+    """The request phase of one Consent: which of its rules stay. Equal questions are answered once a request."""
+    answers = asked.answers
+    found = []
+    for index, node in enumerate(program.nodes):
+        stays = answers.get(node.asks)
+        if stays is None:
+            stays = answers[node.asks] = _live(node, asked, program)
+        if stays:
+            found.append(index)
+    return tuple(found)
 
 
 # ---- several Consents
@@ -336,32 +383,29 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     One replaces another by an explicit link, or when it is the same form for the same organization and patient, given
     later, and in force by now. Lateness alone never replaces.
     """
-    counting = [
-        p for p in programs
-        if p.directive.status is not Enforcement.INACTIVE
-        and (not asked.categories or p.directive.status is Enforcement.QUARANTINED
-             or not asked.categories.isdisjoint(p.directive.categories))
-    ]  # fmt: skip
-    if len(counting) < 2:
+    counting = [p for p in programs if p.directive.status is not Enforcement.INACTIVE]
+    if asked.categories:
+        counting = [
+            p for p in counting
+            if p.directive.status is Enforcement.QUARANTINED or not asked.categories.isdisjoint(p.directive.categories)
+        ]  # fmt: skip
+    replaced: set[str] = set()
+    latest: dict[tuple[object, ...], int] = {}
+    for p in counting:
+        d = p.directive
+        if not (d.replaces or p.form) or p.always is not None or (d.starts is not None and d.starts > asked.now_us):
+            continue
+        replaced |= d.replaces - {d.consent}
+        if p.form and d.given_us is not None:
+            latest[p.form] = max(latest.get(p.form, d.given_us), d.given_us)
+    if not replaced and not latest:
         return counting
-    in_force = [
-        p.directive for p in counting
-        if p.directive.status is Enforcement.ENFORCEABLE
-        and (p.directive.starts is None or p.directive.starts <= asked.now_us)
-    ]  # fmt: skip
-    replaced = frozenset().union(*(d.replaces - {d.consent} for d in in_force))
-    latest: dict[tuple[str, frozenset[str], frozenset[str]], int] = {}
-    for d in in_force:
-        if d.form and d.organizations and d.given_us is not None:
-            key = (d.form, d.organizations, d.patients)
-            latest[key] = max(latest.get(key, d.given_us), d.given_us)
-    return [p for p in counting if p.directive.consent not in replaced and not _outdated(p.directive, latest)]
+    return [p for p in counting if p.directive.consent not in replaced and not _outdated(p, latest)]
 
 
-def _outdated(d: Directive, latest: dict[tuple[str, frozenset[str], frozenset[str]], int]) -> bool:
-    if not d.form or not d.organizations or d.given_us is None:
-        return False
-    return d.given_us < latest.get((d.form, d.organizations, d.patients), d.given_us)
+def _outdated(program: Program, latest: dict[tuple[object, ...], int]) -> bool:
+    given = program.directive.given_us
+    return bool(program.form) and given is not None and given < latest.get(program.form, given)
 
 
 @dataclass(slots=True)
@@ -374,46 +418,77 @@ class Bound:
     asked: Asked
     residues: tuple[Residue, ...]
     always: tuple[Program, ...]  # Consents that cannot be enforced and so deny
-    fixed: tuple[Verdict, tuple[Reason, ...]] | None = None
+    fixed: Verdict | None = None
     _facets: frozenset[str] = frozenset()
-    _memo: dict[object, tuple[Verdict, tuple[Reason, ...]]] = field(default_factory=dict)
+    _memo: dict[int, Verdict] = field(default_factory=dict)
+    _why: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
 
-    def judge(self, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
-        """What all Consents together say about a resource, and by which rules: the strongest word wins."""
+    def judge(self, view: ResourceView) -> Verdict:
+        """What all Consents together say about a resource: the strongest word wins."""
         if self.fixed is not None:
             return self.fixed
-        key = self._key(view)
-        found = self._memo.get(key)
+        kind = self._kind(view)
+        found = self._memo.get(kind) if kind else None
         if found is None:
-            found = self._memo[key] = self._decide(view)
+            found = self._decide(view)
+            if kind:
+                self._memo[kind] = found
         return found
 
-    def _key(self, view: ResourceView) -> object:
-        """The facets that any rule looks at: resources alike in these get the same answer in this request."""
-        facets = self._facets
-        if facets <= {"labels", "classes", "codes"}:
-            return (
-                (view.labels, view.labelled) if "labels" in facets else None,
-                view.classes if "classes" in facets else None,
-                view.codes if "codes" in facets else None,
-            )
-        return view
+    def judge_all(self, views: Iterable[ResourceView]) -> list[Verdict]:
+        """:meth:`judge` for a batch, in order."""
+        if self.fixed is not None:
+            return [self.fixed for _ in views]
+        if not self._facets <= _KIND:
+            return [self.judge(view) for view in views]
+        memo, out = self._memo, []
+        for view in views:
+            found = memo.get(view.kind)
+            if found is None:
+                found = memo[view.kind] = self._decide(view)
+            out.append(found)
+        return out
 
-    def _decide(self, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
+    def why(self, view: ResourceView) -> tuple[Reason, ...]:
+        """The rules that decide about a resource."""
+        kind = self._kind(view) if self.fixed is None else -1
+        found = self._why.get(kind) if kind else None
+        if found is None:
+            found = tuple(self._reasons(view, self.judge(view)))
+            if kind:
+                self._why[kind] = found
+        return found
+
+    def _kind(self, view: ResourceView) -> int:
+        """Resources of the same kind get the same answer in this request; 0: to be judged one by one."""
+        return view.kind if self._facets <= _KIND else view.coded if self._facets <= _CODED else 0
+
+    def _decide(self, view: ResourceView) -> Verdict:
         best = Verdict.DENY if self.always else Verdict.NONE
-        reasons = [_unenforced(program) for program in self.always]
         for residue in self.residues:
-            said, nodes = residue.judge(view, self.asked)
-            if said > best:
-                best, reasons = said, []
-            if said is best and said is not Verdict.NONE:
-                reasons += _reasons(residue, said, nodes)
-        return best, tuple(reasons)
+            if best is Verdict.DENY:
+                break
+            said = residue.judge(view, self.asked)[0]
+            best = max(best, said)
+        return best
+
+    def _reasons(self, view: ResourceView, verdict: Verdict) -> Iterator[Reason]:
+        if verdict is Verdict.DENY:
+            yield from (_unenforced(program) for program in self.always)
+        for residue in self.residues:
+            said, indexes = residue.judge(view, self.asked)
+            if said is verdict and said is not Verdict.NONE:
+                for program in residue.programs:
+                    yield from _reasons(program, residue, said, indexes)
 
     @property
     def silent(self) -> bool:
         """Whether nothing is left that could say anything."""
-        return not self.always and not any(residue.live for residue in self.residues)
+        return not self.always and not self.residues
+
+
+_KIND: Final = frozenset({"labels", "classes"})
+_CODED: Final = frozenset({"labels", "classes", "codes"})
 
 
 def _unenforced(program: Program) -> Reason:
@@ -421,18 +496,16 @@ def _unenforced(program: Program) -> Reason:
     return Reason(d.consent, d.version, "", program.reason, Verdict.DENY)
 
 
-def _reasons(residue: Residue, said: Verdict, nodes: tuple[Node, ...]) -> list[Reason]:
-    d = residue.program.directive
+def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[int, ...]) -> Iterator[Reason]:
+    d = program.directive
     if said is Verdict.WEAK_DENY:
-        first = next(node for _, node in residue.live if node.permit)
-        return [Reason(d.consent, d.version, first.rule.path, element_of(first.rule.data), said)]
-    return [
-        Reason(
-            d.consent, d.version, node.rule.path, element_of(node.rule.data), said,
-            node.rule.data.labels or frozenset(), node.request.purposes or frozenset(),
-        )
-        for node in nodes
-    ]  # fmt: skip
+        indexes = next((index,) for index, node in residue.live if node.permit)
+    for index in indexes:
+        rule = program.nodes[index].rule
+        yield Reason(
+            d.consent, d.version, rule.path, element_of(rule.data), said,
+            rule.data.labels or frozenset(), rule.request.purposes or frozenset(),
+        )  # fmt: skip
 
 
 _ELEMENTS: Final = (
@@ -450,14 +523,24 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     """The request phase for one patient: eligible Consents, their residuals, and what follows without any resource."""
     counting = eligible(programs, asked)
     always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
-    residues = [residue_of(p, asked) for p in counting if p.always is None]
-    residues = [r for r in residues if r.live]
-    newest = [r for r in residues if r.program.directive.dialect.newest]
+    left: list[tuple[Program, tuple[int, ...]]] = []
+    newest: list[Program] = []
+    for p in counting:
+        if p.always is None:
+            live = live_nodes(p, asked)
+            if live:
+                left.append((p, live))
+                if p.directive.dialect.newest:
+                    newest.append(p)
     if len(newest) > 1:  # LEAP: the latest applicable Consent decides alone
-        last = max(newest, key=lambda r: r.program.directive.given_us or 0)
-        residues = [r for r in residues if r is last or not r.program.directive.dialect.newest]
+        last = max(newest, key=lambda p: p.directive.given_us or 0)
+        left = [(p, live) for p, live in left if p is last or not p.directive.dialect.newest]
+    alike: dict[tuple[int, tuple[int, ...]], list[Program]] = {}
+    for p, live in left:
+        alike.setdefault((p.shape, live), []).append(p)
+    residues = tuple(_residue(those, live) for (_, live), those in alike.items())
     facets = frozenset().union(*(node.facets for r in residues for _, node in r.live))
-    bound = Bound(asked, tuple(residues), always, _facets=facets)
+    bound = Bound(asked, residues, always, _facets=facets)
     if not facets or always:
         bound.fixed = bound._decide(_ANYTHING)
     return bound

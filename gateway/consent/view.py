@@ -1,8 +1,9 @@
 """What a decision may look at in a resource: its facets, taken once, small enough to keep beside the stored body."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from itertools import count
 from typing import Any, Final
 
 import orjson
@@ -71,13 +72,17 @@ _MAKERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResourceView:
     """The facets of one resource; codings are ``system|code``, references literal, times microseconds since 1970 UTC.
 
     ``codes`` is None when the code element is there but holds no coding (text only): then no rule can tell.
     ``interval`` is None for an undated resource; either end of it may be None (open). ``labelled`` says whether the
-    labels were computed at all; ``confidential`` whether a Confidentiality is among them.
+    labels were computed at all; ``confidential`` whether a Confidentiality is among them, ``rank`` its high-water mark.
+    ``makers`` are the organizations that made the record and so see it. Not to be changed once made.
+
+    A view from :func:`unpack` reads its own part (reference, interval, references, authors, source, tags) only when
+    something asks for it.
     """
 
     reference: str
@@ -93,8 +98,48 @@ class ResourceView:
     source: str = ""
     tags: frozenset[str] = frozenset()
     patients: tuple[str, ...] = field(default=(), repr=False)
-    rank: int = -1  # high-water mark of the Confidentiality labels, -1 without one
-    makers: frozenset[str] = frozenset()  # organizations that made the record and so see it
+    rank: int = -1
+    makers: frozenset[str] = frozenset()
+    kind: int = field(default=0, compare=False)  # the same number for views alike in labels and classes
+    coded: int = field(default=0, compare=False)  # and in codes too
+    _own: bytes = field(default=b"", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.kind, self.coded = _kinds(self.labels, self.labelled, self.confidential, self.classes, self.codes)
+
+    def __getattr__(self, name: str) -> Any:
+        """Read the own part on first need: Python comes here when a slot is still empty."""
+        if name not in _OWN:
+            raise AttributeError(name)
+        own = orjson.loads(self._own)
+        self.reference = own[0]
+        self.interval = None if own[1] is None else (own[1][0], own[1][1])
+        self.refers, self.authors, self.source = frozenset(own[2]), frozenset(own[3]), own[4]
+        self.tags = frozenset(own[5])
+        return object.__getattribute__(self, name)
+
+
+_OWN: Final = frozenset({"reference", "interval", "refers", "authors", "source", "tags"})
+_KINDS: Final[dict[object, int]] = {}
+_NUMBERS: Final = count(1)
+_KINDS_LIMIT: Final = 200_000
+
+
+def _number(thing: object) -> int:
+    """The same number for equal things, never given twice: a forgotten kind gets a new one."""
+    found = _KINDS.get(thing)
+    if found is None:
+        if len(_KINDS) >= _KINDS_LIMIT:
+            _KINDS.clear()
+        found = _KINDS[thing] = next(_NUMBERS)
+    return found
+
+
+def _kinds(
+    labels: frozenset[str], labelled: bool, confidential: bool, classes: frozenset[str], codes: frozenset[str] | None
+) -> tuple[int, int]:
+    kind = _number((labels, labelled, confidential, classes))
+    return kind, _number((kind, codes))
 
 
 def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
@@ -126,30 +171,62 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
     )
 
 
-_PACKED: Final = 15  # how many facets are kept
+_PACKED: Final = b"1"  # the shape of packed facets; another one is not read
+_SHARED: Final[dict[bytes, tuple[Any, ...]]] = {}  # parts that many resources have in common, by their exact text
 
 
 def pack(view: ResourceView) -> bytes:
-    """The facets as JSON bytes, to be kept beside the body; :func:`unpack` reads them."""
-    return orjson.dumps(
-        [
-            view.reference, view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes),
-            sorted(view.labels), view.labelled, view.confidential, view.interval, sorted(view.refers),
-            sorted(view.authors), view.source, sorted(view.tags), view.patients, view.rank, sorted(view.makers),
-        ]
-    )  # fmt: skip
+    """The facets as three JSON lines, to be kept beside the body; :func:`unpack` reads them.
+
+    What a resource is (shared by many), whom it is about (shared by one person's), and what is its own.
+    """
+    kind = [
+        view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes), sorted(view.labels),
+        view.labelled, view.confidential, view.rank,
+    ]  # fmt: skip
+    own = [
+        view.reference, view.interval, sorted(view.refers), sorted(view.authors), view.source, sorted(view.tags),
+    ]  # fmt: skip
+    about = [view.patients, sorted(view.makers)]
+    return b"\n".join((_PACKED, orjson.dumps(kind), orjson.dumps(about), orjson.dumps(own)))
 
 
 def unpack(facets: bytes) -> ResourceView | None:
-    """The view that :func:`pack` wrote; None when another release wrote it."""
-    f: list[Any] = orjson.loads(facets)
-    if len(f) != _PACKED:
+    """The view that :func:`pack` wrote; None when another release wrote it in another shape."""
+    parts = facets.split(b"\n")
+    if len(parts) != 4 or parts[0] != _PACKED:
         return None
-    return ResourceView(
-        f[0], f[1], frozenset(f[2]), None if f[3] is None else frozenset(f[3]), frozenset(f[4]), f[5], f[6],
-        None if f[7] is None else (f[7][0], f[7][1]), frozenset(f[8]), frozenset(f[9]), f[10], frozenset(f[11]),
-        tuple(f[12]), f[13], frozenset(f[14]),
-    )  # fmt: skip
+    kind = _SHARED.get(parts[1]) or _share(parts[1], _read_kind)
+    about = _SHARED.get(parts[2]) or _share(parts[2], _read_about)
+    view = _new(ResourceView)
+    (
+        view.type, view.classes, view.codes, view.labels, view.labelled, view.confidential, view.rank, view.kind,
+        view.coded,
+    ) = kind  # fmt: skip
+    view.patients, view.makers = about
+    view._own = parts[3]
+    return view
+
+
+_new: Final = ResourceView.__new__
+
+
+def _share(text: bytes, read: Callable[[bytes], tuple[Any, ...]]) -> tuple[Any, ...]:
+    if len(_SHARED) >= _KINDS_LIMIT:
+        _SHARED.clear()
+    found = _SHARED[text] = read(text)
+    return found
+
+
+def _read_kind(text: bytes) -> tuple[Any, ...]:
+    type_, classes, codes, labels, labelled, confidential, rank = orjson.loads(text)
+    held = frozenset(classes), None if codes is None else frozenset(codes), frozenset(labels)
+    return (type_, *held, labelled, confidential, rank, *_kinds(held[2], labelled, confidential, held[0], held[1]))
+
+
+def _read_about(text: bytes) -> tuple[Any, ...]:
+    patients, makers = orjson.loads(text)
+    return tuple(patients), frozenset(makers)
 
 
 def local(literal: str) -> str:

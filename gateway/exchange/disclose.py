@@ -242,14 +242,12 @@ class Gate:
     def _word(self, patient: str, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
         """What the Consents that speak for a record say about a resource that names it."""
         mine, linked = self._of(patient)
-        said, reasons = mine.judge(view)
+        said = mine.judge(view)
         if linked is not None:
-            also, why = linked.judge(view)
-            if also is Verdict.DENY and said is not Verdict.DENY:
-                return also, why
-            if self._inherits[patient]:
-                return also, why
-        return said, reasons
+            also = linked.judge(view)
+            if (also is Verdict.DENY and said is not Verdict.DENY) or self._inherits[patient]:
+                return also, linked.why(view)
+        return said, mine.why(view)
 
     def _breaks_glass(self, reasons: tuple[Reason, ...]) -> bool:
         """Whether emergency access is declared and complete, and no provision denies it by its name."""
