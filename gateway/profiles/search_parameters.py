@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,11 +32,31 @@ class Parameter:
     targets: tuple[str, ...] = ()  # of a reference; ("*",) for any
     components: tuple["Parameter", ...] = ()  # of a composite, relative to the nodes at ``path``
     values: Path = field(repr=False, compare=False, default=lambda node: iter(()))  # compiled ``path``
+    name: str = field(init=False, repr=False)  # ``Type?code``
 
-    @property
-    def name(self) -> str:
-        """``Type?code``."""
-        return f"{self.type}?{self.code}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.type}?{self.code}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """Which parameters begin at which top-level element."""
+
+    named: Mapping[str, tuple[Parameter, ...]]
+    choices: tuple[tuple[str, Parameter], ...]  # first letters of the element's name
+
+
+def _heads_of(parameters: Iterable[Parameter]) -> _Heads:
+    named: dict[str, tuple[Parameter, ...]] = {}
+    choices = []
+    for parameter in parameters:
+        for alternative in parameter.path.split(" | "):
+            head = re.split(r"[.\[]", alternative)[0]
+            if alternative[len(head) : len(head) + 3] == "[x]":
+                choices.append((head, parameter))
+            else:
+                named[head] = (*named.get(head, ()), parameter)
+    return _Heads(named, tuple(choices))
 
 
 class Definitions:
@@ -46,6 +67,7 @@ class Definitions:
         for row in rows:
             self._rows.setdefault(row["type"], {})[row["code"]] = row
         self._compiled: dict[str, dict[str, Parameter]] = {}
+        self._heads: dict[str, _Heads] = {}
         self._compartments = {
             (row["compartment"], row["type"]): tuple(row["parameters"].split()) for row in compartments
         }
@@ -65,6 +87,22 @@ class Definitions:
             found = {code: _parameter(type_, row, rows) for code, row in rows.items()}
             self._compiled = {**self._compiled, type_: found}
         return found
+
+    def found_in(self, resource: Resource) -> Iterable[Parameter]:
+        """The parameters of its type that may find something: those whose first element the resource has."""
+        type_ = resource["resourceType"]
+        heads = self._heads.get(type_)
+        if heads is None:
+            heads = _heads_of(self.of(type_).values())
+            self._heads = {**self._heads, type_: heads}
+        found: dict[str, Parameter] = {}
+        for name in resource:
+            for parameter in heads.named.get(name, ()):
+                found[parameter.code] = parameter
+            for prefix, parameter in heads.choices:
+                if name.startswith(prefix):
+                    found[parameter.code] = parameter
+        return found.values()
 
     def compartment(self, name: str, type_: str) -> tuple[str, ...]:
         """Codes of the reference parameters that put a resource of the type into the compartment; may be empty."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-import orjson
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
 
 from gateway.adapters.db.engine import Session, Sql, Statement
@@ -25,10 +24,12 @@ AUDIT: Final = Table(
 
 _INSERT: Final = Statement(insert(AUDIT))
 _HEAD: Final = Sql("SELECT sequence, recorded_us, digest FROM audit WHERE lane = :lane ORDER BY sequence DESC LIMIT 1")
+_LANES_USED: Final = Sql("SELECT DISTINCT lane FROM audit ORDER BY lane")
 _SINCE: Final = Sql(
-    "SELECT lane, sequence, recorded_us, event, digest FROM audit WHERE recorded_us >= :since_us"
-    " ORDER BY lane, sequence"
+    "SELECT lane, sequence, recorded_us, event, digest FROM audit"
+    " WHERE lane = :lane AND sequence > :after AND recorded_us >= :since_us ORDER BY sequence LIMIT :n"
 )
+_CHUNK: Final = 2_000
 _LANES: Final = 64
 _CLAIM: Final = Sql("SELECT pg_try_advisory_lock(:claim)")
 _CLAIM_BASE: Final = 0x0D00_12A7_0000
@@ -60,8 +61,15 @@ class DbAuditReader:
 
     def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
         """Every record made at ``since_us`` or later, lane by lane, each lane in order."""
-        for lane, sequence, recorded_us, event, digest in self._session.run(_SINCE, since_us=since_us):
-            yield AuditRecord(lane, sequence, recorded_us, orjson.loads(event), bytes(digest))
+        for (lane,) in self._session.run(_LANES_USED).fetchall():
+            after = 0
+            while True:
+                rows = self._session.run(_SINCE, lane=lane, after=after, since_us=since_us, n=_CHUNK).fetchall()
+                for row in rows:
+                    yield AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4]))
+                if len(rows) < _CHUNK:
+                    break
+                after = rows[-1][1]
 
 
 class DbAudit(DbAuditReader):
@@ -71,8 +79,8 @@ class DbAudit(DbAuditReader):
         """Add an AuditEvent to this connection's lane."""
         lane = lane_of(self._session)
         row = self._session.run(_HEAD, lane=lane).fetchone()
-        previous = AuditRecord(lane, row[0], row[1], {}, bytes(row[2])) if row is not None else None
-        record, text = link(previous, lane, event, now_us=now_us)
+        previous = AuditRecord(lane, row[0], row[1], b"", bytes(row[2])) if row is not None else None
+        record = link(previous, lane, event, now_us=now_us)
         self._session.run(
-            _INSERT, lane=lane, sequence=record.sequence, recorded_us=now_us, event=text, digest=record.digest
+            _INSERT, lane=lane, sequence=record.sequence, recorded_us=now_us, event=record.text, digest=record.digest
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Table
 
-from gateway.adapters.db.engine import Session, Sql
+from gateway.adapters.db.engine import Session
 from gateway.adapters.db.schema import METADATA, text_c
 from gateway.exchange.search_match import URI_LIMIT
 from gateway.kernel.fhir import Resource
@@ -90,7 +90,6 @@ _COLUMNS: Final = {
     "search_number": ("p", "unit", "low", "high"),
     "search_link": ("p", "target"),
 }
-_KINDS: Final = {"value": "text", "low": "double precision", "high": "double precision"}
 
 
 @lru_cache(maxsize=4096)
@@ -101,11 +100,16 @@ def number_of(parameter: str) -> int:
 
 def token_hash(parameter: Parameter, system: str | None, code: str | None) -> int:
     """The hash under which tokens that fit ``system|code`` are found; None means any."""
+    return _token_hash(parameter.name, system, code)
+
+
+@lru_cache(maxsize=16_384)  # codes repeat, identifiers do not
+def _token_hash(name: str, system: str | None, code: str | None) -> int:
     if code is None:
-        return key_of(f"{parameter.name}|s|{system}")
+        return key_of(f"{name}|s|{system}")
     if system is None:
-        return key_of(f"{parameter.name}|c|{code}")
-    return key_of(f"{parameter.name}|sc|{system}|{code}")
+        return key_of(f"{name}|c|{code}")
+    return key_of(f"{name}|sc|{system}|{code}")
 
 
 def type_hash(parameter: Parameter, system: str, code: str, value: str) -> int:
@@ -120,7 +124,7 @@ def identifier_hash(parameter: Parameter, system: str | None, code: str | None) 
 
 def present_hash(parameter: Parameter) -> int:
     """The hash that says that a token parameter finds something."""
-    return key_of(f"{parameter.name}|p")
+    return number_of(f"{parameter.name}|p")
 
 
 def text_number(parameter: Parameter) -> int:
@@ -145,7 +149,7 @@ class Rows:
 def rows_of(definitions: Definitions, resource: Resource) -> Rows:
     """What every search parameter of the type finds in the resource."""
     rows = Rows()
-    for parameter in definitions.of(resource["resourceType"]).values():
+    for parameter in definitions.found_in(resource):
         if parameter.code not in _OWN_COLUMNS and parameter.kind in _ADD:
             _ADD[parameter.kind](rows.tables, parameter, resource)
     return rows
@@ -221,19 +225,18 @@ _ADD: Final = {
 }
 
 
-def _insert(table: str) -> tuple[Sql, str]:
+def _insert(table: str) -> tuple[str, str]:
     """For SQLite a statement a row, for PostgreSQL one for all rows, which come as arrays."""
     columns = _COLUMNS[table]
     names = ", ".join((*columns, "key", "shard"))
-    one = Sql(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)}, :key, :shard)")
+    one = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * (len(columns) + 2))})"
     arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
     return one, f"INSERT INTO {table} ({names}) SELECT *, %(key)s, %(shard)s FROM unnest({arrays})"
 
 
-def _delete(table: str) -> tuple[Sql, str]:
+def _delete(table: str) -> tuple[str, str]:
     columns = _COLUMNS[table]
-    same = " AND ".join(f"{name} = :{name}" for name in columns)
-    one = Sql(f"DELETE FROM {table} WHERE {same} AND key = :key AND shard = :shard")
+    one = f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in (*columns, 'key', 'shard'))}"
     arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
     every = (
         f"DELETE FROM {table} USING unnest({arrays}) AS gone ({', '.join(f'g_{name}' for name in columns)})"
@@ -263,15 +266,13 @@ def write(session: Session, key: int, before: tuple[int, Rows], after: tuple[int
 
 
 def _run(
-    session: Session, statement: tuple[Sql, str], table: str, rows: set[tuple[Any, ...]], key: int, shard: int
+    session: Session, statement: tuple[str, str], table: str, rows: set[tuple[Any, ...]], key: int, shard: int
 ) -> None:
     if not rows:
         return
-    columns = _COLUMNS[table]
     if session.dialect == "sqlite":
-        session.many(
-            statement[0], [{**dict(zip(columns, row, strict=True)), "key": key, "shard": shard} for row in rows]
-        )
+        session.connection.executemany(statement[0], [(*row, key, shard) for row in rows])
         return
-    arrays = dict(zip(columns, (list(column) for column in zip(*rows, strict=True)), strict=True))
+    columns = zip(*rows, strict=True)
+    arrays = dict(zip(_COLUMNS[table], (list(column) for column in columns), strict=True))
     session.connection.execute(statement[1], {**arrays, "key": key, "shard": shard})

@@ -16,8 +16,7 @@ class MemoryAudit:
 
     def append(self, event: Resource, *, now_us: int) -> None:
         """Add an AuditEvent."""
-        record, _ = link(self.chain[-1] if self.chain else None, 0, event, now_us=now_us)
-        self.chain.append(record)
+        self.chain.append(link(self.chain[-1] if self.chain else None, 0, event, now_us=now_us))
 
     def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
         """Every record made at ``since_us`` or later, in order."""

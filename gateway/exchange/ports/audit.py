@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import orjson
+
 from gateway.kernel.fhir import Resource
 
 
@@ -18,8 +20,14 @@ class AuditRecord:
     lane: int
     sequence: int  # from 1 in each lane, without gaps
     recorded_us: int
-    event: Resource = field(repr=False)  # FHIR AuditEvent (IHE BALP)
+    text: bytes = field(repr=False)  # canonical JSON of a FHIR AuditEvent (IHE BALP)
     digest: bytes  # SHA-256 over the previous digest and the canonical record (exchange/chain.py)
+
+    @property
+    def event(self) -> Resource:
+        """The AuditEvent, parsed."""
+        event: Resource = orjson.loads(self.text)
+        return event
 
 
 class AuditReader(Protocol):
