@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from gateway.codecs.er7 import Delimiters, Segment
@@ -134,7 +135,7 @@ def acknowledge(
         if _CONTROLS.search(head.text):  # a broken line inside MSH must not begin a segment of ours
             asked = [_CONTROLS.sub(" ", field) for field in asked]
     f = marks.field
-    stamp = datetime.fromtimestamp(now_us // 1_000_000, UTC).strftime("%Y%m%d%H%M%S+0000")
+    stamp = _stamp(now_us // 1_000_000)
     trigger = "" if head is None else head.message.trigger
     kind = marks.component.join(["ACK", trigger, "ACK"]) if trigger and marks.component else "ACK"
     own = "NE" if code[0] == "A" and enhanced(asked[15], asked[16]) else ""
@@ -151,6 +152,11 @@ def acknowledge(
     return ("\r".join(out) + "\r").encode(
         codec, "surrogateescape" if codec[:3] != "utf" or codec == "utf-8" else "replace"
     )
+
+
+@lru_cache(8)
+def _stamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S+0000")
 
 
 def _safe(text: str, marks: Delimiters, codec: str) -> str:
@@ -244,6 +250,6 @@ def _envelope(name: bytes, header: bytes, control_id: str, now_us: int) -> bytes
     mark = _mark_of(header)
     fields = re.split(rb"[\r\n]", header)[0].split(mark)
     fields += [b""] * (12 - len(fields))
-    stamp = datetime.fromtimestamp(now_us // 1_000_000, UTC).strftime("%Y%m%d%H%M%S+0000").encode()
+    stamp = _stamp(now_us // 1_000_000).encode()
     parts = [name, fields[1] or b"^~\\&", fields[4], fields[5], fields[2], fields[3], stamp, b"", b"", b""]
     return mark.join([*parts, control_id.encode(), fields[10]]).rstrip(mark) + b"\r"

@@ -33,7 +33,7 @@ compare with ``==``; a value that merely decodes to two quotes cannot be sent wi
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, TypeAlias
 
 from gateway.codecs.er7_charset import codec_named, decode, presentable, wide_codec
@@ -67,6 +67,9 @@ class Delimiters:
     @property
     def marks(self) -> dict[str, str]:
         """Letter of the escape sequence to the delimiter it stands for."""
+        return _marks(self)
+
+    def _marks(self) -> dict[str, str]:
         marks = {"F": self.field, "S": self.component, "R": self.repetition, "E": self.escape, "T": self.subcomponent}
         if self.truncation:
             marks["P"] = self.truncation
@@ -79,11 +82,17 @@ class Delimiters:
         Raises:
             Malformed: too short, or the characters cannot tell the parts of a message apart.
         """
-        at = f"{text[:3]}-2"
         if len(text) < 5:
+            at = f"{text[:3]}-2"
             raise Malformed("the header ends before its encoding characters", at=at, fix=r"send MSH|^~\&|")
-        mark = text[3]
-        chars = text[4:].split(mark, 1)[0]
+        end = text.find(text[3], 4)
+        found, tolerated = _delimiters(text[: end if end > 0 else len(text)])
+        oddities.extend(tolerated)
+        return found
+
+    @classmethod
+    def _read(cls, text: str, oddities: list[str]) -> "Delimiters":
+        at, mark, chars = f"{text[:3]}-2", text[3], text[4:]
         if len(chars) == 5 and chars[2] == chars[3]:
             oddities.append(f"{at} has its escape character doubled")
             chars = chars[:3] + chars[4]
@@ -95,6 +104,17 @@ class Delimiters:
         if len(chars) < 4:
             oddities.append(f"{at} declares fewer than four characters")
         return cls(mark, *(chars[i] if i < len(chars) else "" for i in range(5)))
+
+
+@lru_cache(64)
+def _delimiters(text: str) -> tuple[Delimiters, tuple[str, ...]]:
+    oddities: list[str] = []
+    return Delimiters._read(text, oddities), tuple(oddities)
+
+
+@lru_cache(64)
+def _marks(delimiters: Delimiters) -> dict[str, str]:
+    return delimiters._marks()
 
 
 class Field:
@@ -202,9 +222,10 @@ class Message:
         self.codec: Final = codec  # Python name of the charset it was read with
         self.delimiters: Final = delimiters
         self.doubtful = False  # some bytes were not of the charset
+        self._header: Segment | None = None
+        self._typed: tuple[str, str, str] | None = None
         self.oddities: list[str] = []  # what was tolerated, as sentences with places, never values
         self._texts = texts
-        self._marks = delimiters.marks
 
     @classmethod
     def parse(cls, raw: bytes, *, default_charset: str = "utf-8", charset: str = "") -> "Message":
@@ -271,7 +292,7 @@ class Message:
         """Decode the escapes of one value; bytes that could not be read become U+FFFD."""
         escape = self.delimiters.escape
         if escape and escape in text:
-            return unescape(text, self._marks, escape, self.codec)
+            return unescape(text, self.delimiters.marks, escape, self.codec)
         return presentable(text) if self.doubtful else text
 
     def value_in(self, text: str, component: int = 1, subcomponent: int = 1) -> str | None:
@@ -325,16 +346,26 @@ class Message:
 
     # -- header ------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def header(self) -> Segment:
         """MSH."""
-        return Segment(self, self._texts[0], 0, 1)
+        if self._header is None:
+            self._header = Segment(self, self._texts[0], 0, 1)
+        return self._header
 
-    @cached_property
+    @property
     def _type(self) -> tuple[str, str, str]:
         """MSH-9 as (type, trigger, structure), completed from what the message does say."""
-        head = self.header
-        kind, trigger, structure = (head.get(9, 1, part) or "" for part in (1, 2, 3))
+        if self._typed is None:
+            self._typed = self._read_type()
+        return self._typed
+
+    def _read_type(self) -> tuple[str, str, str]:
+        own, marks = self.header.raw(9), self.delimiters
+        if marks.repetition and marks.repetition in own:
+            own = own.split(marks.repetition, 1)[0]
+        parts = [*(own.split(marks.component) if marks.component else [own]), "", ""]
+        kind, trigger, structure = ("" if p == DELETE else self.unescape(p) for p in parts[:3])
         if not trigger and "_" in kind:  # some write the structure, or ADT_A01, in the first component
             kind, trigger = kind.split("_", 1)
         if not trigger and kind == "ADT":
@@ -359,7 +390,8 @@ class Message:
     @property
     def control_id(self) -> str:
         """MSH-10 verbatim (own text, for MSA-2); empty when missing."""
-        return presentable(self.header.raw(10))
+        own = self.header.raw(10)
+        return presentable(own) if self.doubtful else own
 
     @property
     def version(self) -> str:
@@ -401,8 +433,8 @@ def _codec_of(raw: bytes, default_charset: str, charset: str, oddities: list[str
     if not declared:
         start = raw.find(b"MSH")
         mark = raw[start + 3 : start + 4]
-        fields = re.split(rb"[\r\n]", raw[start : start + 4096], maxsplit=1)[0].split(mark) if mark else []
-        first = re.split(rb"[~^]", fields[17])[0] if len(fields) > 17 else b""
+        fields = _line_at(raw[start : start + 4096], 0).split(mark) if mark else []
+        first = re.split(rb"[~^]", fields[17])[0] if len(fields) > 17 and fields[17] else b""
         declared = first.decode("ascii", "replace").strip()
         if declared and declared != DELETE and codec_named(declared) is None:
             oddities.append("MSH-18 names a charset that nobody knows; the sender's default is used")
@@ -487,5 +519,8 @@ def _line_with(raw: bytes, beginning: bytes, start: int) -> int:
 
 
 def _line_at(raw: bytes, start: int) -> bytes:
-    ends = [end for end in (raw.find(b"\r", start), raw.find(b"\n", start, start + 65536)) if end >= 0]
-    return raw[start : min(ends, default=len(raw))].rstrip(b"\x1c\x0b")
+    end = raw.find(b"\r", start)
+    line = raw[start : end if end >= 0 else len(raw)]
+    if b"\n" in line:
+        line = line[: line.index(b"\n")]
+    return line.rstrip(b"\x1c\x0b")

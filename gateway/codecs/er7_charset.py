@@ -5,6 +5,7 @@ the message can be told to be in doubt. Values that leave the codec have U+FFFD 
 """
 
 import codecs
+from functools import lru_cache
 from typing import Final
 
 _TABLE_0211: Final = {
@@ -45,6 +46,7 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _SURROGATES: Final = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
 
 
+@lru_cache(64)
 def codec_named(name: str) -> str | None:
     """The Python codec of a table 0211 value or of a usual name of a charset (``UTF-8``, ``windows-1252``).
 
@@ -62,6 +64,8 @@ def codec_named(name: str) -> str | None:
 
 def wide_codec(raw: bytes) -> tuple[str, int] | None:
     """(codec, length of the byte order mark) where the bytes show it: a mark, or the zero bytes of UTF-16."""
+    if raw.startswith(b"MSH") and raw[3:4] != b"\x00":
+        return None
     for mark, name in _BOMS:
         if raw.startswith(mark):
             return name, len(mark)

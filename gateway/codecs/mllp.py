@@ -73,6 +73,14 @@ class FrameDecoder:
         Raises:
             Malformed: bytes that are neither in a frame nor the beginning of one: out of step, close the connection.
         """
+        if (
+            not self._inside
+            and not self._buffer
+            and data[:1] == VT
+            and data.find(END) == len(data) - 2 > 0 > data.find(VT, 1)
+        ):
+            yield self._frame(data[1:-2])  # the usual case: one frame, whole, alone
+            return
         self._buffer += data
         while self._buffer:
             if not self._inside and not self._begin():

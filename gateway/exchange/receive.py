@@ -12,6 +12,7 @@ import re
 from calendar import timegm
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced
@@ -19,7 +20,6 @@ from gateway.codecs.er7 import DELETE, Message, Segment, peek
 from gateway.exchange.ports.inbox import Admission, Received, State
 from gateway.exchange.ports.store import Unit
 from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Unsupported
-from gateway.kernel.identifiers import resource_id
 
 QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
 _LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
@@ -106,11 +106,10 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
     answer = acknowledge(head, code, control_id=ack_id, now_us=now_us) if code else b""
     lane, lane_2 = _lanes(payload, seen, source)
     received = Received(
-        id=resource_id(source, control_id, digest.hex()),
+        id=_id_of(source, control_id or digest.hex()),
         source=source,
         control_id=control_id,
         digest=digest,
-        slot=_slot(source, control_id or digest.hex()),
         kind=f"{message.kind}^{message.trigger}",
         received_us=now_us,
         body=payload,
@@ -146,7 +145,7 @@ def admit(unit: Unit, prepared: Prepared) -> Reply:
 
 def _conflicting(unit: Unit, prepared: Prepared) -> Reply:
     """The control id is taken: keep this one beside it, never over it, never silently."""
-    message = replace(prepared.message, slot=_slot(prepared.message.source, prepared.message.id))
+    message = replace(prepared.message, id=_id_of(prepared.message.id, prepared.message.digest.hex()))
     quarantine = prepared.conflict == "quarantine"
     if quarantine:
         message = replace(
@@ -195,11 +194,10 @@ def _refused(
     answer = acknowledge(head, code, control_id=ack_id, now_us=now_us, error=error) if code else b""
     source = _source(head, feed) if head is not None else feed.name
     received = Received(
-        id=resource_id(source, "refused", digest.hex()),
+        id=_id_of("refused", source + digest.hex()),
         source=source,
         control_id=head.message.control_id if head is not None else "",
         digest=digest,
-        slot=_slot("refused", source + digest.hex()),
         kind=f"{head.message.kind}^{head.message.trigger}" if head is not None else "",
         received_us=now_us,
         body=payload[:_REFUSED_KEPT_BYTES],
@@ -217,7 +215,7 @@ def _check(head: Segment, feed: Feed) -> None:
     message = head.message
     if not message.kind or (message.kind != "ACK" and not message.trigger):
         raise Invalid("the message type is missing", at="MSH-9", fix="send type and trigger, such as ADT^A01")
-    if message.version and not re.match(r"2(\.|$)", message.version):
+    if (head.raw(12) or "2")[0] != "2" and not (message.version or "2").startswith("2"):
         raise Unsupported("not a version of HL7 v2", at="MSH-12")
     if (head.raw(11) or "P")[0] not in "DPT":
         raise Unsupported("not a processing id of table 0103", at="MSH-11", fix="send P, T or D")
@@ -244,8 +242,10 @@ def _source(head: Segment, feed: Feed) -> str:
     return feed.name or _sender(head)
 
 
-def _slot(source: str, rest: str) -> bytes:
-    return hashlib.blake2b(f"{len(source)}:{source}{rest}".encode("utf-8", "replace"), digest_size=16).digest()
+def _id_of(source: str, rest: str) -> str:
+    """The id of a message: the same sender and control id have the same one, so the primary key tells a repeat."""
+    text = hashlib.blake2b(f"{len(source)}:{source}{rest}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _lanes(payload: bytes, seen: dict[str, Segment], source: str) -> tuple[str, str]:
@@ -299,6 +299,14 @@ def _event_us(seen: dict[str, Segment]) -> int:
 
 def instant_us(text: str) -> int | None:
     """A DTM as microseconds since 1970 UTC, missing parts at their earliest; None when it is none."""
+    if len(text) == 14 and text.isascii() and text.isdigit() and text[12:] < "60":
+        minute = _minute_us(text[:12])
+        return minute + int(text[12:]) * 1_000_000 if minute is not None else None
+    return _minute_us(text)
+
+
+@lru_cache(1024)
+def _minute_us(text: str) -> int | None:
     found = _DTM.fullmatch(text)
     if found is None:
         return None

@@ -22,11 +22,20 @@ class Saver:
         followers: what must happen with everything that is written, whichever door it came by: they are given the
             saver, the unit, the stored versions and the instant, after the write and inside its transaction; what they
             raise undoes it. They may save in their turn.
+        prepare: what is added to a draft before it is written (links that the gateway knows of and a sender does not).
         join: how labels of a mapping and labels of the labelling step become one set (gateway.consent.labels).
     """
 
-    def __init__(self, label: Label, followers: "Sequence[Follower]" = (), *, join: Join = merged) -> None:
+    def __init__(
+        self,
+        label: Label,
+        followers: "Sequence[Follower]" = (),
+        *,
+        join: Join = merged,
+        prepare: "Prepare | None" = None,
+    ) -> None:
         self._label = label
+        self._prepare = prepare
         self._join = join
         self._followers = tuple(followers)
 
@@ -39,7 +48,8 @@ class Saver:
         Raises:
             Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
         """
-        stored = [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in drafts]
+        prepared = drafts if self._prepare is None else [self._prepare(unit, draft) for draft in drafts]
+        stored = [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in prepared]
         for follow in self._followers:
             follow(self, unit, stored, now_us)
         return stored
@@ -49,4 +59,5 @@ class Saver:
         return replace(draft, labels=self._join(draft.labels, self._label(draft.resource)))
 
 
+Prepare: TypeAlias = Callable[[Unit, Draft], Draft]
 Follower: TypeAlias = Callable[[Saver, Unit, Sequence[Stored], int], None]

@@ -231,7 +231,7 @@ def in_order(places: Iterable[tuple[Place, T]], sorts: Sequence[Sort], after: Pl
     """Things by their places (sort values, then key), cut to those behind ``after``."""
     found = sorted(places, key=lambda one: one[0][-1])
     for index in range(len(sorts) - 1, -1, -1):  # stable: the last key first
-        found.sort(key=lambda one: one[0][index], reverse=sorts[index].descending)  # noqa: B023 - used at once
+        found.sort(key=lambda one: one[0][index], reverse=sorts[index].descending)
     if after is None:
         return found
     return [one for one in found if _behind(one[0], after, sorts)]

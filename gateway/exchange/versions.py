@@ -64,7 +64,9 @@ def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVer
     type_, id_ = resource.get("resourceType"), resource.get("id")
     if not isinstance(type_, str) or not isinstance(id_, str) or not type_ or not id_:
         raise Invalid("a resource to store needs resourceType and id", at="resource")
-    document = read(draft.body if draft.body is not None else write(_identified(resource, type_, id_)), at=type_)
+    document = draft.document or read(
+        draft.body if draft.body is not None else write(_identified(resource, type_, id_)), at=type_
+    )
     if current is not None:
         same = document_with_identity(document, id_, _meta(document, draft, current.version, current.updated_us))
         if same == current.body:

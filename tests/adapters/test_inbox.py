@@ -11,7 +11,7 @@ def message(name: str, at: int, lane: str = "", lane_2: str = "", body: bytes = 
     body = body or b"MSH|^~\\&|" + name.encode()
     digest = hashlib.sha256(body).digest()
     return Received(
-        id=f"{name}-{digest.hex()[:6]}", source="west", control_id=name, digest=digest, slot=name.encode(),
+        id=f"{name}-1", source="west", control_id=name, digest=digest,
         kind="ADT^A01", received_us=at, body=body, answer=b"AA", lane=lane, lane_2=lane_2, event_us=at,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_the_same_message_is_a_repeat_and_another_content_a_conflict(store: Stor
     )
     other = message("a", 6, body=b"MSH|changed")
     assert store.write(lambda unit: unit.inbox.add(other)) == (Admission.CONFLICT, one)
-    assert store.write(lambda unit: unit.inbox.add(replace(other, slot=b"a#2")))[0] is Admission.NEW
+    assert store.write(lambda unit: unit.inbox.add(replace(other, id="a-2")))[0] is Admission.NEW
 
 
 def test_a_lane_gives_one_message_at_a_time_and_lanes_are_parallel(store: Store) -> None:

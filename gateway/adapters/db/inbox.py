@@ -1,5 +1,6 @@
 """The inbox in the database. Unique keys decide what is a repeat, so two cannot both win."""
 
+from operator import attrgetter
 from typing import Final
 
 import orjson
@@ -25,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.adapters.db.engine import Row, Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.exchange.ports.inbox import Admission, Attempt, Received, State
+from gateway.kernel.errors import Busy
 
 INBOX: Final = Table(
     "inbox",
@@ -33,7 +35,6 @@ INBOX: Final = Table(
     text_c("source"),
     text_c("control_id"),
     Column("digest", LargeBinary, nullable=False),
-    Column("slot", LargeBinary, nullable=False, unique=True),
     text_c("kind"),
     micros("received_us"),
     Column("body", LargeBinary, nullable=False),
@@ -74,13 +75,13 @@ ATTEMPT: Final = Table(
 )
 
 _COLUMNS: Final = tuple(column.name for column in INBOX.columns)
+_VALUES: Final = attrgetter(*_COLUMNS)
 _ATTEMPT: Final = tuple(column.name for column in ATTEMPT.columns)
 _ADD: Final = {
     "sqlite": Statement(sqlite.insert(INBOX).on_conflict_do_nothing()),
     "postgresql": Statement(postgresql.insert(INBOX).on_conflict_do_nothing()),
 }
 _GET: Final = Statement(select(INBOX).where(INBOX.c.id == bind("id_")))
-_TAKEN: Final = Statement(select(INBOX).where(or_(INBOX.c.slot == bind("slot_"), INBOX.c.id == bind("id_"))))
 _FIND: Final = Statement(
     select(INBOX).where(INBOX.c.control_id == bind("control_id_")).order_by(INBOX.c.received_us, INBOX.c.id)
 )
@@ -146,7 +147,7 @@ _TRIES: Final = Statement(select(ATTEMPT).where(ATTEMPT.c.message == bind("id_")
 
 def _received(row: Row) -> Received:
     found = dict(zip(_COLUMNS, row, strict=True))
-    for name in ("digest", "slot", "body", "answer", "result"):
+    for name in ("digest", "body", "answer", "result"):
         found[name] = bytes(found[name])
     return Received(**{**found, "state": State(found["state"])})
 
@@ -213,13 +214,14 @@ class DbInbox:
 
     def add(self, message: Received) -> tuple[Admission, Received]:
         """Keep a message; the unique keys say whether it was there."""
-        values = {name: getattr(message, name) for name in _COLUMNS}
+        values = dict(zip(_COLUMNS, _VALUES(message), strict=True))
         values["state"] = message.state.value
         if self._session.run_with(_ADD[self._session.dialect], values).rowcount == 1:
             return Admission.NEW, message
-        taken = [_received(row) for row in self._session.run(_TAKEN, slot_=message.slot, id_=message.id).fetchall()]
-        same = [one for one in taken if one.digest == message.digest]
-        return (Admission.REPEATED, same[0]) if same else (Admission.CONFLICT, taken[0])
+        before = self._one(_GET, id_=message.id)
+        if before is None:
+            raise Busy("another process is keeping this message", fix="send again, unchanged")
+        return (Admission.REPEATED if before.digest == message.digest else Admission.CONFLICT), before
 
     def claim(self, id_: str) -> Received | None:
         """Take a received message for this transaction."""

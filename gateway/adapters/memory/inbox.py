@@ -11,10 +11,9 @@ def _order(message: Received) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class MemoryInbox:
-    """Messages by id, ids by slot, attempts by (message, number)."""
+    """Messages by id, attempts by (message, number)."""
 
     messages: dict[str, Received] = field(default_factory=dict)
-    slots: dict[bytes, str] = field(default_factory=dict)
     tries: dict[tuple[str, int], Attempt] = field(default_factory=dict)
 
     def get(self, id_: str) -> Received | None:
@@ -85,11 +84,10 @@ class MemoryInbox:
 
     def add(self, message: Received) -> tuple[Admission, Received]:
         """Keep a message; the unique keys say whether it was there."""
-        before = self.messages.get(message.id) or self.messages.get(self.slots.get(message.slot, ""))
+        before = self.messages.get(message.id)
         if before is not None:
             return (Admission.REPEATED if before.digest == message.digest else Admission.CONFLICT), before
         self.messages[message.id] = message
-        self.slots[message.slot] = message.id
         return Admission.NEW, message
 
     def claim(self, id_: str) -> Received | None:

@@ -10,12 +10,12 @@ import secrets
 import ssl
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from gateway.adapters.failpoint import reached
 from gateway.codecs.ack import batch_acknowledgement
@@ -25,6 +25,7 @@ from gateway.exchange.receive import Feed, Prepared, Reply, prepare, refusal_of
 from gateway.kernel.errors import Busy, DoorwayError, Fault, Malformed, TooLarge, trace_of
 
 log = logging.getLogger("doorway.mllp")
+T = TypeVar("T")
 
 Submit: TypeAlias = "Callable[[Sequence[Prepared]], Future[list[Reply]]]"  # keeps the messages in one transaction
 ResultOf: TypeAlias = Callable[[str], bytes]  # the stored application acknowledgement; b"" while there is none
@@ -32,6 +33,7 @@ _READ: Final = 65_536
 _FS_GRACE_S: Final = 0.25  # a CR that follows FS in another packet comes at once; later than this it never will
 _COMMIT_S: Final = 15.0  # longest wait for the disk before AE
 _POLL_S: Final = 0.5
+_TICK_S: Final = 0.1  # how often deadlines are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ class Receiver:
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
         self._waiting: dict[str, asyncio.Event] = {}
+        self._connections: set[_Connection] = set()
+        self._answers: deque[tuple[asyncio.Future[list[Reply]], Future[list[Reply]]]] = deque()
+        self._answering = False
         self._peers: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: list[tuple[str, int]] = []
@@ -157,13 +162,23 @@ class Receiver:
             ready.set_exception(Busy("the address cannot be used", at="--mllp", fix="is another gateway running?"))
             return
         ready.set_result([server.sockets[0].getsockname()[:2] for server in servers])
+        watch = self._loop.create_task(self._watch())
         await self._stop.wait()
         for server in servers:
             server.close()
         _, late = await asyncio.wait(self._tasks, timeout=2.0) if self._tasks else (None, ())
         for task in late:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        watch.cancel()
+        await asyncio.gather(*late, watch, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Interrupt what is past its deadline: one look at all is cheaper than a timer for each read."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            for connection in tuple(self._connections):
+                connection.look_at(now)
 
     def _connected(self, one: Listener) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,7 +199,12 @@ class Receiver:
         self._peers[address] += 1
         try:
             feed, name = self._bound(one, writer)
-            await _Connection(self, one, feed, name or address, reader, writer).serve()
+            connection = _Connection(self, one, feed, name or address, reader, writer)
+            self._connections.add(connection)
+            try:
+                await connection.serve()
+            finally:
+                self._connections.discard(connection)
         except DoorwayError as error:
             log.warning("mllp closed peer=%s category=%s at=%s", address, error.category, error.at)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -230,15 +250,33 @@ class Receiver:
         return b""
 
     async def keep(self, prepared: Sequence[Prepared]) -> list[Reply]:
-        """Make messages durable; raises Busy when the store cannot say so in time."""
-        done = self._submit(prepared)
-        try:
-            async with asyncio.timeout(_COMMIT_S):
-                replies = await asyncio.wrap_future(done)
-        except TimeoutError:
-            raise Busy("the store is slow", fix="send again, unchanged") from None
+        """Make messages durable; the answer of the store, or its error."""
+        assert self._loop is not None
+        answer: asyncio.Future[list[Reply]] = self._loop.create_future()
+        self._submit(prepared).add_done_callback(lambda done: self._answered(answer, done))
+        replies = await answer
         self._kept()
         return replies
+
+    def _answered(self, answer: "asyncio.Future[list[Reply]]", done: "Future[list[Reply]]") -> None:
+        """Called in the thread that commits: many answers of one commit wake the loop once."""
+        self._answers.append((answer, done))
+        if not self._answering and self._loop is not None:
+            self._answering = True
+            with suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(self._hand_out)
+
+    def _hand_out(self) -> None:
+        self._answering = False
+        while self._answers:
+            answer, done = self._answers.popleft()
+            if answer.done():  # the connection gave up
+                continue
+            error = done.exception()
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(done.result())
 
     def now_us(self) -> int:
         """Time of arrival."""
@@ -264,6 +302,9 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._decoder = FrameDecoder(one.message_limit_bytes)
+        self._task = asyncio.current_task()
+        self._deadline = 0.0  # of what is being waited for; 0 when it has none
+        self._expired = False
         self._later: set[asyncio.Task[bool]] = set()
 
     async def serve(self) -> None:
@@ -292,6 +333,29 @@ class _Connection:
         if not self._decoder.idle:
             await self._diagnose(Malformed("the connection ended inside a frame", at="frame"))
 
+    def look_at(self, now: float) -> None:
+        """Interrupt the wait under way when its deadline has passed."""
+        if self._deadline and now > self._deadline and self._task is not None and not self._expired:
+            self._expired = True
+            self._task.cancel()
+
+    async def _within(self, deadline: float, awaited: Awaitable[T]) -> T:
+        """Wait until a deadline, to the tick.
+
+        Raises:
+            TimeoutError: it has passed.
+        """
+        self._deadline = deadline
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            if not self._expired or self._task is None:
+                raise
+            self._task.uncancel()
+            raise TimeoutError from None
+        finally:
+            self._deadline, self._expired = 0.0, False
+
     async def _read(self, deadline: float) -> bytes | None:
         """More bytes; b"" at the end; None when nothing came after FS, so that the frame has to be taken as ended.
 
@@ -299,18 +363,21 @@ class _Connection:
             TimeoutError: idle for too long, or a frame that does not end.
         """
         if self._decoder.idle:
-            left = self._one.idle_timeout_s
+            deadline = time.monotonic() + self._one.idle_timeout_s
         elif self._decoder.ends_with_fs:
-            left = _FS_GRACE_S
-        else:
-            left = max(deadline - time.monotonic(), 0.001)
+            deadline = time.monotonic() + _FS_GRACE_S
         try:
-            async with asyncio.timeout(left):
-                return await self._reader.read(_READ)
+            return await self._within(deadline, self._reader.read(_READ))
         except TimeoutError:
             if self._decoder.ends_with_fs:
                 return None
             raise
+
+    async def _kept_in_time(self, prepared: Sequence[Prepared]) -> list[Reply]:
+        try:
+            return await self._within(time.monotonic() + _COMMIT_S, self._owner.keep(prepared))
+        except TimeoutError:
+            raise Busy("the store is slow", fix="send again, unchanged") from None
 
     async def _frame(self, frame: Frame) -> None:
         if frame.payload in (COMMIT_ACK, COMMIT_NAK):
@@ -336,7 +403,7 @@ class _Connection:
             for payload in payloads
         ]
         try:
-            replies = await self._owner.keep(prepared)
+            replies = await self._kept_in_time(prepared)
         except DoorwayError as error:
             await self._not_kept(interchange, payloads, error)
             return
@@ -406,13 +473,13 @@ class _Connection:
         log.warning("mllp peer=%s %s", self._peer, prepared.alarm)
         if keep:
             with suppress(DoorwayError):  # diagnosis is worth having, the refusal is owed either way
-                await self._owner.keep([prepared])
+                await self._kept_in_time([prepared])
         self._send(prepared.message.answer)
         await self._writer.drain()
 
     async def _keep_quietly(self, payload: bytes, error: DoorwayError) -> None:
         with suppress(DoorwayError):
-            await self._owner.keep([self._refusal(payload, error)])
+            await self._kept_in_time([self._refusal(payload, error)])
 
     async def _diagnose(self, error: Exception) -> None:
         left = self._decoder.leftover()

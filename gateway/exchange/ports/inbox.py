@@ -23,11 +23,10 @@ OPEN: tuple[str, ...] = (State.RECEIVED, State.PARKED)  # what holds up the late
 class Received:
     """One message (or one frame that is none)."""
 
-    id: str  # from source, control id and content: the same message always has the same one
+    id: str  # from source and MSH-10 (from the content where that is empty): what makes two messages "the same"
     source: str  # name of the feed, or sending application and facility
     control_id: str  # MSH-10
     digest: bytes  # SHA-256 of the body
-    slot: bytes  # unique: what makes two messages "the same control id of the same sender"
     kind: str  # ADT^A01; empty for a frame that is no message
     received_us: int  # grows within a process: the order of arrival
     body: bytes = field(repr=False)  # exactly as received

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from gateway.codecs.json_text import Document
 from gateway.exchange.search import Criterion, Sort
 from gateway.kernel.fhir import JsonObject, Resource
 
@@ -47,6 +48,7 @@ class Draft:
     method: str = "PUT"
     source: str = ""
     labels: tuple[JsonObject, ...] = field(default=(), repr=False)  # security labels that our own mapping vouches for
+    document: Document | None = field(default=None, repr=False)  # ``body`` as read already, to save reading it again
 
 
 @dataclass(frozen=True, slots=True)

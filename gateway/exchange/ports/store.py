@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from gateway.exchange.ports.audit import Audit, AuditReader
 from gateway.exchange.ports.clients import ClientReader, Clients
 from gateway.exchange.ports.inbox import Inbox, InboxReader
+from gateway.exchange.ports.links import LinkReader, Links
 from gateway.exchange.ports.outbox import Outbox, OutboxReader
 from gateway.exchange.ports.resources import ResourceReader, Resources
 from gateway.exchange.ports.rows import RowReader, Rows
@@ -36,6 +37,9 @@ class Reading(Protocol):
     @property
     def rows(self) -> RowReader: ...
 
+    @property
+    def links(self) -> LinkReader: ...
+
 
 class Unit(Protocol):
     """One transaction: everything done through it becomes durable together, or not at all."""
@@ -57,6 +61,9 @@ class Unit(Protocol):
 
     @property
     def rows(self) -> Rows: ...
+
+    @property
+    def links(self) -> Links: ...
 
 
 class Store(Protocol):

@@ -32,6 +32,7 @@ class Ask:
     if_modified_since_us: int | None = None
     if_none_exist: str = ""
     respond_async: bool = False
+    written: "list[Stored] | None" = field(default=None, repr=False)  # collects what a transaction writes
 
     @property
     def now_us(self) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
+from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.bundles import Entry, bundle
@@ -150,7 +151,8 @@ class Batches:
 
         def work(unit: Unit) -> dict[int, Answer]:
             failed: dict[int, DoorwayError] = {}
-            fresh = [replace(step) for step in steps]  # work may run twice
+            written: list[Stored] = []
+            fresh = [replace(step, ask=replace(step.ask, written=written)) for step in steps]  # work may run twice
             self._resolved(unit, fresh, failed)
             if failed:
                 raise _together(failed)
@@ -164,6 +166,7 @@ class Batches:
                     failed[step.index] = error
             if failed:
                 raise _together(failed)
+            self.core.gate.record(unit, ask, "transaction", what="Bundle", written=written)
             return done
 
         try:

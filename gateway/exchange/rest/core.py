@@ -298,7 +298,10 @@ class Rest:
             self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", refused="not-found")
             return Answer(204)
         gone = unit.resources.delete(type_, id_, now_us=ask.now_us, source=ask.client)
-        self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", written=[gone] if gone else [])
+        if ask.written is not None:
+            ask.written.extend([gone] if gone else [])
+        else:
+            self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", written=[gone] if gone else [])
         return Answer(204, version=gone.version if gone else None)
 
     def delete_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str) -> Answer:
@@ -325,13 +328,16 @@ class Rest:
         return found
 
     def _store(self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None) -> Answer:
-        draft = Draft({**document.resource, "id": id_}, document.body, method, ask.client)
+        draft = Draft({**document.resource, "id": id_}, None, method, ask.client, document=document)
         stored = self.saver.save(unit, [draft], now_us=ask.now_us)[0]
         created = current is None or current.deleted
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         changed = current is None or stored.version != current.version
-        released = self.gate.sight(unit.resources, ask).release([stored])
-        self.gate.record(unit, ask, interaction, what=stored.reference, written=[stored] if changed else [])
+        released = self.gate.own(ask, [stored])
+        if ask.written is not None:  # inside a transaction: one record tells of all that it wrote
+            ask.written.append(stored)
+        else:
+            self.gate.record(unit, ask, interaction, what=stored.reference, written=[stored] if changed else [])
         return Answer.of(201 if created else 200, stored, _body(released.resources), location=True)
 
 

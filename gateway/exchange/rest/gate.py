@@ -25,7 +25,11 @@ class Gate(Protocol):
     """Consent and audit, bound by wiring."""
 
     def sight(self, reader: ResourceReader, ask: Ask) -> Sight:
-        """A fresh one for every request: it remembers the Consents that it has loaded."""
+        """The judge of one request; it remembers the Consents that it has loaded, so it is never kept."""
+        ...
+
+    def own(self, ask: Ask, written: Sequence[Stored]) -> Released[Stored]:
+        """What the caller has just written itself."""
         ...
 
     def record(

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from gateway.consent.release import Released
+from gateway.consent.release import Judgement, Released, release
 from gateway.exchange import disclose
 from gateway.exchange.audit_event import audit_event
 from gateway.exchange.disclose import Knowledge
@@ -12,7 +13,8 @@ from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Ask
 from gateway.exchange.rest.gate import Sight
 
-_CODES = {"search": "search-type", "history": "history-instance"}
+_OWN: Final = Judgement(True, ("rule:own-records",))
+_CODES: Final = {"search": "search-type", "history": "history-instance"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,23 @@ class RestGate:
     knowledge: Knowledge
 
     def sight(self, reader: ResourceReader, ask: Ask) -> Sight:
-        """A fresh judge for one request."""
-        return disclose.Gate(reader, ask.request(), self.knowledge)
+        """The judge of one request.
+
+        Requests of one caller that share a transaction share the judge as long as nothing is written in it: what it has
+        loaded (organization, agreement, Consents) is what any of them would load.
+        """
+        memo: dict[Any, Sight] | None = getattr(reader, "memo", None)
+        if memo is None:
+            return disclose.Gate(reader, ask.request(), self.knowledge)
+        key = (ask.client, ask.caller.client.organization, ask.caller.client.roles, ask.caller.purposes)
+        found = memo.get(key)
+        if found is None:
+            found = memo[key] = disclose.Gate(reader, ask.request(), self.knowledge)
+        return found
+
+    def own(self, ask: Ask, written: Sequence[Stored]) -> Released[Stored]:
+        """What the caller has just written itself, with id and meta as stored."""
+        return release(ask.caller.client.organization, written, lambda _stored: _OWN)
 
     def record(
         self,
