@@ -251,6 +251,7 @@ class GroupCommit:
 
 
 def _begin(session: Session) -> None:
+    session.memo.clear()
     session.connection.execute("BEGIN IMMEDIATE" if session.dialect == "sqlite" else "BEGIN")
 
 

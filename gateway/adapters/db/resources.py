@@ -254,7 +254,13 @@ class DbResources(DbResourceReader):
             return None, 0, []
         return stored_of(row), row[8], row[9].split()
 
+    @property
+    def memo(self) -> dict[Any, Any]:
+        """What was worked out from the resources in this transaction; every write empties it."""
+        return self._session.memo
+
     def _write(self, made: NewVersion, current: Stored | None, shard: int, patients: list[str]) -> None:
+        self._session.memo.clear()
         stored, facets = made.stored, made.facets
         key = key_of(stored.reference)
         place = {"type": stored.type, "key": key}

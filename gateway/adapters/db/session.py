@@ -77,6 +77,7 @@ class Session:
         self.connection: Final = connection
         self.dialect: Final[DialectName] = dialect
         self.lane: int | None = None  # the audit lane that this connection holds
+        self.memo: Final[dict[Any, Any]] = {}  # worked out in this transaction; emptied when it begins and by writes
 
     def run(self, statement: Statement | Sql, **values: Any) -> Any:
         """Execute; the cursor answers ``fetchone``, ``fetchall``, iteration and ``rowcount``."""
