@@ -15,7 +15,7 @@ def second_opinion(resource: JsonObject) -> tuple[str, ...] | None:
 
     try:
         model = get_fhir_model_class(str(resource.get("resourceType")))
-    except LookupError:
+    except ValueError:
         return None
     try:
         model.model_validate(resource)
