@@ -275,9 +275,10 @@ class _Reader:
             self.controls[plain[1:]] = text
 
     def _sort(self, key: str) -> Sort:
-        parameter = self._parameter(self._type, key.removeprefix("-"))
-        if parameter.kind == "composite":
-            raise Invalid("cannot be sorted by", at=_place(self._type, parameter.code))
+        parameter = self._definitions.of(self._type).get(key.removeprefix("-"))
+        if parameter is None or parameter.kind == "composite":
+            fix = f"write [-]code of a search parameter of {self._type}"
+            raise Invalid("cannot be sorted by that", at="_sort", fix=fix)
         return Sort(parameter, key.startswith("-"))
 
     def _include(self, text: str, *, iterate: bool, reverse: bool) -> Include:

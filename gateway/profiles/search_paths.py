@@ -73,7 +73,9 @@ def _narrowed(base: Path, bracket: str) -> Path:
     if bracket.startswith("->"):
         type_ = bracket[2:]
         return lambda node: (value for value in base(node) if points_to(value, type_))
-    name, _, wanted = bracket.partition("=")
+    name, equals, wanted = bracket.partition("=")
+    if not equals:
+        raise Unsupported("a search path that cannot be compiled", at=f"[{bracket}]")
     return lambda node: (value for value in base(node) if isinstance(value, dict) and value.get(name) == wanted)
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from gateway.kernel.errors import Unsupported
-from gateway.profiles.search_paths import from_fhirpath
+from gateway.profiles.search_paths import compile_path, from_fhirpath
 
 HERE = Path(__file__).parent
 MANY = 60  # more targets than this: any type, written *
 LEFT_OUT = {"phonetic"}  # promises a matching that the search does not do
-OURS = [  # asked for by SDOH Clinical Care, not in core
+OURS = [  # the first two are asked for by SDOH Clinical Care and not in core
     ("Task", "output", "reference", "output.valueReference", "*"),
     ("ServiceRequest", "supporting-info", "reference", "supportingInfo", "*"),
+    ("InsurancePlan", "name", "string", "name | alias", ""),  # core's expression lacks the type
 ]
 
 
@@ -61,13 +62,15 @@ def parameters(folder: Path) -> Iterator[tuple[str, str, str, str, str]]:
                 continue
             try:
                 path = from_fhirpath(found["expression"], base, paths.__contains__)
+                if path:
+                    compile_path(path)
                 if found["type"] == "composite":
                     path += " : " + " : ".join(
                         f"{by_url[part['definition']]['code']} {relative(part['expression'], base, paths)}"
                         for part in found["component"]
                     )
             except Unsupported:
-                print("left out:", base, found["code"])
+                sys.stderr.write(f"left out: {base} {found['code']}\n")
                 continue
             if path:
                 targets = [target for target in found.get("target", ()) if f"[->{target}]" in path or "[->" not in path]
