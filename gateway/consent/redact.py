@@ -1,15 +1,15 @@
 """Taking out of a copy what the asker may not see inside a resource that he may see."""
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
+from gateway.codecs import json_text
 from gateway.consent.codes import KNOWN_LABEL_SYSTEMS
 from gateway.consent.view import ResourceView, local, rank_of
 from gateway.kernel.errors import Invalid
-from gateway.kernel.fhir import LEVEL
+from gateway.kernel.fhir import LEVEL, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,49 @@ def read_element_rules(
 def redacted(body: bytes, hidden: Iterable[ElementRule], unseen: frozenset[str]) -> bytes | None:
     """The text without the hidden elements and without links to records that the asker may not know of.
 
-    The copy carries no mark of it: a mark would tell that something exists. None when nothing had to go.
+    Only the members concerned are touched, every other character stays; the copy carries no mark of it: a mark would
+    tell that something exists. None when nothing had to go.
     """
-    resource = orjson.loads(body)
-    before = orjson.dumps(resource)
+    document = json_text.read(body)
+    resource = dict(document.resource)
     for rule in hidden:
-        _take(resource, rule.path, rule.where)
+        if rule.path[0] in resource:
+            part = {rule.path[0]: deepcopy(resource[rule.path[0]])}
+            _take(part, rule.path, rule.where)
+            resource = {k: part.get(k, v) for k, v in resource.items() if k != rule.path[0] or k in part}
+            if rule.path[0] not in part:
+                resource.pop(f"_{rule.path[0]}", None)
     links = resource.get("link")
     if unseen and isinstance(links, list):
         resource["link"] = [link for link in links if not _names(link, unseen)]
         if not resource["link"]:
             del resource["link"]
-    after = orjson.dumps(resource)
-    return None if after == before else after
+    return _spliced(document, resource)
+
+
+def _spliced(document: json_text.Document, wanted: JsonObject) -> bytes | None:
+    """The document with members that changed written anew, and members that are gone cut out."""
+    text = document.text
+    edits = []
+    for name, (start, end) in document.spans.items():
+        if name not in wanted:
+            edits.append((*_member(text, start, end), ""))
+        elif wanted[name] is not document.resource[name] and wanted[name] != document.resource[name]:
+            edits.append((start, end, json_text.write(wanted[name]).decode()))
+    for start, end, value in sorted(edits, reverse=True):
+        text = text[:start] + value + text[end:]
+    return text.encode() if edits else None
+
+
+def _member(text: str, start: int, end: int) -> tuple[int, int]:
+    """From before the comma that leads to a member's name to the end of its value; resourceType stands before it."""
+    name_ends = text.rindex('"', 0, text.rindex(":", 0, start))
+    name_starts = text.rindex('"', 0, name_ends)
+    before = text[:name_starts].rstrip()
+    if before.endswith(","):
+        return len(before) - 1, end
+    after = end + len(text[end:]) - len(text[end:].lstrip())
+    return name_starts, after + 1 if text[after] == "," else end
 
 
 def _take(node: Any, path: tuple[str, ...], where: tuple[str, str] | None) -> None:

@@ -1,0 +1,434 @@
+"""Two gateways that differ only in what the asker may not see answer every request with the same bytes.
+
+The hidden part is large and touches the visible part wherever it can: hidden people, hidden resources of visible
+people, hidden resources that point at visible ones, hidden Consents. Requests are drawn from every search parameter of
+the types at hand, with chains, ``_has``, includes, sorts, totals, summaries, pages, reads, histories and batches.
+
+``DOORWAY_NON_INTERFERENCE`` sets how many requests are made a store (about 350 in the normal run, all stores together
+1,000); a nightly run sets 100000.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import wiring
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store
+from gateway.kernel.fhir import JsonObject
+from gateway.settings import Settings
+from tests.adapters.http.conftest import Caller, Http, token_for
+from tests.consent.build import actor, label, purposes
+from tests.support.stores import DERIVED, KINDS
+
+REQUESTS = int(os.environ.get("DOORWAY_NON_INTERFERENCE", "340"))
+EPOCH_US = 1_767_225_600_000_000  # 2026-01-01
+LOINC = "http://loinc.org"
+HOSPITAL = "Organization/h"
+TYPES = ("Patient", "Observation", "Encounter", "ServiceRequest", "Task", "Condition", "Consent", "CareTeam")
+
+
+def ref(literal: str) -> JsonObject:
+    return {"reference": literal}
+
+
+def person(n: int, **more: Any) -> JsonObject:
+    return {
+        "resourceType": "Patient",
+        "id": f"p{n}",
+        "name": [{"family": f"Zq{n % 3}", "given": [f"G{n}"]}],
+        "birthDate": f"19{50 + n}-01-0{1 + n % 9}",
+        "gender": ("male", "female")[n % 2],
+        "identifier": [{"system": "urn:mrn", "value": str(n)}],
+        "generalPractitioner": [ref("Practitioner/d")],
+    } | more
+
+
+def consent(n: int, provision: JsonObject, suffix: str = "") -> JsonObject:
+    return {
+        "resourceType": "Consent",
+        "id": f"c{n}{suffix}",
+        "status": "active",
+        "scope": {"coding": [{"code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": LOINC, "code": "59284-0"}]}],
+        "patient": ref(f"Patient/p{n}"),
+        "dateTime": "2026-01-01",
+        "organization": [ref("Organization/agency")],
+        "policyRule": {"text": "community policy"},
+        "provision": provision,
+    }
+
+
+def about(n: int, tag: str, *, sensitive: bool = False) -> list[JsonObject]:
+    """A handful of resources of one person, ids by ``tag``."""
+    subject = ref(f"Patient/p{n}")
+    code = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "T74.11" if sensitive else "I10"}
+    marked = [label("SDV")] if sensitive else []
+    found: list[JsonObject] = [
+        {
+            "resourceType": "Encounter",
+            "id": f"e{tag}",
+            "status": "finished",
+            "class": {"code": "AMB"},
+            "subject": subject,
+            "period": {"start": f"2026-0{1 + n % 6}-01"},
+        },
+        {
+            "resourceType": "Observation",
+            "id": f"o{tag}",
+            "status": "final",
+            "subject": subject,
+            "code": {"coding": [{"system": LOINC, "code": f"{n}-1"}]},
+            "encounter": ref(f"Encounter/e{tag}"),
+            "valueQuantity": {"value": n + 0.5, "unit": "kg"},
+            "effectiveDateTime": f"2026-0{1 + n % 6}-02",
+        },
+        {
+            "resourceType": "Condition",
+            "id": f"d{tag}",
+            "subject": subject,
+            "code": {"coding": [code]},
+            "encounter": ref(f"Encounter/e{tag}"),
+            "recordedDate": "2026-02-02",
+        },
+        {
+            "resourceType": "ServiceRequest",
+            "id": f"s{tag}",
+            "status": "active",
+            "intent": "order",
+            "subject": subject,
+            "requester": ref("Practitioner/d"),
+            "authoredOn": "2026-03-03",
+        },
+        {
+            "resourceType": "Task",
+            "id": f"t{tag}",
+            "status": "requested",
+            "intent": "order",
+            "for": subject,
+            "focus": ref(f"ServiceRequest/s{tag}"),
+            "owner": ref("Organization/shelter"),
+            "lastModified": f"2026-04-0{1 + n % 9}",
+        },
+        {
+            "resourceType": "CareTeam",
+            "id": f"k{tag}",
+            "status": "active",
+            "subject": subject,
+            "participant": [{"member": ref("Practitioner/d")}],
+        },
+    ]
+    return [one | {"meta": {"security": marked}} for one in found]
+
+
+PERMIT = {"type": "permit", "actor": [actor(HOSPITAL)], "purpose": purposes("TREAT")}
+WITHOUT = {**PERMIT, "provision": [{"type": "deny", "securityLabel": [label("SDV")]}]}
+OTHERS = {"type": "permit", "actor": [actor("Organization/x")]}
+
+
+def visible_part() -> list[JsonObject]:
+    """What lies in both worlds: directory, people who consented, and people who did not."""
+    directory: list[JsonObject] = [
+        {"resourceType": "Practitioner", "id": "d", "name": [{"family": "Zqdoc"}]},
+        {"resourceType": "Organization", "id": "h", "name": "Hospital"},
+        {"resourceType": "Organization", "id": "shelter", "name": "Shelter"},
+    ]
+    people = [r for n in range(4) for r in (person(n), consent(n, WITHOUT if n % 2 else PERMIT), *about(n, str(n)))]
+    return directory + people + [person(7), consent(7, OTHERS), *about(7, "7")]
+
+
+def hidden_part(rng: random.Random) -> list[JsonObject]:
+    """What only one world has; the asker may see none of it."""
+    found: list[JsonObject] = []
+    for n in range(20, 26):
+        found += [person(n), *about(n, str(n))]
+        if n % 2:
+            found.append(consent(n, OTHERS))
+    for n in (1, 3):  # sensitive records of people who consented to the rest
+        found += about(n, f"{n}x", sensitive=True)
+    for number in range(6):  # other people's resources that point at visible ones
+        hidden, seen = rng.randrange(20, 26), rng.randrange(4)
+        found += [
+            {
+                "resourceType": "Observation",
+                "id": f"h{number}",
+                "status": "final",
+                "subject": ref(f"Patient/p{hidden}"),
+                "code": {"text": "x"},
+                "encounter": ref(f"Encounter/e{seen}"),
+                "focus": [ref(f"Patient/p{seen}")],
+                "hasMember": [ref(f"Observation/o{seen}")],
+            },
+            {
+                "resourceType": "Task",
+                "id": f"h{number}",
+                "status": "requested",
+                "intent": "order",
+                "for": ref(f"Patient/p{hidden}"),
+                "focus": ref(f"ServiceRequest/s{seen}"),
+                "basedOn": [ref(f"Task/t{seen}")],
+            },
+        ]
+    rng.shuffle(found)
+    return found
+
+
+def fill(store: Store, resources: list[JsonObject], *, start_us: int) -> None:
+    """Write each resource at an instant of its own."""
+    saver = wiring.saver(Settings())
+
+    def work(unit: Any) -> None:
+        for number, one in enumerate(resources):
+            draft = Draft(one, source="import", labels=tuple(one.get("meta", {}).get("security", ())))
+            saver.save(unit, [draft], now_us=start_us + number * 1_000_000)
+
+    store.write(work)
+
+
+@dataclass
+class Twins:
+    """Two gateways: ``less`` has the visible part, ``more`` the hidden part too."""
+
+    less: Caller
+    more: Caller
+    hidden: Caller  # somebody who sees the hidden part of ``more``: proof that it is there
+
+
+@pytest.fixture(params=KINDS)
+def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
+    """Two stores of one kind behind two applications."""
+    stores = [_made(request, str(request.param), tmp_path, name) for name in ("less", "more")]
+    https, builts = [], []
+    for index, store in enumerate(stores):
+        store.write(lambda unit: unit.clients.keep_secret("cursor", bytes(32)))
+        fill(store, visible_part(), start_us=EPOCH_US)
+        if index:
+            fill(store, hidden_part(random.Random(5)), start_us=EPOCH_US + 500_000)
+        builts.append(wiring.build_app(Settings(data_folder=str(tmp_path)), store))
+        https.append(Http(builts[-1].app))
+    callers = [Caller(http, token_for(store, "ehr", HOSPITAL)) for http, store in zip(https, stores, strict=True)]
+    yield Twins(callers[0], callers[1], Caller(https[1], token_for(stores[1], "import", "Organization/agency")))
+    for http, built in zip(https, builts, strict=True):
+        http.close()
+        built.executor.shutdown()
+    for store in stores:
+        store.close()
+
+
+def _made(request: pytest.FixtureRequest, kind: str, folder: Path, name: str) -> Store:
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.migrate import upgrade
+    from gateway.adapters.db.store import DbStore
+    from gateway.adapters.memory.store import MemoryStore
+
+    if kind == "memory":
+        return MemoryStore(DERIVED.view)
+    if kind == "sqlite":
+        database = Database(f"sqlite:///{folder / name}.db")
+        upgrade(database)
+        return DbStore(database, DERIVED)
+    return request.getfixturevalue("postgres_pair")[name]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def postgres_pair() -> Iterator[dict[str, Store]]:
+    """Two empty PostgreSQL databases."""
+    import uuid
+
+    import psycopg
+
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.migrate import upgrade
+    from gateway.adapters.db.store import DbStore
+    from tests.support.postgres import server_url
+
+    names = {which: f"t_{uuid.uuid4().hex}" for which in ("less", "more")}
+    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
+        for name in names.values():
+            connection.execute(f"CREATE DATABASE {name}")
+    made: dict[str, Store] = {}
+    for which, name in names.items():
+        database = Database(server_url() + name)
+        upgrade(database)
+        made[which] = DbStore(database, DERIVED)
+    yield made
+    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
+        for name in names.values():
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# ---- requests
+
+
+def _values(rng: random.Random, kind: str) -> str:
+    """A value that some resource of either world has, or none."""
+    number = rng.choice([0, 1, 2, 3, 7, 20, 21, 23, 25])
+    tag = rng.choice([str(number), "1x", "3x"])
+    return rng.choice(
+        {
+            "reference": [
+                f"Patient/p{number}",
+                f"p{number}",
+                f"Encounter/e{tag}",
+                f"ServiceRequest/s{tag}",
+                "Practitioner/d",
+            ],
+            "token": [
+                f"{LOINC}|{number}-1",
+                f"{number}",
+                "urn:mrn|20",
+                "I10",
+                "T74.11",
+                "active",
+                "requested",
+                "female",
+                "SDV",
+            ],
+            "string": [f"Zq{number % 3}", "G2", "zq", "Hospital"],
+            "date": ["ge2026-01-01", "lt2026-03-03", f"19{50 + number}-01", "gt2026-04-01", "ne2026-02-02"],
+            "quantity": ["gt2", f"{number}.5", "le21.5"],
+            "uri": ["urn:x", "http://x"],
+            "number": ["1", "gt0"],
+        }.get(kind, ["x"])
+    )
+
+
+class Drawn:
+    """Draws requests over what the search definitions list."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.definitions = wiring.search_definitions()
+
+    def path(self) -> str:
+        """One request path below /fhir."""
+        rng, type_ = self.rng, self.rng.choice(TYPES)
+        roll = rng.random()
+        if roll < 0.08:
+            return f"/{type_}/{self._id(type_)}"
+        if roll < 0.12:
+            return f"/{type_}/{self._id(type_)}/_history" + rng.choice(["", "/1", "/2", "?_count=1"])
+        if roll < 0.16:
+            return f"/Patient/p{rng.choice([0, 1, 7, 20, 23])}/$everything" + rng.choice(["", "?_count=3"])
+        if roll < 0.20:
+            return f"/Patient/p{rng.choice([0, 1, 7, 20])}/{type_}"
+        if roll < 0.22:
+            return f"/{type_}/_history" + rng.choice(["", "?_count=2"])
+        parts = [self.criterion(type_) for _ in range(rng.randrange(3))] + [
+            self.control(type_) for _ in range(rng.randrange(4))
+        ]
+        return f"/{type_}?" + "&".join(part for part in parts if part)
+
+    def _id(self, type_: str) -> str:
+        letter = {
+            "Patient": "p",
+            "Observation": "o",
+            "Encounter": "e",
+            "ServiceRequest": "s",
+            "Task": "t",
+            "Condition": "d",
+            "Consent": "c",
+            "CareTeam": "k",
+        }[type_]
+        return letter + self.rng.choice(["0", "1", "1x", "3", "3x", "7", "20", "21", "99"])
+
+    def _parameter(self, type_: str) -> Any:
+        return self.rng.choice(sorted(self.definitions.of(type_).values(), key=lambda one: one.code))
+
+    def criterion(self, type_: str) -> str:
+        """A plain, chained or reverse criterion."""
+        rng, parameter = self.rng, self._parameter(type_)
+        kind = str(getattr(parameter, "kind", getattr(parameter, "type", "token")))
+        roll = rng.random()
+        if kind == "reference" and roll < 0.5:
+            target = rng.choice(TYPES)
+            inner = self._parameter(target)
+            return f"{parameter.code}:{target}.{inner.code}={_values(rng, _kind(inner))}"
+        if roll < 0.25:
+            other = rng.choice(TYPES)
+            links = [p for p in self.definitions.of(other).values() if _kind(p) == "reference"]
+            link = rng.choice(sorted(links, key=lambda one: one.code))
+            inner = self._parameter(other)
+            return f"_has:{other}:{link.code}:{inner.code}={_values(rng, _kind(inner))}"
+        if roll < 0.32:
+            return f"{parameter.code}:missing={rng.choice(['true', 'false'])}"
+        if roll < 0.4 and kind == "token":
+            return f"{parameter.code}:not={_values(rng, kind)}"
+        return f"{parameter.code}={_values(rng, kind)}"
+
+    def control(self, type_: str) -> str:
+        """Sort, page size, totals, summaries, includes."""
+        rng = self.rng
+        code = self._parameter(type_).code
+        other = rng.choice(TYPES)
+        return rng.choice(
+            [
+                f"_sort={rng.choice(['', '-'])}{rng.choice([code, '_lastUpdated', '_id'])}",
+                f"_count={rng.choice([0, 1, 2, 3, 50])}",
+                "_total=accurate",
+                "_total=none",
+                "_summary=count",
+                "_summary=true",
+                "_summary=data",
+                "_elements=id,status",
+                f"_include={type_}:{code}",
+                f"_revinclude={other}:{self._parameter(other).code}",
+                f"_include:iterate={type_}:*",
+                "_include=*",
+            ]
+        )
+
+
+def _kind(parameter: Any) -> str:
+    return str(getattr(parameter, "kind", getattr(parameter, "type", "token")))
+
+
+def answer(caller: Caller, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
+    said = caller(method, path, body, X_Request_Id="r-1")
+    return said.status_code, {k: v for k, v in said.headers.items() if k.lower() != "date"}, said.content
+
+
+def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
+    assert twins.hidden("GET", "/Patient/p20").status_code == 200  # it is there, for whoever may see it
+    assert twins.less("GET", "/Patient/p0").status_code == 200
+    assert twins.more("GET", "/Patient/p20").status_code == 404
+    drawn = Drawn(random.Random(int(os.environ.get("DOORWAY_NON_INTERFERENCE_SEED", "7"))))
+    shown = 0
+    for _ in range(REQUESTS):
+        path = drawn.path()
+        for _page in range(4):  # a search and the pages behind it
+            one, other = answer(twins.less, "GET", path), answer(twins.more, "GET", path)
+            assert one == other, path
+            shown += one[0] == 200 and b'"fullUrl"' in one[2]
+            path = _next(one[2])
+            if not path:
+                break
+    assert shown > REQUESTS // 10  # the requests are about something
+
+
+def _next(body: bytes) -> str:
+    import orjson
+
+    links = orjson.loads(body).get("link", []) if body.startswith(b"{") and b'"next"' in body else []
+    urls = [str(link["url"]) for link in links if isinstance(link, dict) and link.get("relation") == "next"]
+    return urls[0].removeprefix("http://gateway.test/fhir") if urls else ""
+
+
+def test_a_batch_and_a_posted_search_tell_no_more(twins: Twins) -> None:
+    drawn = Drawn(random.Random(11))
+    entries = [{"request": {"method": "GET", "url": drawn.path().removeprefix("/")}} for _ in range(30)]
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    assert answer(twins.less, "POST", "/", batch) == answer(twins.more, "POST", "/", batch)
+    for number in (0, 7, 20):
+        form = f"patient=Patient/p{number}"
+        said = [
+            c("POST", "/Observation/_search", form, Content_Type="application/x-www-form-urlencoded", X_Request_Id="r")
+            for c in (twins.less, twins.more)
+        ]
+        assert said[0].content == said[1].content
+        assert said[0].status_code == said[1].status_code
