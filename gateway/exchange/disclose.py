@@ -373,8 +373,12 @@ class Gate:
     def _redacted(self, stored: Stored) -> bytes | None:
         """A copy without what the asker may not see inside a resource, None when there is nothing to take out."""
         view = self._knowledge.view(stored)
-        rules = [rule for rule in self._knowledge.elements if rule.type == view.type]
-        hidden = [rule for rule in rules if not self._sees_element(view, rule)]
+        rules = [rule for rule in self._knowledge.elements if rule.type == view.type and _may_hold(stored.body, rule)]
+        seen: dict[frozenset[str], bool] = {}  # the answer hangs on the labels alone
+        for rule in rules:
+            if rule.labels not in seen:
+                seen[rule.labels] = self._sees_element(view, rule)
+        hidden = [rule for rule in rules if not seen[rule.labels]]
         linked = view.refers if view.type == "Patient" else frozenset()
         unseen = frozenset(ref for ref in linked if ref.startswith("Patient/") and not self._sees(ref))
         if not hidden and not unseen:
@@ -393,6 +397,13 @@ class Gate:
             stored = self._resources.get(type_, id_)
             self._seen[reference] = stored is not None and self.rule(stored).permit
         return self._seen[reference]
+
+
+def _may_hold(body: bytes, rule: ElementRule) -> bool:
+    """False only when the text cannot hold the element: neither its name nor what narrows it, and nothing escaped."""
+    if b"\\" in body:
+        return True
+    return f'"{rule.path[0]}"'.encode() in body and (rule.where is None or rule.where[1].encode() in body)
 
 
 def _whose(stored: Stored, program: Program, patients: Sequence[str]) -> list[str]:
