@@ -113,7 +113,7 @@ def build_app(
         Route("/readyz", readyz),
         Route("/metrics", numbers),
         Route("/openapi.json", document),
-        Mount("/oauth/token", app=_Tokens(tokens, executor)),
+        Route("/oauth/token", _Tokens(tokens, executor)),
         Mount("/", app=console) if console is not None else Route("/", home),
     ]
     app.router.redirect_slashes = False
