@@ -203,9 +203,14 @@ def _where(node: Call) -> Expression:
 def _exists(node: Call) -> Expression:
     base = _base(node)
     if not node.arguments:
-        return lambda this, env: answer(bool(base(this, env)))
+        return lambda this, env: TRUE if base(this, env) else FALSE
     where = _where(node)
-    return lambda this, env: answer(bool(where(this, env)))
+    return lambda this, env: TRUE if where(this, env) else FALSE
+
+
+def _empty(node: Call) -> Expression:
+    base = _base(node)
+    return lambda this, env: FALSE if base(this, env) else TRUE
 
 
 def _all(node: Call) -> Expression:
@@ -341,6 +346,7 @@ def _member_of(node: Call) -> Expression:
 
 _SPECIAL: Final[Mapping[str, Callable[[Call], Expression]]] = {
     "where": _where,
+    "empty": _empty,
     "exists": _exists,
     "all": _all,
     "select": _select,
@@ -429,6 +435,9 @@ def _binary(operator: str, left_node: Node, right_node: Node) -> Expression:
     if operator in ("is", "as"):
         assert isinstance(right_node, Step)
         return _is(left, right_node.name) if operator == "is" else _of_type(left, right_node.name)
+    constants = _constants(right_node)
+    if constants is not None and operator in ("=", "!=", "in"):
+        return _among(left, constants, wanted=operator != "!=")
     right = _compile(right_node)
     if operator in _LOGIC:
         return _LOGIC[operator](left, right)
@@ -461,6 +470,36 @@ def _binary(operator: str, left_node: Node, right_node: Node) -> Expression:
         return _arithmetic(operator, raw(one[0]), raw(two[0]))
 
     return arithmetic
+
+
+def _constants(node: Node) -> frozenset[str] | None:
+    """The texts of a literal or a union of literals, where plain comparison is enough (a date needs more)."""
+    if isinstance(node, Literal):
+        plain = isinstance(node.value, str) and not node.value[:1].isdigit()
+        return frozenset({str(node.value)}) if plain else None
+    if isinstance(node, Binary) and node.operator == "|":
+        left, right = _constants(node.left), _constants(node.right)
+        return left | right if left is not None and right is not None else None
+    return None
+
+
+def _among(left: Expression, texts: frozenset[str], *, wanted: bool) -> Expression:
+    """``left = 'x'``, ``left != 'x'`` and ``left in ('x' | 'y')``: the common shapes, without building collections."""
+    yes, no = (TRUE, FALSE) if wanted else (FALSE, TRUE)
+    single = len(texts) == 1
+
+    def call(this: Any, env: Env) -> Items:
+        items = left(this, env)
+        if len(items) == 1:
+            value = raw(items[0])
+            return yes if type(value) is str and value in texts else no
+        if not items:
+            return []
+        if single:  # collections of different sizes are not equal
+            return no
+        raise Undecided
+
+    return call
 
 
 def _in(left: Expression, right: Expression) -> Expression:

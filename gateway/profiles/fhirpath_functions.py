@@ -104,7 +104,6 @@ def _intersect(items: Items, other: Items) -> Items:
 
 
 COLLECTION: Final[Mapping[str, tuple[Callable[..., Items], int, int]]] = {  # function, fewest and most arguments
-    "empty": (lambda items: answer(not items), 0, 0),
     "not": (lambda items: answer(None if (t := truth(items)) is None else not t), 0, 0),
     "count": (lambda items: [len(items)], 0, 0),
     "first": (lambda items: items[:1], 0, 0),

@@ -219,10 +219,11 @@ def same(left: Any, right: Any) -> bool:
     left, right = raw(left), raw(right)
     if type(left) is bool or type(right) is bool:
         return left is right
-    if type(left) is str and type(right) is str and left != right and _DATE.fullmatch(left) and _DATE.fullmatch(right):
-        found = _compare(left, right)
-        return found == (0, True)
-    return bool(left == right)
+    if left == right:
+        return True
+    if type(left) is str and type(right) is str and left[:1].isdigit() and right[:1].isdigit():
+        return bool(_DATE.fullmatch(left) and _DATE.fullmatch(right)) and _compare(left, right) == (0, True)
+    return False
 
 
 def equal(left: Items, right: Items) -> bool | None:

@@ -114,14 +114,12 @@ def _uri(value: Any) -> Fault:
     return None
 
 
-_TAG: Final = re.compile(
-    r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[\w:.-]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*)\s*(/?)>|<!--.*?-->", re.DOTALL
-)
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[\w:.-]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))*)\s*(/?)>")
 _ATTRIBUTE: Final = re.compile(r"([\w:.-]+)\s*=")
 _TAGS: Final = words(
-    """p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite blockquote hr address
-    bdo kbd code samp sub sup pre ins del ul ol li dl dt dd table caption colgroup col thead tr tfoot tbody th td img map
-    area"""
+    """p br div h1 h2 h3 h4 h5 h6 a span b em i strong small big tt dfn q var abbr acronym cite blockquote hr
+    address bdo kbd code samp sub sup pre ins del ul ol li dl dt dd table caption colgroup col thead tr tfoot tbody th
+    td img map area"""
 )
 _ATTRIBUTES: Final = words(
     """abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff charset
@@ -131,11 +129,23 @@ _ATTRIBUTES: Final = words(
 )
 
 
+def _without_comments(text: str) -> str:
+    """The text without XML comments; one that does not end stays, and is found as a stray ``<`` (linear on purpose)."""
+    kept, at = [], 0
+    while (start := text.find("<!--", at)) >= 0:
+        end = text.find("-->", start + 4)
+        if end < 0:
+            break
+        kept.append(text[at:start])
+        at = end + 3
+    return "".join(kept) + text[at:]
+
+
 def _xhtml(value: Any) -> Fault:
     """R4 Narrative, txt-1 and txt-2: basic formatting only, well formed, something in it."""
     if type(value) is not str:
         return _WRONG_TEXT
-    text = value.strip()
+    text = _without_comments(value.strip())
     if not text.startswith("<div") or "<!DOCTYPE" in text or "<![CDATA" in text:
         return "must be one <div> of XHTML"
     open_tags: list[str] = []
@@ -147,8 +157,6 @@ def _xhtml(value: Any) -> Fault:
         if "<" in between or (end_before and not open_tags):
             return "must be well-formed XHTML with one root"
         name = tag[2]
-        if name is None:
-            continue
         if tag[1]:
             if not open_tags or open_tags.pop() != name:
                 return "must be well-formed XHTML: a tag is not closed"

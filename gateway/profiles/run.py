@@ -43,7 +43,17 @@ def safe_key(key: str) -> bool:
 class Run:
     """The state of validating one resource; contained resources and Bundle entries get a child of it."""
 
-    __slots__ = ("_targets", "bundle", "bundle_path", "issues", "resource", "root", "root_path", "terminology")
+    __slots__ = (
+        "_contained",
+        "_targets",
+        "bundle",
+        "bundle_path",
+        "issues",
+        "resource",
+        "root",
+        "root_path",
+        "terminology",
+    )
 
     def __init__(self, resource: JsonObject, terminology: Terminology) -> None:
         self.resource = resource  # %resource
@@ -53,7 +63,8 @@ class Run:
         self.bundle_path = ""
         self.terminology = terminology
         self.issues: list[Issue] = []
-        self._targets: dict[str, tuple[JsonObject, str]] | None = None
+        self._contained: dict[str, JsonObject] | None = None  # of the root, by id
+        self._targets: dict[str, JsonObject] | None = None
 
     def within(self, resource: JsonObject, path: str, *, contained: bool) -> "Run":
         """The run of a contained resource, or of a resource in a Bundle entry or parameter."""
@@ -62,6 +73,7 @@ class Run:
         child.root_path = path
         if contained:
             child.root, child.root_path, child.bundle = self.root, self.root_path, self.bundle
+            child._contained = self._inside()
         else:
             child.bundle = self if self.resource.get("resourceType") == "Bundle" else self.bundle
         return child
@@ -83,13 +95,18 @@ class Run:
         if literal.startswith("#"):
             if literal == "#":
                 return self.root
-            for contained in self.root.get("contained") or ():
-                if isinstance(contained, dict) and contained.get("id") == literal[1:]:
-                    return contained
-            return None
-        return self.bundle.entry(literal, self.root_path) if self.bundle is not None else None
+            return self._inside().get(literal[1:])
+        return self.bundle.entry(literal) if self.bundle is not None else None
 
-    def entry(self, literal: str, asked_from: str) -> JsonObject | None:
+    def _inside(self) -> dict[str, JsonObject]:
+        if self._contained is None:
+            contained = self.root.get("contained")
+            nodes = contained if isinstance(contained, list) else []
+            found = {n["id"]: n for n in reversed(nodes) if isinstance(n, dict) and isinstance(n.get("id"), str)}
+            self._contained = found
+        return self._contained
+
+    def entry(self, literal: str) -> JsonObject | None:
         """A resource of this Bundle by fullUrl, or by Type/id (R4 Bundle, resolving references)."""
         if self._targets is None:
             self._targets = {}
@@ -99,11 +116,10 @@ class Run:
                     continue
                 full, kind, key = entry.get("fullUrl"), resource.get("resourceType"), resource.get("id")
                 if isinstance(full, str):
-                    self._targets.setdefault(full, (resource, ""))
+                    self._targets.setdefault(full, resource)
                 if isinstance(kind, str) and isinstance(key, str):
-                    self._targets.setdefault(f"{kind}/{key}", (resource, ""))
-        found = self._targets.get(literal.split("/_history")[0]) or self._targets.get(literal)
-        return found[0] if found else None
+                    self._targets.setdefault(f"{kind}/{key}", resource)
+        return self._targets.get(literal.split("/_history")[0]) or self._targets.get(literal)
 
     def target_type(self, reference: JsonObject) -> str | None:
         """The resource type a Reference points to, as far as it says: by target, literal, condition or ``type``."""

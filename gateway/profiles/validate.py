@@ -1,16 +1,28 @@
 """Validation of one resource: structure and rules of R4 first, then the profiles that it claims or is asked to meet."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from gateway.kernel.fhir import Resource
 from gateway.profiles.facts import Facts
 from gateway.profiles.invariants import compile_rule
-from gateway.profiles.issues import ERROR, Issue
+from gateway.profiles.issues import ERROR, INFORMATION, Issue
 from gateway.profiles.items import Item
 from gateway.profiles.profile import Definitions, NoDefinitions, Profiles
 from gateway.profiles.run import NoTerminology, Run, Terminology
 from gateway.profiles.structure import Structure
+
+_ISSUE_LIMIT: Final = 500  # of one resource: nobody reads more, and a hostile one could make millions
+
+
+def _kept(issues: Iterable[Issue]) -> tuple[Issue, ...]:
+    """Without doubles, and cut to the limit with errors first."""
+    found = tuple(dict.fromkeys(issues))
+    if len(found) <= _ISSUE_LIMIT:
+        return found
+    kept = sorted(found, key=lambda issue: issue.severity != ERROR)[:_ISSUE_LIMIT]
+    rest = Issue(INFORMATION, "too-costly", "", f"{len(found) - _ISSUE_LIMIT} further findings are not listed")
+    return (*kept, rest)
 
 
 class Validator:
@@ -54,7 +66,7 @@ class Validator:
                 run.error("not-found", path, f"{profile} is not loaded")
             else:
                 self._meet(profile, resource, path, run)
-        return tuple(dict.fromkeys(run.issues))
+        return _kept(run.issues)
 
     def knows(self, profile: str) -> bool:
         """Whether a profile with this canonical URL can be checked."""

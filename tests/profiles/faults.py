@@ -31,39 +31,100 @@ DATES = (
 CHOSEN = {"effectiveDateTime": "effective", "startDate": "start"}  # a choice is named without its type, as in FHIRPath
 CODES = ("status", "gender", "intent", "lifecycleStatus", "use", "mode", "action")
 REQUIRED = {
-    "Encounter": ("status", "class"), "EpisodeOfCare": ("status", "patient"), "Condition": ("subject",),
-    "Observation": ("status", "code"), "Procedure": ("status", "subject"), "ServiceRequest": ("intent", "subject"),
-    "Task": ("status", "intent"), "Consent": ("status", "scope", "category"), "CarePlan": ("status", "intent", "subject"),
-    "Goal": ("lifecycleStatus", "description", "subject"), "RelatedPerson": ("patient",),
-    "DocumentReference": ("status", "content"), "QuestionnaireResponse": ("status",), "Appointment": ("participant",),
-    "Coverage": ("beneficiary", "payor"), "AllergyIntolerance": ("patient",), "Immunization": ("vaccineCode", "status"),
-    "DiagnosticReport": ("code",), "MedicationRequest": ("intent", "subject"), "Provenance": ("target", "recorded", "agent"),
-    "AuditEvent": ("type", "recorded", "source"), "Group": ("type", "actual"), "Flag": ("code", "subject"), "Bundle": ("type",),
-}  # fmt: skip
+    "Encounter": ("status", "class"),
+    "EpisodeOfCare": ("status", "patient"),
+    "Condition": ("subject",),
+    "Observation": ("status", "code"),
+    "Procedure": ("status", "subject"),
+    "ServiceRequest": ("intent", "subject"),
+    "Task": ("status", "intent"),
+    "Consent": ("status", "scope", "category"),
+    "CarePlan": ("status", "intent", "subject"),
+    "Goal": ("lifecycleStatus", "description", "subject"),
+    "RelatedPerson": ("patient",),
+    "DocumentReference": ("status", "content"),
+    "QuestionnaireResponse": ("status",),
+    "Appointment": ("participant",),
+    "Coverage": ("beneficiary", "payor"),
+    "AllergyIntolerance": ("patient",),
+    "Immunization": ("vaccineCode", "status"),
+    "DiagnosticReport": ("code",),
+    "MedicationRequest": ("intent", "subject"),
+    "Provenance": ("target", "recorded", "agent"),
+    "AuditEvent": ("type", "recorded", "source"),
+    "Group": ("type", "actual"),
+    "Flag": ("code", "subject"),
+    "Bundle": ("type",),
+}
 SUBJECTS = ("subject", "patient", "beneficiary", "for")
 INVARIANTS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
-    "Patient": (("Patient.contact[0]", {"contact": [{"gender": "female"}]}), ("Patient.telecom[0]", {"telecom": [{"value": "1"}]})),
-    "Observation": (("Observation", {"dataAbsentReason": {"text": "x"}}), ("Observation.referenceRange[0]", {"referenceRange": [{"appliesTo": [{"text": "x"}]}]})),
-    "Condition": (("Condition", {"abatementDateTime": "2026-02-01"}), ("Condition.stage[0]", {"stage": [{"type": {"text": "x"}}]})),
+    "Patient": (
+        ("Patient.contact[0]", {"contact": [{"gender": "female"}]}),
+        ("Patient.telecom[0]", {"telecom": [{"value": "1"}]}),
+    ),
+    "Observation": (
+        ("Observation", {"dataAbsentReason": {"text": "x"}}),
+        ("Observation.referenceRange[0]", {"referenceRange": [{"appliesTo": [{"text": "x"}]}]}),
+    ),
+    "Condition": (
+        ("Condition", {"abatementDateTime": "2026-02-01"}),
+        ("Condition.stage[0]", {"stage": [{"type": {"text": "x"}}]}),
+    ),
     "Consent": (("Consent", {"policyRule": None}),),
     "Encounter": (("Encounter.period", {"period": {"start": "2026-02-01", "end": "2026-01-01"}}),),
-    "Organization": (("Organization", {"name": None, "identifier": None}), ("Organization.telecom[0]", {"telecom": [{"system": "phone", "value": "1", "use": "home"}]}), ("Organization.address[0]", {"address": [{"use": "home", "city": "x"}]})),
-    "Appointment": (("Appointment", {"end": None}), ("Appointment.participant[0]", {"participant": [{"status": "accepted"}]})),
+    "Organization": (
+        ("Organization", {"name": None, "identifier": None}),
+        ("Organization.telecom[0]", {"telecom": [{"system": "phone", "value": "1", "use": "home"}]}),
+        ("Organization.address[0]", {"address": [{"use": "home", "city": "x"}]}),
+    ),
+    "Appointment": (
+        ("Appointment", {"end": None}),
+        ("Appointment.participant[0]", {"participant": [{"status": "accepted"}]}),
+    ),
     "ServiceRequest": (("ServiceRequest", {"code": None, "orderDetail": [{"text": "x"}]}),),
     "Goal": (("Goal.target[0]", {"target": [{"detailString": "x"}]}),),
-    "CarePlan": (("CarePlan.activity[0]", {"activity": [{"detail": {"status": "scheduled"}, "reference": {"reference": "Task/t1"}}]}),),
-    "QuestionnaireResponse": (("QuestionnaireResponse.item[0]", {"item": [{"linkId": "1", "item": [{"linkId": "2"}], "answer": [{"valueInteger": 1}]}]}),),
+    "CarePlan": (
+        (
+            "CarePlan.activity[0]",
+            {"activity": [{"detail": {"status": "scheduled"}, "reference": {"reference": "Task/t1"}}]},
+        ),
+    ),
+    "QuestionnaireResponse": (
+        (
+            "QuestionnaireResponse.item[0]",
+            {"item": [{"linkId": "1", "item": [{"linkId": "2"}], "answer": [{"valueInteger": 1}]}]},
+        ),
+    ),
     "AllergyIntolerance": (("AllergyIntolerance", {"clinicalStatus": None}),),
     "Group": (("Group", {"actual": False}),),
-    "Bundle": (("Bundle", {"total": 1}), ("Bundle", {"type": "document"}), ("Bundle.entry[0]", {"entry": [{"fullUrl": "urn:uuid:0c3a1b5e-5f9b-4d3e-9d55-6f1c2a3b4c5d"}]})),
-    "MedicationRequest": (("MedicationRequest.dosageInstruction[0].timing.repeat", {"dosageInstruction": [{"timing": {"repeat": {"period": 1}}}]}),),
-    "DocumentReference": (("DocumentReference.content[0].attachment", {"content": [{"attachment": {"data": "aGVsbG8="}}]}),),
+    "Bundle": (
+        ("Bundle", {"total": 1}),
+        ("Bundle", {"type": "document"}),
+        ("Bundle.entry[0]", {"entry": [{"fullUrl": "urn:uuid:0c3a1b5e-5f9b-4d3e-9d55-6f1c2a3b4c5d"}]}),
+    ),
+    "MedicationRequest": (
+        (
+            "MedicationRequest.dosageInstruction[0].timing.repeat",
+            {"dosageInstruction": [{"timing": {"repeat": {"period": 1}}}]},
+        ),
+    ),
+    "DocumentReference": (
+        ("DocumentReference.content[0].attachment", {"content": [{"attachment": {"data": "aGVsbG8="}}]}),
+    ),
     "Immunization": (("Immunization.education[0]", {"education": [{"presentationDate": "2026"}]}),),
     "AuditEvent": (("AuditEvent.entity[0]", {"entity": [{"name": "x", "query": "eA=="}]}),),
     "Procedure": (("Procedure.subject", {"subject": {"reference": "#nobody"}}),),
     "Coverage": (("Coverage.contained[0]", {"contained": [{"resourceType": "Patient", "id": "unused"}]}),),
-    "CareTeam": (("CareTeam.contained[0].meta.versionId", {"contained": [{"resourceType": "Patient", "id": "in", "meta": {"versionId": "1"}}], "subject": {"reference": "#in"}}),),
-}  # fmt: skip
+    "CareTeam": (
+        (
+            "CareTeam.contained[0].meta.versionId",
+            {
+                "contained": [{"resourceType": "Patient", "id": "in", "meta": {"versionId": "1"}}],
+                "subject": {"reference": "#in"},
+            },
+        ),
+    ),
+}
 
 
 def changed(resource: JsonObject, **elements: Any) -> JsonObject:
@@ -125,12 +186,16 @@ def _by_element(resource: JsonObject, kind: str) -> Iterator[Seeded]:
             yield Seeded("empty object", f"{kind}.{name}", changed(resource, **{name: {}}))
             yield Seeded("wrong JSON type", f"{kind}.{name}", changed(resource, **{name: "Patient/p1"}))
     for name, other in (
-        ("deceased", {"deceasedDateTime": "2020"}), ("multipleBirth", {"multipleBirthBoolean": True}),
-        ("onset", {"onsetString": "x"}), ("effective", {"effectivePeriod": {"start": "2020"}}),
-        ("value", {"valueString": "x"}), ("performed", {"performedString": "x"}),
-        ("occurrence", {"occurrenceString": "x", "occurrenceDateTime": "2020"}), ("medication", {"medicationReference": {"reference": "Medication/m"}}),
+        ("deceased", {"deceasedDateTime": "2020"}),
+        ("multipleBirth", {"multipleBirthBoolean": True}),
+        ("onset", {"onsetString": "x"}),
+        ("effective", {"effectivePeriod": {"start": "2020"}}),
+        ("value", {"valueString": "x"}),
+        ("performed", {"performedString": "x"}),
+        ("occurrence", {"occurrenceString": "x", "occurrenceDateTime": "2020"}),
+        ("medication", {"medicationReference": {"reference": "Medication/m"}}),
         ("occurred", {"occurredPeriod": {"start": "2020"}}),
-    ):  # fmt: skip
+    ):
         if (
             any(key.startswith(name) and key[len(name) : len(name) + 1].isupper() for key in resource)
             and kind != "Bundle"

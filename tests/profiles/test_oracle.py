@@ -1,8 +1,8 @@
 """Agreement with HL7's Java validator on our own resources and seeded faults.
 
-``vectors/oracle.csv`` holds how many errors it found (hapi-fhir-validation 7.6.0 with hapi-fhir-validation-resources-r4,
-recorded once; cases in the order in which they are made here). It ran without a resolver of references, and so judged no
-reference target; those cases are ours alone.
+``vectors/oracle.csv`` holds how many errors it found in each case, in the order in which the cases are made here
+(hapi-fhir-validation 7.6.0 with hapi-fhir-validation-resources-r4, recorded once). It ran without a resolver of
+references and so judged no reference target; those cases are ours alone.
 """
 
 import csv
