@@ -49,7 +49,7 @@ class Saver:
             Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
         """
         prepared = drafts if self._prepare is None else [self._prepare(unit, draft) for draft in drafts]
-        stored = [unit.resources.put(self.labelled(draft), now_us=now_us) for draft in prepared]
+        stored = unit.resources.put_all([self.labelled(draft) for draft in prepared], now_us=now_us)
         for follow in self._followers:
             follow(self, unit, stored, now_us)
         return stored

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,9 +44,10 @@ class _Heads:
 
     named: Mapping[str, tuple[Parameter, ...]]
     choices: tuple[tuple[str, Parameter], ...]  # first letters of the element's name
+    always: tuple[Parameter, ...]  # those that find something in what is not there
 
 
-def _heads_of(parameters: Iterable[Parameter]) -> _Heads:
+def _heads_of(parameters: Collection[Parameter]) -> _Heads:
     named: dict[str, tuple[Parameter, ...]] = {}
     choices = []
     for parameter in parameters:
@@ -56,7 +57,7 @@ def _heads_of(parameters: Iterable[Parameter]) -> _Heads:
                 choices.append((head, parameter))
             else:
                 named[head] = (*named.get(head, ()), parameter)
-    return _Heads(named, tuple(choices))
+    return _Heads(named, tuple(choices), tuple(one for one in parameters if "[present]" in one.path))
 
 
 class Definitions:
@@ -95,7 +96,7 @@ class Definitions:
         if heads is None:
             heads = _heads_of(self.of(type_).values())
             self._heads = {**self._heads, type_: heads}
-        found: dict[str, Parameter] = {}
+        found = {parameter.code: parameter for parameter in heads.always}
         for name in resource:
             for parameter in heads.named.get(name, ()):
                 found[parameter.code] = parameter

@@ -92,6 +92,7 @@ def test_the_parameters_found_in_a_resource_are_all_that_find_something() -> Non
     }  # fmt: skip
     near = {one.code for one in definitions.found_in(resource)}
     finding = {one.code for one in definitions.of("Observation").values() if any(True for _ in one.values(resource))}
+    assert [one.code for one in definitions.found_in({"resourceType": "Patient"}) if one.code == "deceased"]
     assert finding - {code for code in finding if of("Observation", code).kind == "composite"} <= near
 
 

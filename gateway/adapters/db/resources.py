@@ -5,24 +5,18 @@ history when it is replaced. Rows are keyed by (type, key): ``key`` is computed 
 drawn; the person key ``shard`` stands in every primary key, so that the tables can be partitioned by person.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, Table, insert
+from sqlalchemy import Column, Index, Integer, LargeBinary, Table
 from sqlalchemy.types import BigInteger
 
-from gateway.adapters.db.engine import Session, Sql, Statement
+from gateway.adapters.db.engine import Session, Sql
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.adapters.db.search import COLUMNS, DbSearch, stored_of
-from gateway.adapters.db.search_index import Rows, rows_of, write
-from gateway.codecs.json_text import parse
-from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
+from gateway.exchange.ports.resources import Candidate, Place, Stored
 from gateway.exchange.search import Criterion, Sort
-from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
-from gateway.kernel.fhir import Resource
 from gateway.kernel.identifiers import key_of
-from gateway.profiles.search_parameters import Definitions
 
 _CHUNK: Final = 2_000  # keys in one query
 
@@ -70,11 +64,7 @@ NAMED: Final = Table(
     sqlite_with_rowid=False,
 )
 
-_ALL: Final = ", ".join(column.name for column in RESOURCE.columns)
 _GET: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key = :key")
-_GET_LOCKED: Final = Sql(
-    f"SELECT {COLUMNS}, shard, patients FROM resource r WHERE type = :type AND key = :key", lock=True
-)
 _MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key IN :keys AND method <> 'DELETE'")
 _VERSION: Final = Sql(
     f"SELECT {COLUMNS} FROM resource_history r WHERE type = :type AND key = :key AND version = :version"
@@ -84,33 +74,23 @@ _OF_TYPE: Final = Sql(
 )
 _COMPARTMENT: Final = Sql("SELECT DISTINCT type, key FROM resource_patient WHERE patient IN :keys ORDER BY type, key")
 _CONSENTS: Final = Sql(
-    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects AND key IN"
-    " (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent') ORDER BY id"
+    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects"
+    " AND key IN (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent') ORDER BY id"
 )
-_INSERT: Final = Statement(insert(RESOURCE))
-_KEEP: Final = Sql(
-    f"INSERT INTO resource_history ({_ALL}) SELECT {_ALL} FROM resource WHERE type = :type AND key = :key"
-)
-_REPLACE: Final = Sql(
-    "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
-    " source = :source, subject = :subject, patients = :patients, labels = :labels, facets = :facets, body = :body"
-    " WHERE type = :type AND key = :key"
-)
-_NAME: Final = Statement(insert(NAMED))
-_UNNAME: Final = Sql("DELETE FROM resource_patient WHERE patient = :patient AND type = :type AND key = :key")
-_HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)")
 
 
 def _changes(table: str, one: str) -> str:
     return (
-        f"SELECT {COLUMNS} FROM {table} AS r WHERE type = :type{one} AND updated_us >= :since"
-        " AND (updated_us < :at OR (updated_us = :at AND (id < :id_before OR (id = :id_before AND version < :version))))"
+        f"SELECT * FROM (SELECT {COLUMNS} FROM {table} r WHERE type = :type{one} AND updated_us >= :since AND"
+        " (updated_us < :at OR (updated_us = :at AND (id < :id_before OR (id = :id_before AND version < :version))))"
+        " ORDER BY updated_us DESC, id DESC, version DESC LIMIT :n) q"
     )
 
 
+# each table gives its newest few by its index, so that a page costs the same however long the history is
 _CHANGES: Final = {
     bool(one): Sql(
-        f"SELECT {COLUMNS} FROM ({_changes('resource', one)} UNION ALL {_changes('resource_history', one)}) AS r"
+        f"{_changes('resource', one)} UNION ALL {_changes('resource_history', one)}"
         " ORDER BY updated_us DESC, id DESC, version DESC LIMIT :n"
     )
     for one in ("", " AND key = :key")
@@ -205,96 +185,3 @@ class DbResourceReader:
     def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
         """How many live resources fulfil the criteria; counting stops at ``limit``."""
         return self._search.count(type_, criteria, limit)
-
-
-class DbResources(DbResourceReader):
-    """Reads and writes inside one transaction.
-
-    Args:
-        definitions: the search parameters to index by.
-        view: what consent looks at in a resource, packed (gateway.consent.view).
-    """
-
-    def __init__(self, session: Session, definitions: Definitions, view: Callable[[Resource], bytes]) -> None:
-        super().__init__(session)
-        self._definitions = definitions
-        self._view = view
-
-    def hold(self, name: str) -> None:
-        """Wait for and hold a name until the transaction ends; SQLite has one writer, so it holds everything."""
-        if self._session.dialect == "postgresql":
-            self._session.run(_HOLD, key=key_of(name))
-
-    def put(self, draft: Draft, *, now_us: int) -> Stored:
-        """Write a new version unless the content is the newest already."""
-        type_, id_ = draft.resource.get("resourceType"), draft.resource.get("id")
-        current, shard, patients = self._locked(str(type_), str(id_))
-        made = next_version(current, draft, now_us=now_us)
-        if made is None:
-            assert current is not None
-            return current
-        made = replace(made, stored=replace(made.stored, facets=self._view(made.resource)))
-        self._write(made, current, shard, patients)
-        return made.stored
-
-    def delete(self, type_: str, id_: str, *, now_us: int, source: str = "") -> Stored | None:
-        """Write a deletion."""
-        current, shard, patients = self._locked(type_, id_)
-        if current is None or current.deleted:
-            return None
-        gone = deletion(current, now_us=now_us, source=source)
-        facets = Facets(shard, "", (), ())
-        self._write(NewVersion(gone, {"resourceType": type_, "id": id_}, facets), current, shard, patients)
-        return gone
-
-    def _locked(self, type_: str, id_: str) -> tuple[Stored | None, int, list[str]]:
-        """The newest version, held against other writers until the commit, its person key and patients."""
-        row = self._session.run(_GET_LOCKED, type=type_, key=key_of(f"{type_}/{id_}")).fetchone()
-        if row is None:
-            return None, 0, []
-        return stored_of(row), row[8], row[9].split()
-
-    @property
-    def memo(self) -> dict[Any, Any]:
-        """What was worked out from the resources in this transaction; every write empties it."""
-        return self._session.memo
-
-    def _write(self, made: NewVersion, current: Stored | None, shard: int, patients: list[str]) -> None:
-        self._session.memo.clear()
-        stored, facets = made.stored, made.facets
-        key = key_of(stored.reference)
-        place = {"type": stored.type, "key": key}
-        values = place | {
-            "version": stored.version,
-            "shard": facets.shard,
-            "updated_us": stored.updated_us,
-            "method": stored.method,
-            "source": stored.source,
-            "subject": facets.subject,
-            "patients": " ".join(facets.patients),
-            "labels": " ".join(facets.labels),
-            "facets": stored.facets,
-            "body": stored.body,
-        }
-        if current is None:
-            self._session.run_with(_INSERT, values | {"id": stored.id})
-        else:
-            self._session.run_with(_KEEP, place)
-            self._session.run_with(_REPLACE, values)
-        self._index(made, current, shard)
-        moved = current is not None and shard != facets.shard
-        before = {key_of(patient) for patient in patients}
-        after = {key_of(patient) for patient in facets.patients}
-        for patient in before if moved else before - after:
-            self._session.run(_UNNAME, patient=patient, **place)
-        self._session.many(
-            _NAME,
-            [place | {"patient": one, "shard": facets.shard} for one in sorted(after if moved else after - before)],
-        )
-
-    def _index(self, made: NewVersion, current: Stored | None, shard: int) -> None:
-        """Bring the search index from what the old body gave to what the new one gives."""
-        nothing = Rows()
-        old = nothing if current is None or current.deleted else rows_of(self._definitions, parse(current.body))
-        new = nothing if made.stored.deleted else rows_of(self._definitions, made.resource)
-        write(self._session, key_of(made.stored.reference), (shard, old), (made.facets.shard, new))

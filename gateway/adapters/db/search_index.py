@@ -226,24 +226,27 @@ _ADD: Final = {
 
 
 def _insert(table: str) -> tuple[str, str]:
-    """For SQLite a statement a row, for PostgreSQL one for all rows, which come as arrays."""
-    columns = _COLUMNS[table]
-    names = ", ".join((*columns, "key", "shard"))
-    one = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * (len(columns) + 2))})"
-    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
-    return one, f"INSERT INTO {table} ({names}) SELECT *, %(key)s, %(shard)s FROM unnest({arrays})"
+    """For SQLite a statement a row, for PostgreSQL one for all rows, which come as arrays.
+
+    A row that is there already is as it should be: a rebuild may have met the resource first.
+    """
+    names = (*_COLUMNS[table], "key", "shard")
+    into = f"INSERT INTO {table} ({', '.join(names)})"
+    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in names)
+    return (
+        f"{into} VALUES ({', '.join('?' * len(names))}) ON CONFLICT DO NOTHING",
+        f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
+    )
 
 
 def _delete(table: str) -> tuple[str, str]:
-    columns = _COLUMNS[table]
-    one = f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in (*columns, 'key', 'shard'))}"
-    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in columns)
+    names = (*_COLUMNS[table], "key", "shard")
+    arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in names)
     every = (
-        f"DELETE FROM {table} USING unnest({arrays}) AS gone ({', '.join(f'g_{name}' for name in columns)})"
-        f" WHERE {' AND '.join(f'{table}.{name} = gone.g_{name}' for name in columns)}"
-        " AND key = %(key)s AND shard = %(shard)s"
+        f"DELETE FROM {table} USING unnest({arrays}) AS gone ({', '.join(f'g_{name}' for name in names)})"
+        f" WHERE {' AND '.join(f'{table}.{name} = gone.g_{name}' for name in names)}"
     )
-    return one, every
+    return f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in names)}", every
 
 
 def _type(table: str, name: str) -> str:
@@ -256,23 +259,38 @@ _INSERTS: Final = {table: _insert(table) for table in _COLUMNS}
 _DELETES: Final = {table: _delete(table) for table in _COLUMNS}
 
 
-def write(session: Session, key: int, before: tuple[int, Rows], after: tuple[int, Rows]) -> None:
-    """Bring the index rows of a resource from one state (person key, rows) to another."""
-    moved = before[0] != after[0]
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The index rows of one resource (``key``) before and after, each with its person key."""
+
+    key: int
+    old_shard: int
+    old: Rows
+    new_shard: int
+    new: Rows
+
+
+def write(session: Session, changes: Iterable[Change]) -> None:
+    """Bring the index rows of resources from one state to another."""
+    gone: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    come: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    for change in changes:
+        moved = change.old_shard != change.new_shard
+        for table in _COLUMNS:
+            old, new = change.old.tables[table], change.new.tables[table]
+            gone[table] += [(*row, change.key, change.old_shard) for row in (old if moved else old - new)]
+            come[table] += [(*row, change.key, change.new_shard) for row in (new if moved else new - old)]
     for table in _COLUMNS:
-        old, new = before[1].tables[table], after[1].tables[table]
-        _run(session, _DELETES[table], table, old if moved else old - new, key, before[0])
-        _run(session, _INSERTS[table], table, new if moved else new - old, key, after[0])
+        _run(session, _DELETES[table], table, gone[table])
+        _run(session, _INSERTS[table], table, come[table])
 
 
-def _run(
-    session: Session, statement: tuple[str, str], table: str, rows: set[tuple[Any, ...]], key: int, shard: int
-) -> None:
+def _run(session: Session, statement: tuple[str, str], table: str, rows: list[tuple[Any, ...]]) -> None:
     if not rows:
         return
     if session.dialect == "sqlite":
-        session.connection.executemany(statement[0], [(*row, key, shard) for row in rows])
+        session.connection.executemany(statement[0], sorted(rows))
         return
-    columns = zip(*rows, strict=True)
-    arrays = dict(zip(_COLUMNS[table], (list(column) for column in columns), strict=True))
-    session.connection.execute(statement[1], {**arrays, "key": key, "shard": shard})
+    columns = zip(*sorted(rows), strict=True)  # sorted: neighbours in the index are written together
+    names = (*_COLUMNS[table], "key", "shard")
+    session.connection.execute(statement[1], dict(zip(names, map(list, columns), strict=True)))

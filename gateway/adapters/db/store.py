@@ -10,9 +10,11 @@ from gateway.adapters.db.audit import DbAudit, DbAuditReader
 from gateway.adapters.db.clients import DbClients
 from gateway.adapters.db.engine import Database, Session
 from gateway.adapters.db.inbox import DbInbox
+from gateway.adapters.db.links import DbLinks
 from gateway.adapters.db.outbox import DbOutbox
-from gateway.adapters.db.resources import DbResourceReader, DbResources
+from gateway.adapters.db.resources import DbResourceReader
 from gateway.adapters.db.rows import DbRows
+from gateway.adapters.db.writes import DbResources
 from gateway.kernel.fhir import Resource
 from gateway.profiles.search_parameters import Definitions
 
@@ -30,6 +32,7 @@ class DbReading:
         self.inbox = DbInbox(session)
         self.outbox = DbOutbox(session)
         self.rows = DbRows(session)
+        self.links = DbLinks(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class DbUnit:
         self.inbox = DbInbox(session)
         self.outbox = DbOutbox(session)
         self.rows = DbRows(session)
+        self.links = DbLinks(session)
 
 
 class DbStore:

@@ -126,6 +126,10 @@ class MemoryResources:
         self.versions[reference] = (*before, made)
         return made.stored
 
+    def put_all(self, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
+        """As :meth:`put` for many, in order."""
+        return [self.put(draft, now_us=now_us) for draft in drafts]
+
     def delete(self, type_: str, id_: str, *, now_us: int, source: str = "") -> Stored | None:
         """Write a deletion."""
         before = self.versions.get(f"{type_}/{id_}", ())

@@ -131,6 +131,10 @@ class Resources(ResourceReader, Protocol):
         """Write a new version; when the content equals the newest version nothing is written and that one returned."""
         ...
 
+    def put_all(self, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
+        """As :meth:`put` for many, in order, at a fraction of the round trips."""
+        ...
+
     def delete(self, type_: str, id_: str, *, now_us: int, source: str = "") -> Stored | None:
         """Write a deletion; None when there is nothing to delete."""
         ...
