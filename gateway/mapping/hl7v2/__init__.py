@@ -10,5 +10,5 @@ What other parts use::
 
 A :class:`~gateway.mapping.hl7v2.convert.Conversion` carries ``resources`` (drafts to upsert, dependencies first),
 ``effects`` (merge, move, link, unlink, cancel, swap, keep), ``deletions`` (elements that the sender asked to delete),
-``replaced`` (lists that a snapshot segment replaces) and ``residue`` (populated leaves that no row maps).
+``snapshots`` (whole sets that snapshot segments give) and ``residue`` (populated leaves that no row maps).
 """

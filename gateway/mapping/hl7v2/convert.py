@@ -21,12 +21,12 @@ from gateway.mapping.hl7v2.identity import SHARED, Resolver, scope_system
 from gateway.mapping.hl7v2.interpret import Reasons, interpreted
 from gateway.mapping.hl7v2.model import Required, Tables, Trigger
 from gateway.mapping.hl7v2.plan import plan_of
-from gateway.mapping.hl7v2.program import Action, Deletions, Program
+from gateway.mapping.hl7v2.program import Action, Connection, Deletions, Program
 from gateway.mapping.hl7v2.runtime import Fields, Run, Scope, Stamps, ZoneOf
 
 RESIDUE: Final = f"{DOORWAY}/StructureDefinition/hl7v2-residue"
 KIND: Final = f"{DOORWAY}/CodeSystem/basic-kind"
-MESSAGE_ID: Final = f"{DOORWAY}/sid/hl7v2-message"
+_SNAPSHOTS: Final = {"AL1": "AllergyIntolerance", "NK1": "RelatedPerson", "IN1": "Coverage", "DG1": "Condition"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Conversion:
     effects: tuple[Effect, ...] = ()
     deletions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Type/id -> elements the sender deletes
     residue: tuple[Left, ...] = field(default=(), repr=False)
+    snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # type -> the whole set, as references
     labels: Mapping[str, tuple[JsonObject, ...]] = field(default_factory=dict)  # Type/id -> labels we vouch for
     reasons: tuple[Element, ...] = field(default=(), repr=False)
 
@@ -257,6 +258,7 @@ class _Job:
         self.made: list[JsonObject] = []
         self.placed: list[tuple[Scope, Segment, Fields]] = []
         self.sources: dict[int, list[tuple[Segment, str]]] = {}  # id(resource) -> segments and message rows
+        self.later: list[tuple[Connection, JsonObject, Mapping[str, int], Scope]] = []
         self.deleted: list[tuple[JsonObject, str]] = []
         self.cx = self._run(header)
 
@@ -286,6 +288,8 @@ class _Job:
         self._walk()
         for scope, segment, fields, actions in self._acts:
             self._act(scope, segment, fields, actions)
+        for link, resource, before, scope in self.later:
+            link.connect(resource, before, scope, self.cx)
         effects = effects_of(self.trigger, self.placed, self.made, self.cx)
         self._require()
         resolver = Resolver(self.tables, self.sender, self.control_id)
@@ -295,6 +299,7 @@ class _Job:
         return Conversion(
             self.message.kind, self.message.trigger, self.trigger.structure, self.control_id, self.sender,
             tuple(resources), tuple(e.settled() for e in effects), self._deletions(), tuple(self.ledger.left.values()),
+            self._snapshots(resources),
             labels, self._explained(resources),
         )  # fmt: skip
 
@@ -399,7 +404,8 @@ class _Job:
                 above = above.parent
         self.sources.setdefault(id(resource), []).append((segment, action.place))
         for link in action.links:
-            link.connect(resource, before, scope, self.cx)
+            if not link.connect(resource, before, scope, self.cx):  # RF1 stands before the PID that it is about
+                self.later.append((link, resource, before, scope))
         return resource
 
     def _mark_deleted(self, action: Action, segment: Segment, resource: JsonObject) -> None:
@@ -444,6 +450,9 @@ class _Job:
                 _prune(resource, gone)
 
     def _completed(self, resource: JsonObject) -> bool:
+        standing = resource.get("verificationStatus", {}).get("coding", [{}])[0].get("code")
+        if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
+            resource.pop("clinicalStatus", None)
         return all(_fill(resource, row) for row in self.tables.required.get(resource["resourceType"], ()))
 
     def _provenance(self, resources: list[JsonObject]) -> None:
@@ -495,6 +504,17 @@ class _Job:
             if "id" in resource:
                 out.setdefault(f"{resource['resourceType']}/{resource['id']}", []).append(path)
         return {reference: tuple(dict.fromkeys(paths)) for reference, paths in out.items()}
+
+    def _snapshots(self, resources: Iterable[JsonObject]) -> dict[str, tuple[str, ...]]:
+        """Of segments in snapshot mode (ADT), the whole set that the person or visit now has from this sender."""
+        if self.message.kind != "ADT":
+            return {}
+        present = {segment.id for _, segment, _ in self.placed}
+        out: dict[str, tuple[str, ...]] = {}
+        for name, kind in _SNAPSHOTS.items():
+            if name in present:
+                out[kind] = tuple(f"{kind}/{r['id']}" for r in resources if r["resourceType"] == kind)
+        return out
 
     def _explained(self, resources: Iterable[JsonObject]) -> tuple[Element, ...]:
         if self.reasons is None:

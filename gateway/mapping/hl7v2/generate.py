@@ -217,7 +217,10 @@ class _Writer:
             elif step.repeats:
                 var = self.names[name]
                 self.put(f"if {var} is None:")
-                self.put(f"    {var} = {{}}; {_append(host, step.name, var, True)}")
+                if step.written:
+                    self.put(f"    {var} = {{}}; {_append(host, step.name, var, True)}")
+                else:
+                    self.put(f"    {var} = held({host}, '{step.name}')")
                 host = var
             else:
                 self.put(f"h{index} = {host}.get('{step.name}')")
@@ -331,6 +334,7 @@ def compiled(tables: Tables) -> Mapping[str, Callable[..., Any]]:
         "merge": runtime.merge,
         "put_extension": runtime.put_extension,
         "joined_extension": runtime.joined_extension,
+        "held": runtime.held,
     }
     for vocabulary in tables.vocabularies.values():
         space[f"V_{_plain(vocabulary.name)}"] = vocabulary

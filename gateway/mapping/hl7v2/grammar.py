@@ -1,8 +1,9 @@
 """Which group a segment belongs to: a walk over the structure of a message map that never refuses a segment order.
 
 Senders leave out, repeat and misplace segments. The walk takes the first of these that fits: the same segment again; a
-later place in the innermost group; a new repetition of the group when the segment can begin it; the same in the groups
-around; an earlier place of an open group; any place. Steps are computed once and remembered.
+later place in the innermost group, or in a group that this segment can begin; a new repetition of the group; the same in
+the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place.
+Steps are computed once and remembered.
 """
 
 from dataclasses import dataclass
@@ -78,19 +79,27 @@ class Grammar:
         for depth in range(len(here.groups), -1, -1):
             group = here.groups[:depth]
             for place in self.places[at + 1 :]:
-                if place.groups[:depth] == group and place.segment == name:
+                if place.groups[:depth] == group and place.segment == name and self._opens(place, depth):
                     return Move(place, depth)
             if depth and name in self._openers[group]:
                 for place in self.places:
-                    if place.groups[:depth] == group and place.segment == name:
+                    if place.groups[:depth] == group and place.segment == name and self._opens(place, depth):
                         return Move(place, depth - 1)
         for depth in range(len(here.groups), 0, -1):
             for place in self.places[:at]:
                 if place.groups == here.groups[:depth] and place.segment == name and place.repeats:
                     return Move(place, depth)
+        for depth in range(len(here.groups), -1, -1):  # the segment that should begin its group is missing
+            for place in self.places[at + 1 :]:
+                if place.groups[:depth] == here.groups[:depth] and place.segment == name:
+                    return Move(place, depth)
         found = self._any(name)
         once = found is not None and not found.place.groups and not found.place.repeats and found.place.index <= at
         return None if once else found
+
+    def _opens(self, place: Place, depth: int) -> bool:
+        """Whether the segment can begin every group that would be opened for it."""
+        return all(place.segment in self._openers[place.groups[:n]] for n in range(depth + 1, len(place.groups) + 1))
 
     def _any(self, name: str) -> Move | None:
         for place in self.places:

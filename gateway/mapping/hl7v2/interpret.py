@@ -201,7 +201,9 @@ class _Walker:
                 host = host.setdefault(f"_{step.name}", {})
             elif step.refers or step.repeats:
                 kept = self.kept.get(name)
-                if kept is None:
+                if kept is None and not (step.refers or step.written):
+                    self.kept[name] = kept = runtime.held(host, step.name)
+                elif kept is None:
                     kept = {"resourceType": step.refers} if step.refers else {}
                     self.kept[name] = kept
                     self.hang(host, step.name, step.repeats, self.reference(kept) if step.refers else kept)

@@ -41,6 +41,7 @@ class Step:
     instance: int = 1  # [n] of the guide: the same number is the same instance, another number another one
     refers: str = ""  # resource type in parentheses: create it and refer to it
     primitive: bool = False
+    written: bool = True  # [n] stands in the table; without it the instance that is there already is meant
 
     @property
     def label(self) -> str:

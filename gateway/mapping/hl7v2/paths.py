@@ -77,7 +77,7 @@ def parse_path(text: str, *, owner: str, elements: Elements, at: str) -> tuple[t
                 raise Invalid(f"resource type {refers} is not in r4-elements.csv", at=at)
             owner = refers
         instance = NEW if found[2] == "+" else int(found[2] or 1)
-        steps.append(Step(name, repeats, instance, refers, type_ in PRIMITIVES))
+        steps.append(Step(name, repeats, instance, refers, type_ in PRIMITIVES, found[2] is not None))
         while rest.startswith(")"):
             rest, closing = rest[1:], closing - 1
         if rest and not rest.startswith("."):

@@ -23,12 +23,16 @@ class Connection:
     owner: str
     link: Link
 
-    def connect(self, resource: JsonObject, before: Mapping[str, int], scope: Scope, run: Run) -> None:
-        """Make the Reference element; nothing when one of the two resources is not there."""
+    def connect(self, resource: JsonObject, before: Mapping[str, int], scope: Scope, run: Run) -> bool:
+        """Make the Reference element; False when one of the two resources is not there (yet)."""
         host = found(self.owner, scope) if self.owner else resource
         target = resource if self.link.target == OWN else found(self.link.target, scope)
         if host is None or target is None:
-            return
+            return False
+        known = (id(host), ".".join(step.name for step in self.link.steps), id(target))
+        if known in run.linked and self.link.steps[-1].repeats:
+            return True
+        run.linked.add(known)
         element: JsonObject = {}
         run.refs.append((element, target))
         *path, leaf = self.link.steps
@@ -48,6 +52,7 @@ class Connection:
             host.setdefault(leaf.name, []).append(element)
         else:
             host[leaf.name] = element
+        return True
 
 
 def found(key: str, scope: Scope) -> JsonObject | None:

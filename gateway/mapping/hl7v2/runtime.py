@@ -46,7 +46,7 @@ class Run:
     """The state of one message while it is mapped."""
 
     __slots__ = (
-        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "refs", "scope", "stamp", "trace",
+        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "linked", "refs", "scope", "stamp", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,7 @@ class Run:
         self.code_systems = code_systems
         self.fails: list[Fail] = []
         self.refs: list[tuple[JsonObject, JsonObject]] = []  # Reference element, resource it leads to
+        self.linked: set[tuple[int, str, int]] = set()  # owner, element, target: no reference twice
         self.scope: Scope = Scope(None)
         self.trace: Any = None
 
@@ -525,6 +526,15 @@ def merge(into: JsonObject, made: JsonObject) -> None:
             held.extend(item for item in value if item not in held)
         else:
             into[key] = value
+
+
+def held(host: JsonObject, name: str) -> JsonObject:
+    """The last item of a list, made when there is none: what a path without [n] means."""
+    items = host.setdefault(name, [])
+    if not items:
+        items.append({})
+    last: JsonObject = items[-1]
+    return last
 
 
 def put_extension(host: JsonObject, url: str, key: str, value: Any) -> JsonObject:
