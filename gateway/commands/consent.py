@@ -1,12 +1,22 @@
 """``doorway consent …``."""
 
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
-from gateway.commands.unbuilt import unbuilt
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gateway.consent.request import AccessRequest
+    from gateway.exchange.disclose import Knowledge
+    from gateway.exchange.ports.resources import ResourceReader
+    from gateway.exchange.ports.store import Reading
+    from gateway.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
@@ -68,7 +78,287 @@ def decide(as_json: bool) -> None:
         raise SystemExit(3)
 
 
-consent.add_command(unbuilt("explain", "Why a decision is as it is."))
-consent.add_command(unbuilt("what-if", "What a draft Consent would change."))
-consent.add_command(unbuilt("lint", "What is wrong with the Consents."))
-consent.add_command(unbuilt("expiring", "What ends soon."))
+def _source(command: F) -> F:
+    """Where Consents come from: the store, or a file."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+        click.option("--config", metavar="FILE", help="Settings in TOML."),
+        click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME."),
+        click.option("--consents", metavar="FILE", help="Instead of the store: NDJSON, a Bundle or a resource."),
+    ):
+        command = option(command)
+    return command
+
+
+def _asker(command: F) -> F:
+    """Who asks, and when."""
+    for option in (
+        click.option("--now", metavar="INSTANT", help="The instant of the request; default: the clock."),
+        click.option("--action", default="access", show_default=True, help="consentaction code."),
+        click.option("--purpose", "purposes", multiple=True, default=("TREAT",), show_default=True, help="Repeatable."),
+        click.option("--actor", "actors", multiple=True, metavar="REF", help="A person or group; repeatable."),
+        click.option("--organization", metavar="REF", default="", help="The asking Organization/id."),
+    ):
+        command = option(command)
+    return command
+
+
+def _resources_in(path: str) -> Iterator[dict[str, Any]]:
+    """Resources of a file: NDJSON, one resource, a Bundle or an array."""
+    from pathlib import Path
+
+    import orjson
+
+    from gateway.kernel.errors import Invalid, Malformed
+
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        raise Invalid("cannot be read", at=path) from None
+    try:
+        try:
+            parsed = [orjson.loads(data)]
+        except orjson.JSONDecodeError:
+            parsed = [orjson.loads(line) for line in data.splitlines() if line.strip()]
+    except orjson.JSONDecodeError:
+        raise Malformed("neither JSON nor NDJSON", at=path) from None
+    for one in parsed:
+        for item in one if isinstance(one, list) else [one]:
+            if isinstance(item, dict) and item.get("resourceType") == "Bundle":
+                yield from (e["resource"] for e in item.get("entry", ()) if isinstance(e.get("resource"), dict))
+            elif isinstance(item, dict) and isinstance(item.get("resourceType"), str):
+                yield item
+            else:
+                raise Invalid("not a resource", at=path)
+
+
+@contextmanager
+def _reading(consents: str | None, settings: "Settings") -> "Iterator[Reading]":
+    """A snapshot of the store, or of a file put into a store in memory."""
+    from gateway import wiring
+
+    if consents is None:
+        store = wiring.open_store(settings)
+    else:
+        from gateway.adapters.memory.store import MemoryStore
+        from gateway.exchange.ports.resources import Draft
+
+        found = list(_resources_in(consents))
+        store = MemoryStore()
+
+        def load(unit: Any) -> None:
+            for number, one in enumerate(found):
+                resource = one if isinstance(one.get("id"), str) else one | {"id": f"line-{number + 1}"}
+                marks = tuple(m for m in (one.get("meta") or {}).get("security", ()) if isinstance(m, dict))
+                unit.resources.put(Draft(resource, labels=marks), now_us=1)
+
+        store.write(load)
+    try:
+        with store.reading() as reading:
+            yield reading
+    finally:
+        store.close()
+
+
+def _settings(database: str | None, config: str | None) -> "Settings":
+    from gateway.settings import read_settings
+
+    return read_settings(config, database_url=database)
+
+
+def _when(now: str | None, settings: "Settings") -> "datetime":
+    from gateway import wiring
+    from gateway.consent.times import instant_of
+
+    clock = wiring.clock(settings)
+    return clock() if now is None else instant_of(now).astimezone(clock().tzinfo)
+
+
+def _request(
+    settings: "Settings", organization: str, actors: Any, purposes: Any, action: str, now: Any
+) -> "AccessRequest":
+    from gateway.consent.request import AccessRequest, Actor
+
+    return AccessRequest(
+        now=_when(now, settings), organization=organization, actors=tuple(Actor(one) for one in actors),
+        purposes=tuple(purposes), action=action,
+    )  # fmt: skip
+
+
+def _knowledge(settings: "Settings") -> "Knowledge":
+    from gateway import wiring
+
+    return wiring.consent_knowledge(settings)
+
+
+def _say(as_json: bool, told: dict[str, Any], lines: list[str]) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(told).decode() if as_json else "\n".join(lines))
+
+
+def _grid(rows: Any) -> list[str]:
+    """A matrix of organization x level as text."""
+    levels = sorted({level for row in rows for level in row.total})
+    head = f"{'organization':<44}" + "".join(f"{level:>12}" for level in levels)
+    body = [
+        f"{row.organization:<44}" + "".join(f"{row.seen.get(x, 0):>6} of {row.total[x]:<2}" for x in levels)
+        for row in rows
+    ]
+    return [head, *body]
+
+
+@consent.command(
+    epilog="Example: doorway consent explain --patient Patient/p1 --organization Organization/general --purpose TREAT"
+)
+@click.option("--patient", "patients", multiple=True, required=True, metavar="REF", help="Whose records; repeatable.")
+@click.option("--resource", "references", multiple=True, metavar="REF", help="Only these; default: all of the patient.")
+@click.option("--who", is_flag=True, help="Who can see what of this client: organization x level.")
+@click.option("--as-of", metavar="INSTANT", help="As the store stood at a past instant.")
+@_asker
+@_source
+def explain(
+    patients: tuple[str, ...], references: tuple[str, ...], who: bool, as_of: str | None, organization: str,
+    actors: tuple[str, ...], purposes: tuple[str, ...], action: str, now: str | None, consents: str | None,
+    database: str | None, config: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Why a decision is as it is: Consent and provision, labels with their basis, law, what would have to differ."""
+    from gateway.consent.times import instant_us
+    from gateway.exchange.explain import AsOf, organizations_of, who_sees
+    from gateway.exchange.explain import explain as explained
+
+    settings = _settings(database, config)
+    request = _request(settings, organization, actors, purposes, action, as_of or now)
+    knowledge = _knowledge(settings)
+    with _reading(consents, settings) as reading:
+        resources = reading.resources
+        if as_of is not None:
+            resources = cast("ResourceReader", AsOf(resources, instant_us(request.now)))
+        if who:
+            rows = who_sees(resources, patients, organizations_of(resources, patients, knowledge), request, knowledge)
+            told = {row.organization: {"seen": dict(row.seen), "of": dict(row.total)} for row in rows}
+            _say(as_json, told, _grid(rows))
+            return
+        stored = list(resources.many(references).values()) if references else list(resources.compartment(patients))
+        for one in explained(resources, request, knowledge, stored):
+            lines = [f"{one.reference}: {'permit' if one.permit else 'deny'} - {one.text}"]
+            lines += [f"    {name}" for name in one.because] + [f"    needs: {need}" for need in one.would_need]
+            lines += [f"    labels: {', '.join(one.labels)}"] if one.labels else []
+            lines += [f"    law: {one.citation}"] if one.citation else []
+            _say(as_json, one.told(), lines)
+
+
+@consent.command("what-if", epilog="Example: doorway consent what-if --patient Patient/p1 --draft new-roi.json")
+@click.option("--patient", "patients", multiple=True, required=True, metavar="REF", help="Whose records; repeatable.")
+@click.option("--draft", metavar="FILE", help="Consents or Organizations as they would be.")
+@click.option("--revoke", multiple=True, metavar="REF", help="A Consent as if revoked; repeatable.")
+@click.option("--replay", is_flag=True, help="Also the requests of the last 24 hours that would come out otherwise.")
+@_asker
+@_source
+def what_if(
+    patients: tuple[str, ...], draft: str | None, revoke: tuple[str, ...], replay: bool, organization: str,
+    actors: tuple[str, ...], purposes: tuple[str, ...], action: str, now: str | None, consents: str | None,
+    database: str | None, config: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """What a draft Consent, a revocation or a new agreement would change: before and after, organization x level."""
+    import orjson
+
+    from gateway.consent.times import instant_us
+    from gateway.exchange.explain import Draft, organizations_of, replayed, who_sees
+    from gateway.exchange.ports.resources import Stored
+
+    settings = _settings(database, config)
+    request = _request(settings, organization, actors, purposes, action, now)
+    knowledge = _knowledge(settings)
+    drafts: dict[str, Stored] = {}
+    for number, one in enumerate(_resources_in(draft) if draft else ()):
+        id_ = str(one.get("id") or f"draft-{number + 1}")
+        made = Stored(one["resourceType"], id_, 1, instant_us(request.now), "PUT", orjson.dumps(one | {"id": id_}))
+        drafts[made.reference] = made
+    with _reading(consents, settings) as reading:
+        before = reading.resources
+        after = cast("ResourceReader", Draft(before, drafts, frozenset(revoke)))
+        who = sorted({*organizations_of(before, patients, knowledge), *organizations_of(after, patients, knowledge)})
+        was = who_sees(before, patients, who, request, knowledge)
+        would = who_sees(after, patients, who, request, knowledge)
+        told: dict[str, Any] = {
+            a.organization: {"before": dict(a.seen), "after": dict(b.seen), "of": dict(a.total)}
+            for a, b in zip(was, would, strict=True)
+        }
+        lines = ["before", *_grid(was), "after", *_grid(would)]
+        if replay:
+            since = instant_us(request.now) - 86_400_000_000
+            events = (record.event for record in reading.audit.records(since_us=since))
+            changed = list(replayed(events, before, after, request, knowledge))
+            told = {"matrix": told, "replayed": changed}
+            lines += [f"{c['recorded']} {c['organization']}: loses {c['lost']}, wins {c['won']}" for c in changed]
+        _say(as_json, told, lines)
+
+
+@consent.command(epilog="Example: doorway consent lint --consents consents.ndjson. Exit code 3: there are findings.")
+@click.option("--dialect", default="", help="Read all in this dialect; default: as each Consent shows.")
+@click.option("--now", metavar="INSTANT", help="The instant to judge periods at; default: the clock.")
+@_source
+def lint(
+    dialect: str, now: str | None, consents: str | None, database: str | None, config: str | None, as_json: bool
+) -> None:
+    """What is wrong with the Consents: not enforceable, contradicting, unreachable, never matching, without form."""
+    from dataclasses import asdict
+
+    from gateway.consent.lint import lint as check
+    from gateway.consent.times import instant_us
+
+    settings = _settings(database, config)
+    found = list(check(_directives(consents, settings, dialect), vocabulary(), instant_us(_when(now, settings))))
+    for one in found:
+        place = f"{one.consent} {one.place}".strip()
+        _say(as_json, asdict(one), [f"{place}: {one.rule}: {one.text}" + (f" ({one.fix})" if one.fix else "")])
+    if found:
+        raise SystemExit(3)
+
+
+def _directives(consents: str | None, settings: "Settings", dialect: str = "") -> list[Any]:
+    """Every Consent of the store or the file, as read."""
+    from zoneinfo import ZoneInfo
+
+    import orjson
+
+    from gateway.consent.dialects import DIALECTS
+    from gateway.consent.read import read_consent
+
+    if dialect and dialect not in DIALECTS:
+        raise click.UsageError("no such dialect; there are: " + ", ".join(DIALECTS))
+    words, zone = vocabulary(), ZoneInfo(settings.time_zone)
+    if consents is not None:
+        found = [one for one in _resources_in(consents) if one["resourceType"] == "Consent"]
+    else:
+        with _reading(None, settings) as reading:
+            found = [orjson.loads(stored.body) for stored in reading.resources.of_type("Consent")]
+    return [
+        read_consent(one, zone=zone, vocabulary=words, dialect=dialect, name=f"Consent {number + 1}")
+        for number, one in enumerate(found)
+    ]
+
+
+@consent.command(epilog="Example: doorway consent expiring --within 30. Exit code 3: some end.")
+@click.option("--within", "days", default=30, show_default=True, metavar="DAYS", help="Ending in so many days.")
+@click.option("--now", metavar="INSTANT", help="Counted from this instant; default: the clock.")
+@_source
+def expiring(
+    days: int, now: str | None, consents: str | None, database: str | None, config: str | None, as_json: bool
+) -> None:
+    """What ends soon: Consents whose period ends within some days, soonest first."""
+    from datetime import UTC, datetime, timedelta
+
+    from gateway.consent.lint import endings
+    from gateway.consent.times import instant_us
+
+    settings = _settings(database, config)
+    when = _when(now, settings)
+    found = endings(_directives(consents, settings), instant_us(when), days)
+    for one in found:
+        ends = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.ends_us)).astimezone(when.tzinfo)
+        told = {"consent": one.consent, "patient": list(one.patients), "ends": ends.isoformat(), "days": one.days}
+        _say(as_json, told, [f"{one.consent}: ends {ends:%Y-%m-%d}, {one.days} days left ({', '.join(one.patients)})"])
+    if found:
+        raise SystemExit(3)
