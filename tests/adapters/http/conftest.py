@@ -15,7 +15,8 @@ from gateway.exchange.clients import issue, register
 from gateway.exchange.ports.store import Store
 from gateway.settings import Settings
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and searches carry names
+for noisy in ("httpx", "urllib3"):  # clients under test log URLs, and searches carry names
+    logging.getLogger(noisy).setLevel(logging.WARNING)
 
 JSON = {"Content-Type": "application/fhir+json"}
 
