@@ -36,8 +36,11 @@ class Settings(BaseModel):
     http_receive_timeout_s: float = 20.0
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
-    link_same_at_bits: float = 12.0
-    link_review_at_bits: float = 4.0
+    link_same_at_bits: float = 9.0  # log2 of the odds that two records are one person: linked from here when certain
+    link_review_at_bits: float = 0.0  # from here a reviewer decides
+    link_within_source: bool = False  # whether doubles of one custodian wait for review too
+    link_two_people: bool = False  # whether a reviewer's "same" needs a second reviewer
+    link_model: str = ""  # a model file instead of the shipped one
 
 
 def read_settings(file: str | None = None, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

@@ -17,6 +17,7 @@ from gateway.profiles.search_parameters import Definitions
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from gateway.adapters.db.store import DbStore
     from concurrent.futures import ThreadPoolExecutor
 
     from gateway.adapters.http.app import Front
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.adapters.mllp.receiver import Listener
     from gateway.adapters.mllp.service import MllpService
     from gateway.exchange.disclose import Knowledge
+    from gateway.exchange.link import Linker
     from gateway.exchange.process_messages import Processing
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.core import Rest
@@ -43,7 +45,7 @@ def describe(settings: Settings) -> str:
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of the settings, its schema brought up to date.
+    """The store of the settings, its schema and search index brought up to date.
 
     Raises:
         Busy: the database cannot be reached or written.
@@ -51,13 +53,26 @@ def open_store(settings: Settings) -> Store:
     """
     from gateway.adapters.db.engine import Database
     from gateway.adapters.db.migrate import upgrade
+    from gateway.adapters.db.reindex import ensure
+
+    upgrade(Database(settings.database_url))
+    store = database_store(settings)
+    ensure(store)
+    return store
+
+
+def database_store(settings: Settings) -> "DbStore":
+    """The store of the settings as it lies there, for commands that look at its state themselves."""
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.reindex import INDEX_VERSION
     from gateway.adapters.db.store import DbStore, Derived
     from gateway.consent.view import pack, view_of
 
-    database = Database(settings.database_url)
-    upgrade(database)
     zone = ZoneInfo(settings.time_zone)
-    return DbStore(database, Derived(search_definitions(), lambda resource: pack(view_of(resource, zone))))
+    definitions = search_definitions()
+    mark = f"{INDEX_VERSION} {definitions.digest} {settings.time_zone}"
+    derived = Derived(definitions, lambda resource: pack(view_of(resource, zone)), mark)
+    return DbStore(Database(settings.database_url), derived)
 
 
 @cache
@@ -83,7 +98,7 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def saver(_settings: Settings, *, interactive: bool = False) -> "Saver":
+def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     """The one path for writing: labels of the sensitivity tables, and what follows every write.
 
     Args:
@@ -95,8 +110,23 @@ def saver(_settings: Settings, *, interactive: bool = False) -> "Saver":
     from gateway.exchange.save import Saver
 
     labeller = read_labeller(read_data)
+    linking = linker(settings)
     followers = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
-    return Saver(labeller, followers, join=labeller.join)
+    return Saver(labeller, (*followers, linking.follow), join=labeller.join, prepare=linking.prepare)
+
+
+def linker(settings: Settings) -> "Linker":
+    """Real-time linking with the shipped tables and the site's thresholds."""
+    from gateway.adapters.files.linkage import default_reader, load_model
+    from gateway.exchange.link import Linker, Rules
+
+    rules = Rules(
+        same_at_bits=settings.link_same_at_bits,
+        review_at_bits=settings.link_review_at_bits,
+        within_source=settings.link_within_source,
+        two_people=settings.link_two_people,
+    )
+    return Linker(load_model(settings.link_model or None), default_reader(), rules)
 
 
 def consent_knowledge(settings: Settings) -> "Knowledge":
@@ -177,14 +207,15 @@ def hl7v2_converter(site: str = "") -> "Converter":
 
 def hl7v2_processing(settings: Settings) -> "Processing":
     """What turns a kept message into stored FHIR."""
-    from gateway.exchange.process_messages import Processing, plain_merge
+    from gateway.exchange.process_messages import Processing
     from gateway.mapping.hl7v2.convert import Feed
+    from gateway.mapping.hl7v2.update import merger
 
     converter = hl7v2_converter()
     feed = Feed(jurisdiction=settings.jurisdiction, zone=settings.time_zone)
     return Processing(
         convert=lambda message, _source: converter.convert(message, feed),
-        merge=plain_merge,
+        merge=merger(converter.tables.updates),
         triggers=converter.tables.triggers,
         saver=saver(settings),
         default_charset=settings.mllp_default_charset,
@@ -232,7 +263,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
     from gateway.adapters.mllp.service import MllpService
     from gateway.adapters.worker import InboxWorker
-    from gateway.exchange.receive import admit
+    from gateway.exchange.receive import admit_all
 
     processing = hl7v2_processing(settings)
     kinds = {tuple(event.split("^", 1)) for event in processing.triggers}
@@ -253,7 +284,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     arrivals = Arrivals()
     receiver = Receiver(
         mllp_listeners(settings, supports),
-        lambda prepared: store.submit(lambda unit: [admit(unit, one) for one in prepared]),
+        lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
         result_of,
         arrivals,
         lambda: service.inbox.wake(),

@@ -75,13 +75,12 @@ def corroboration(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozens
 
 def weak_support_bits(scorer: Scorer, score: Score, a: Traits, b: Traits) -> float:
     """Bits of what agrees beyond name and birth date without being corroboration by itself: a postal code, a near
-    address, a phone or number with one slip, a full middle name."""
+    address, a phone or number with one slip. Never a middle name: it is part of the name."""
     explained = scorer.explain_levels(score.vector, a, b)
     return sum(bits for name, level, bits in explained if level in _WEAK.get(name, ()) and bits > 0)
 
 
 _WEAK: Final[Mapping[str, frozenset[str]]] = {
-    "middle": frozenset({"same"}),
     "phone": frozenset({"local", "one_edit"}),
     "place": frozenset({"near", "postal"}),
     "ssn": frozenset({"two_edits"}),

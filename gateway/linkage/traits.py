@@ -4,9 +4,10 @@ A part of a birth date that is not known stays unknown; a value that stands for 
 data-quality codes of HUD) is missing and not a disagreement; a shelter's address is no evidence.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Final
 
@@ -105,7 +106,7 @@ _NO_NUMBER: Final = frozenset(
 _NOT_ADDRESS: Final = re.compile(
     r"\b(?:shelter|mission|homeless|no fixed|nfa|general delivery|transient|unhoused|unsheltered|salvation army|"
     r"drop ?in|"
-    r"no address|unknown|refused|declined|streets?$|encampment|navigation center|warming cent(?:er|re)|rescue|"
+    r"no address|unknown|refused|declined|(?:on|in) the streets?|^the streets$|encampment|navigation center|warming cent(?:er|re)|rescue|"
     r"safe ?haven|ymca|ywca|treatment cent(?:er|re)|jail|correctional|hospital|c o|care of|none|na)\b"
 )
 _STREET_TYPES: Final = frozenset(
@@ -302,11 +303,15 @@ class Reader:
         self.nicknames: Final = nicknames
         self._institutions = frozenset(institutions)
 
-    def row(self, values: Mapping[str, str]) -> Traits:
-        """Traits of a row with the columns of :data:`COLUMNS`; any may be missing."""
-        return self._traits(values.get)
+    def row(self, values: Mapping[str, str], *, numbers: frozenset[str] = frozenset()) -> Traits:
+        """Traits of a row with the columns of :data:`COLUMNS`; any may be missing.
 
-    def _traits(self, get: Callable[[str, str], str]) -> Traits:
+        Args:
+            numbers: ``system|value`` of identifiers that mean the person at their authority.
+        """
+        return self._traits(values.get, numbers)
+
+    def _traits(self, get: Callable[[str, str], str], numbers: frozenset[str]) -> Traits:
         name_quality = get("name_quality", "").strip()
         first, last = get("first", ""), get("last", "")
         given_hash, last_hash = hashed(first), hashed(last)
@@ -335,6 +340,7 @@ class Reader:
             self.nicknames,
             names,
             key=get("id", "").strip(),
+            numbers=numbers,
             year=year,
             month=month,
             day=day,
@@ -372,3 +378,25 @@ def _assemble(nicknames: Nicknames, names: _Names, **facts: object) -> Traits:
         suffix=names.suffix,
         **facts,  # type: ignore[arg-type]
     )
+
+
+_SETS: Final = ("givens", "roots", "parts", "lasts", "numbers")
+
+
+def pack(person: Traits) -> bytes:
+    """Traits as JSON for a store; empty ones are left out."""
+    out: dict[str, object] = {}
+    for one in fields(person):
+        value = getattr(person, one.name)
+        if value:
+            out[one.name] = sorted(value) if one.name in _SETS else value
+    return json.dumps(out, separators=(",", ":"), sort_keys=True).encode()
+
+
+def unpack(text: bytes) -> Traits:
+    """What :func:`pack` wrote."""
+    found = json.loads(text)
+    for name in _SETS:
+        if name in found:
+            found[name] = frozenset(found[name])
+    return Traits(**found)

@@ -39,11 +39,13 @@ class DbReading:
 class Derived:
     """What is computed from a resource when it is written.
 
-    ``definitions`` are the search parameters to index by; ``view`` packs what consent looks at (gateway.consent.view).
+    ``definitions`` are the search parameters to index by; ``view`` packs what consent looks at (gateway.consent.view);
+    ``mark`` names both: a store that was derived with another mark is rebuilt (reindex.py).
     """
 
     definitions: Definitions
     view: Callable[[Resource], bytes]
+    mark: str = ""
 
 
 class DbUnit:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gateway.adapters.memory.audit import MemoryAudit
 from gateway.adapters.memory.clients import MemoryClients
 from gateway.adapters.memory.inbox import MemoryInbox
+from gateway.adapters.memory.links import MemoryLinks
 from gateway.adapters.memory.outbox import MemoryOutbox
 from gateway.adapters.memory.resources import MemoryResources
 from gateway.adapters.memory.rows import MemoryRows
@@ -33,6 +34,7 @@ class MemoryUnit:
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
     rows: MemoryRows = field(default_factory=MemoryRows)
+    links: MemoryLinks = field(default_factory=MemoryLinks)
 
 
 def _forked(area: Any) -> Any:

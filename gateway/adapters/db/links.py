@@ -1,0 +1,259 @@
+"""Linkage in the database: hashed keys beside the records, so that one search is a handful of index reads."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.schema import METADATA, micros, text_c
+from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
+from gateway.kernel.identifiers import shard_of
+
+TRAITS: Final = Table(
+    "link_traits",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # shard_of(patient)
+    text_c("patient"),
+    text_c("custodian"),
+    Column("traits", LargeBinary, nullable=False),
+    text_c("person"),
+    micros("since_us"),
+)
+Index("link_traits_person", TRAITS.c.person)
+BLOCK: Final = Table(
+    "link_block",
+    METADATA,
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("link_block_number", BLOCK.c.number)
+COUNT: Final = Table(
+    "link_count",
+    METADATA,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("records", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+EDGE: Final = Table(
+    "link_edge",
+    METADATA,
+    text_c("one", primary_key=True),
+    text_c("other", primary_key=True),
+    text_c("state"),
+    text_c("grade"),
+    Column("bits", Float, nullable=False),
+    micros("since_us"),
+    text_c("by"),
+    text_c("seconds"),
+    text_c("reasons"),  # JSON array
+)
+Index("link_edge_other", EDGE.c.other)
+Index("link_edge_state", EDGE.c.state, EDGE.c.bits)
+EVENT: Final = Table(
+    "link_event",
+    METADATA,
+    text_c("id", primary_key=True),
+    micros("at_us"),
+    text_c("kind"),
+    text_c("one"),
+    text_c("other"),
+    text_c("by"),
+    text_c("why"),
+    text_c("model"),
+    text_c("grade"),
+    Column("bits", Float, nullable=False),
+    text_c("evidence"),  # JSON array of [comparison, level, bits]
+)
+Index("link_event_one", EVENT.c.one)
+Index("link_event_other", EVENT.c.other)
+
+_TOTAL: Final = 0  # the token under which all records are counted
+_KNOWN: Final = "patient, custodian, traits, person, since_us"
+_EDGE: Final = 'one, other, state, grade, bits, since_us, "by", seconds, reasons'
+_EVENT: Final = 'id, at_us, kind, one, other, "by", why, model, grade, bits, evidence'
+
+
+def _upsert(table: Table, keys: tuple[str, ...], changed: tuple[str, ...]) -> dict[str, Statement]:
+    out = {}
+    for name, made in (("sqlite", sqlite.insert(table)), ("postgresql", postgresql.insert(table))):
+        values = {column: made.excluded[column] for column in changed}
+        out[name] = Statement(
+            made.on_conflict_do_update(index_elements=keys, set_=values) if changed else made.on_conflict_do_nothing()
+        )
+    return out
+
+
+_PUT: Final = _upsert(TRAITS, ("number",), ("custodian", "traits"))
+_PUT_KEY: Final = _upsert(BLOCK, ("key", "number"), ())
+_ADD: Final = Sql(
+    "INSERT INTO link_count (token, records) VALUES (:token, :records) ON CONFLICT (token) DO UPDATE SET records ="
+    " CASE WHEN link_count.records + excluded.records < 0 THEN 0 ELSE link_count.records + excluded.records END"
+)
+_HOLD: Final = _upsert(EDGE, ("one", "other"), ("state", "grade", "bits", "since_us", "by", "seconds", "reasons"))
+_RECORD: Final = _upsert(EVENT, ("id",), ())
+_GET: Final = Sql(f"SELECT number, {_KNOWN} FROM link_traits WHERE number IN :numbers")
+_MEMBERS: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE person = :person ORDER BY patient")
+_EVERY: Final = Sql(f"SELECT {_KNOWN} FROM link_traits ORDER BY patient")
+_KEYS: Final = Sql("SELECT key FROM link_block WHERE number = :number")
+_DROP_KEY: Final = Sql("DELETE FROM link_block WHERE key = :key AND number = :number")
+_DROP: Final = Sql("DELETE FROM link_traits WHERE number = :number")
+_ASSIGN: Final = Sql("UPDATE link_traits SET person = :person WHERE number = :number")
+_BLOCK: Final = "SELECT number FROM link_block WHERE key = ? LIMIT ?"
+_BLOCKS: Final = (
+    "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
+    " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
+)
+_COUNTS: Final = Sql("SELECT token, records FROM link_count WHERE token IN :tokens")
+_EDGES: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :patient OR other = :patient ORDER BY one, other")
+_ONE_EDGE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :one AND other = :other")
+_QUEUE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE state = 'review' ORDER BY bits DESC, one, other LIMIT :limit")
+_BACKLOG: Final = Sql("SELECT COUNT(*), COALESCE(MIN(since_us), 0) FROM link_edge WHERE state = 'review'")
+_RELEASE: Final = Sql("DELETE FROM link_edge WHERE one = :one AND other = :other")
+_EVENTS: Final = Sql(f"SELECT {_EVENT} FROM link_event ORDER BY at_us, id")
+_EVENTS_OF: Final = Sql(f"SELECT {_EVENT} FROM link_event WHERE one = :patient OR other = :patient ORDER BY at_us, id")
+
+
+def _known(row: Row) -> Known:
+    patient, custodian, traits, person, since_us = row
+    return Known(patient, custodian, bytes(traits), person, since_us)
+
+
+def _edge(row: Row) -> Edge:
+    one, other, state, grade, bits, since_us, by, seconds, reasons = row
+    return Edge(one, other, EdgeState(state), grade, bits, since_us, by, seconds, tuple(orjson.loads(reasons)))
+
+
+def _event(row: Row) -> LinkEvent:
+    told = tuple((str(c), str(level), float(b)) for c, level, b in orjson.loads(row[-1]))
+    id_, at_us, kind, one, other, by, why, model, grade, bits = row[:-1]
+    return LinkEvent(id_, at_us, kind, one, other, by, why, model, grade, bits, told)
+
+
+class DbLinks:
+    """Linkage over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def known(self, patients: Iterable[str]) -> dict[str, Known]:
+        """Index entries by reference."""
+        wanted = set(patients)
+        found = self.numbered(shard_of(patient) for patient in wanted)
+        return {known.patient: known for known in found.values() if known.patient in wanted}
+
+    def numbered(self, numbers: Iterable[int]) -> dict[int, Known]:
+        """Index entries by number."""
+        wanted = list(dict.fromkeys(numbers))
+        if not wanted:
+            return {}
+        return {row[0]: _known(row[1:]) for row in self._session.run(_GET, numbers=wanted).fetchall()}
+
+    def blocks(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
+        """Numbers of records under each key, one more than ``limit`` at most."""
+        connection = self._session.connection
+        if self._session.dialect == "sqlite":
+            ask = connection.execute
+            return [[row[0] for row in ask(_BLOCK, (key, limit + 1))] for key in keys]
+        out: dict[int, list[int]] = {key: [] for key in keys}
+        for key, number in connection.execute(_BLOCKS, (list(keys), limit + 1)).fetchall():
+            out[key].append(number)
+        return [out[key] for key in keys]
+
+    def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
+        """How many records have each token."""
+        wanted = list(dict.fromkeys(tokens))
+        return dict(self._session.run(_COUNTS, tokens=wanted).fetchall()) if wanted else {}
+
+    def records(self) -> int:
+        """How many records are in the index."""
+        return self.frequencies((_TOTAL,)).get(_TOTAL, 0)
+
+    def members(self, person: str) -> list[Known]:
+        """The records of a person."""
+        return [_known(row) for row in self._session.run(_MEMBERS, person=person).fetchall()] if person else []
+
+    def edges(self, patient: str) -> list[Edge]:
+        """Everything held of a record and another."""
+        return [_edge(row) for row in self._session.run(_EDGES, patient=patient).fetchall()]
+
+    def edge(self, one: str, other: str) -> Edge | None:
+        """What is held of two records."""
+        row = self._session.run(_ONE_EDGE, one=min(one, other), other=max(one, other)).fetchone()
+        return _edge(row) if row is not None else None
+
+    def queue(self, *, limit: int = 100) -> list[Edge]:
+        """What waits for a person, most likely first."""
+        return [_edge(row) for row in self._session.run(_QUEUE, limit=limit).fetchall()]
+
+    def backlog(self) -> tuple[int, int]:
+        """(how many wait, since when the oldest has)."""
+        count, oldest = self._session.run(_BACKLOG).fetchone()
+        return int(count), int(oldest)
+
+    def events(self, patient: str = "") -> Iterator[LinkEvent]:
+        """Every event, or those of one record, in order."""
+        found = self._session.run(_EVENTS_OF, patient=patient) if patient else self._session.run(_EVENTS)
+        for row in found.fetchall():
+            yield _event(row)
+
+    def every(self) -> Iterator[Known]:
+        """All index entries, by reference."""
+        for row in self._session.run(_EVERY).fetchall():
+            yield _known(row)
+
+    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int]) -> None:
+        """Index a record anew."""
+        number = shard_of(known.patient)
+        held = {row[0] for row in self._session.run(_KEYS, number=number).fetchall()}
+        wanted = set(keys)
+        self._session.run(
+            _PUT[self._session.dialect], number=number, patient=known.patient, custodian=known.custodian,
+            traits=known.traits, person=known.person, since_us=known.since_us,
+        )  # fmt: skip
+        self._session.many(_DROP_KEY, [{"key": key, "number": number} for key in sorted(held - wanted)])
+        added = [{"key": key, "number": number} for key in sorted(wanted - held)]
+        self._session.many(_PUT_KEY[self._session.dialect], added)
+        self._count(counts)
+
+    def drop(self, patient: str, counts: Mapping[int, int]) -> None:
+        """Take a record out of the index."""
+        number = shard_of(patient)
+        held = sorted(row[0] for row in self._session.run(_KEYS, number=number).fetchall())
+        self._session.many(_DROP_KEY, [{"key": key, "number": number} for key in held])
+        self._session.run(_DROP, number=number)
+        self._count(counts)
+
+    def _count(self, counts: Mapping[int, int]) -> None:
+        """Sorted, so that two writers take the rows in one order."""
+        changed = [{"token": token, "records": by} for token, by in sorted(counts.items()) if by]
+        self._session.many(_ADD, changed)
+
+    def assign(self, patients: Iterable[str], person: str) -> None:
+        """Say whose records they are."""
+        self._session.many(_ASSIGN, [{"person": person, "number": shard_of(p)} for p in sorted(set(patients))])
+
+    def hold(self, edge: Edge) -> None:
+        """Replace what is held of two records."""
+        values: dict[str, Any] = {
+            "one": edge.one, "other": edge.other, "state": edge.state.value, "grade": edge.grade, "bits": edge.bits,
+            "since_us": edge.since_us, "by": edge.by, "seconds": edge.seconds,
+            "reasons": orjson.dumps(edge.reasons).decode(),
+        }  # fmt: skip
+        self._session.run_with(_HOLD[self._session.dialect], values)
+
+    def release(self, one: str, other: str) -> None:
+        """Hold nothing of two records any more."""
+        self._session.run(_RELEASE, one=min(one, other), other=max(one, other))
+
+    def record(self, event: LinkEvent) -> None:
+        """Append an event."""
+        values: dict[str, Any] = {
+            "id": event.id, "at_us": event.at_us, "kind": event.kind, "one": event.one, "other": event.other,
+            "by": event.by, "why": event.why, "model": event.model, "grade": event.grade, "bits": event.bits,
+            "evidence": orjson.dumps(event.evidence).decode(),
+        }  # fmt: skip
+        self._session.run_with(_RECORD[self._session.dialect], values)

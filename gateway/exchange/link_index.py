@@ -1,0 +1,96 @@
+"""The index of linkage over a store: what a record is found by, how common its values are, who its candidates are."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.exchange.ports.links import Known, LinkReader, Links
+from gateway.kernel.identifiers import shard_of
+from gateway.linkage.blocking import candidates, index_keys, key_hash
+from gateway.linkage.frequency import FIELDS
+from gateway.linkage.traits import Traits, pack, unpack
+
+_TOTAL: Final = 0
+Root = Callable[[str], str]
+
+
+def _tokens(person: Traits) -> Iterable[int]:
+    """The counters of a record: all records, those that know a field, those with its value."""
+    yield _TOTAL
+    for name in FIELDS:
+        value = getattr(person, name)
+        if value:
+            yield key_hash(f"k|{name}")
+            yield key_hash(f"f|{name}|{value}")
+
+
+class StoreFrequencies:
+    """How common values are in the index; what one arrival needs is read once."""
+
+    def __init__(self, links: LinkReader, person: Traits) -> None:
+        self._links = links
+        known = (key_hash(f"k|{name}") for name in FIELDS)
+        self._counts = links.frequencies([*_tokens(person), *known])
+        self._own = frozenset(_tokens(person)) if person.key and links.known((person.key,)) else frozenset()
+        self._asked = set(_tokens(person))
+
+    @property
+    def records(self) -> int:
+        """Records in the index."""
+        return self._counts.get(_TOTAL, 0)
+
+    def count(self, name: str, value: str) -> int:
+        """Records with the value."""
+        token = key_hash(f"f|{name}|{value}")
+        if token not in self._asked:
+            self._asked.add(token)
+            self._counts.update(self._links.frequencies((token,)))
+        return self._counts.get(token, 0)
+
+    def others(self, name: str, value: str, u: float, smoothing: float) -> float:
+        """The chance that another person has the value."""
+        own = key_hash(f"f|{name}|{value}") in self._own  # the arrival itself is counted too
+        seen = max(self.count(name, value) - 1 - own, 0)
+        return (seen + smoothing * u) / (self._counts.get(key_hash(f"k|{name}"), 0) + smoothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Index entries that share a bounded key; ``unbounded`` counts keys that were too common to search."""
+
+    entries: tuple[Known, ...]
+    unbounded: int
+
+
+def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
+    """The candidates of a record, itself left out, by reference."""
+    found = candidates(person, root, links.blocks)
+    own = shard_of(person.key)
+    entries = links.numbered(number for number in found.ids if number != own)
+    ordered = sorted(entries.values(), key=lambda known: known.patient)
+    return Candidates(tuple(known for known in ordered if known.patient != person.key), found.unbounded)
+
+
+def enter(links: Links, person: Traits, custodian: str, root: Root, *, now_us: int) -> bool:
+    """Put a record into the index; False when it was there with the same traits."""
+    before = links.known((person.key,)).get(person.key)
+    packed = pack(person)
+    if before is not None and before.traits == packed and before.custodian == custodian:
+        return False
+    counts: dict[int, int] = {}
+    for token in _tokens(person):
+        counts[token] = counts.get(token, 0) + 1
+    for token in _tokens(unpack(before.traits)) if before is not None else ():
+        counts[token] = counts.get(token, 0) - 1
+    entry = Known(person.key, custodian, packed, since_us=now_us)
+    links.put(entry, index_keys(person, root), counts)
+    return True
+
+
+def leave(links: Links, patient: str) -> bool:
+    """Take a record out of the index; False when it was not there."""
+    before = links.known((patient,)).get(patient)
+    if before is None:
+        return False
+    links.drop(patient, dict.fromkeys(_tokens(unpack(before.traits)), -1))
+    return True

@@ -1,0 +1,146 @@
+"""The Person above linked records, and Patient.link beside them: derived from the edges, and gone without a trace."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+
+from gateway.consent.labels import has_basis
+from gateway.exchange.link_events import Scribe
+from gateway.exchange.ports.links import EdgeState, Known
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Unit
+from gateway.exchange.save import Saver
+from gateway.kernel.fhir import JsonObject, Resource
+from gateway.kernel.identifiers import resource_id
+
+SOURCE: Final = "doorway-link"
+_MOST: Final = 50  # records of one person; more is a fault of linking
+
+
+class Persons:
+    """Keeps persons, their Person resource and the links of their records in step with the edges."""
+
+    def __init__(self, scribe: Scribe) -> None:
+        self._scribe = scribe
+
+    def records(self, unit: Unit, patient: str) -> list[Known]:
+        """The indexed records of the person that a record belongs to, itself included."""
+        own = unit.links.known((patient,)).get(patient)
+        if own is None:
+            return []
+        return unit.links.members(own.person) if own.person else [own]
+
+    def join(self, unit: Unit, one: str, other: str, *, saver: Saver, now_us: int) -> None:
+        """Two people become one; the enterprise id of the older one stays."""
+        before = _components(unit, one) | _components(unit, other)
+        self._settle(unit, before, saver, now_us)
+
+    def split(self, unit: Unit, one: str, other: str, *, saver: Saver, now_us: int) -> None:
+        """After an edge went: the records of both sides by what still holds them; the older part keeps the id."""
+        left, right = _components(unit, one), _components(unit, other)
+        if left == right:
+            return  # another path still holds them together
+        first, second = sorted((left, right), key=lambda part: _age(unit, part))
+        self._settle(unit, first, saver, now_us, apart=second)
+        self._settle(unit, second, saver, now_us, apart=first, fresh=True)
+
+    def _settle(
+        self, unit: Unit, group: frozenset[str], saver: Saver, now_us: int,
+        apart: frozenset[str] = frozenset(), *, fresh: bool = False,
+    ) -> None:  # fmt: skip
+        """Give a group of records its Person and links; ``apart`` are records that it was joined with before."""
+        known = unit.links.known(group)
+        held = sorted({k.person for k in known.values() if k.person}, key=lambda p: (_since(known, p), p))
+        if fresh:
+            held = []
+        lasting = ""
+        if len(group) > 1:
+            lasting = held[0] if held else resource_id("person", min(group, key=lambda p: (_seen(known, p), p)))
+        for former in held:
+            if former != lasting:
+                unit.resources.delete("Person", former, now_us=now_us, source=SOURCE)
+        unit.links.assign(group, lasting)
+        changed = [draft for p in sorted(group) if (draft := _relinked(unit, p, group - {p}, apart)) is not None]
+        if lasting:
+            changed.append(Draft(_person(lasting, group), source=SOURCE))
+        if changed:
+            saver.save(unit, changed, now_us=now_us)
+
+    def with_links(self, unit: Unit, draft: Draft) -> Draft:
+        """The draft of a Patient with the links to the other records of its person."""
+        reference = f"Patient/{draft.resource.get('id', '')}"
+        own = unit.links.known((reference,)).get(reference)
+        if own is None or not own.person:
+            return draft
+        others = {known.patient for known in unit.links.members(own.person)} - {reference}
+        linked = with_seealso(draft.resource, others)
+        if linked is draft.resource:
+            return draft
+        return Draft(linked, None, draft.method, draft.source, draft.labels)
+
+
+def _components(unit: Unit, patient: str) -> frozenset[str]:
+    """Every record that linked edges join with this one."""
+    found, todo = {patient}, [patient]
+    while todo:
+        here = todo.pop()
+        for edge in unit.links.edges(here):
+            if edge.state is EdgeState.LINKED:
+                for there in (edge.one, edge.other):
+                    if there not in found:
+                        found.add(there)
+                        todo.append(there)
+    return frozenset(found)
+
+
+def _seen(known: dict[str, Known], patient: str) -> int:
+    return known[patient].since_us if patient in known else 1 << 62
+
+
+def _since(known: dict[str, Known], person: str) -> int:
+    return min(k.since_us for k in known.values() if k.person == person)
+
+
+def _age(unit: Unit, part: frozenset[str]) -> tuple[int, str]:
+    known = unit.links.known(part)
+    return min((_seen(known, p) for p in part), default=0), min(part)
+
+
+def with_seealso(patient: Resource, others: Iterable[str]) -> Resource:
+    """The Patient with a ``seealso`` link to each of ``others`` that it has no link to yet; itself when none lacks."""
+    links: list[JsonObject] = list(patient.get("link", ()))
+    there = {str((link.get("other") or {}).get("reference", "")) for link in links}
+    missing = [{"other": {"reference": o}, "type": "seealso"} for o in sorted(set(others) - there)]
+    return {**patient, "link": [*links, *missing]} if missing else patient
+
+
+def without_seealso(patient: Resource, others: frozenset[str]) -> Resource:
+    """The Patient without ``seealso`` links to ``others``; itself when it has none."""
+    links = list(patient.get("link", ()))
+    kept = [
+        link
+        for link in links
+        if link.get("type") != "seealso" or (link.get("other") or {}).get("reference") not in others
+    ]
+    if len(kept) == len(links):
+        return patient
+    rest = {name: value for name, value in patient.items() if name != "link"}
+    return {**rest, "link": kept} if kept else rest
+
+
+def _relinked(unit: Unit, reference: str, others: frozenset[str], apart: frozenset[str]) -> Draft | None:
+    stored = unit.resources.get("Patient", reference.partition("/")[2])
+    if stored is None or stored.deleted:
+        return None
+    patient: Resource = orjson.loads(stored.body)
+    changed = with_seealso(without_seealso(patient, apart), list(others)[:_MOST])
+    if changed is patient:
+        return None
+    vouched = tuple(label for label in (patient.get("meta") or {}).get("security", ()) if not has_basis(label))
+    return Draft(changed, None, stored.method, stored.source, vouched)
+
+
+def _person(id_: str, group: frozenset[str]) -> Resource:
+    links = [{"target": {"reference": reference}, "assurance": "level3"} for reference in sorted(group)]
+    return {"resourceType": "Person", "id": id_, "active": True, "link": links}

@@ -1,0 +1,197 @@
+"""Patient/$match (FHIR R4), $ihe-pix (IHE ITI-83) and the search behind PDQ: graded, bounded by consent, and mute.
+
+What may be learned is what the asker may see anyway: candidates are judged by the gate before they are graded for the
+answer, so that a client who did not consent and a person whom nobody knows give the same bytes. Too thin a question is
+refused, because a name alone is fishing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import orjson
+
+from gateway.exchange.link import Linker
+from gateway.exchange.link_index import StoreFrequencies, find
+from gateway.exchange.ports.resources import ResourceReader, Stored
+from gateway.exchange.ports.store import Reading, Unit
+from gateway.exchange.ports.visibility import Visibility
+from gateway.kernel.errors import Invalid, NotFound
+from gateway.kernel.fhir import JsonObject, Resource
+from gateway.linkage.grades import Grade
+from gateway.linkage.judge import judge
+from gateway.linkage.patient import traits_of
+from gateway.linkage.scoring import Scorer
+from gateway.linkage.traits import Traits, unpack
+
+MATCH_GRADE: Final = "http://hl7.org/fhir/StructureDefinition/match-grade"
+MOST_ANSWERS: Final = 50
+_POINTS: Final = {  # after the HL7 Identity Matching guide (STU 2): what a question is worth
+    "number": 10, "ssn": 10, "last four": 4, "name": 3, "dob": 4, "part of dob": 1, "phone": 4, "address": 4,
+}  # fmt: skip
+MINIMUM_POINTS: Final = 9
+Readable: TypeAlias = "Reading | Unit"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One answer: the stored Patient, its grade, and the chance that it is the person asked for."""
+
+    stored: Stored
+    grade: Grade
+    score: float  # 0..1
+
+
+def strength(person: Traits) -> int:
+    """What a question is worth in points; :data:`MINIMUM_POINTS` are needed."""
+    points = 0
+    if person.numbers or person.health:
+        points += _POINTS["number"]
+    if person.ssn:
+        points += _POINTS["ssn"]
+    elif person.ssn4:
+        points += _POINTS["last four"]
+    if len(person.given) > 1 and len(person.last) > 1:
+        points += _POINTS["name"]
+    if person.dob:
+        points += _POINTS["dob"]
+    elif person.year:
+        points += _POINTS["part of dob"]
+    if person.phone:
+        points += _POINTS["phone"]
+    if person.address and person.city:
+        points += _POINTS["address"]
+    return points
+
+
+def match(
+    linker: Linker,
+    reading: Readable,
+    visible: Visibility,
+    asked: Resource,
+    *,
+    only_certain: bool = False,
+    count: int = 10,
+) -> list[Found]:
+    """Who it may be, most likely first; nothing is written.
+
+    Args:
+        visible: the gate of the asker: what it may not see does not exist.
+        asked: a Patient as ``$match`` takes it; its id does not matter.
+        count: answers at most.
+
+    Raises:
+        Invalid: not a Patient, or too little to go on.
+    """
+    if asked.get("resourceType") != "Patient":
+        raise Invalid("not a Patient", at="Parameters.resource")
+    person = traits_of({**asked, "id": "asked"}, linker.reader)
+    if strength(person) < MINIMUM_POINTS:
+        raise Invalid(
+            "too little to match on", at="Parameters.resource",
+            fix="give an identifier with its system, or name and birth date with phone, address or last four of SSN",
+        )  # fmt: skip
+    entries = {known.patient: known for known in find(reading.links, person, linker.root).entries}
+    stored = reading.resources.many(entries)
+    ordered = [stored[reference] for reference in sorted(stored)]
+    seen = [s for s, may in zip(ordered, visible.visible(ordered), strict=True) if may]
+    frequencies = StoreFrequencies(reading.links, person)
+    scorer = Scorer(linker.model, frequencies, population=frequencies.records)
+    by_reference = {s.reference: s for s in seen}
+    answers = []
+    for found in judge(scorer, person, [unpack(entries[s.reference].traits) for s in seen]):
+        grade = Grade.CERTAIN if _same_number(person, found.candidate) and not found.guards else found.grade
+        if only_certain and grade is not Grade.CERTAIN:
+            continue
+        chance = 1.0 / (1.0 + 2.0 ** -max(min(found.bits, 60.0), -60.0))
+        answers.append(Found(by_reference[found.candidate.key], grade, round(chance, 4)))
+    if only_certain and len(answers) > 1 and not _one_person(reading, answers):
+        return []  # several certain ones who are not one person: none is certain
+    return answers[: max(0, min(count, MOST_ANSWERS))]
+
+
+def _same_number(a: Traits, b: Traits) -> bool:
+    return not a.numbers.isdisjoint(b.numbers)
+
+
+def _one_person(reading: Readable, answers: Sequence[Found]) -> bool:
+    known = reading.links.known(found.stored.reference for found in answers)
+    return len({k.person or k.patient for k in known.values()}) == 1
+
+
+def entry_of(found: Found, base: str) -> JsonObject:
+    """A Bundle entry with ``search.score`` and the match-grade extension; the resource is what the gate released."""
+    return {
+        "fullUrl": f"{base}/{found.stored.reference}",
+        "resource": orjson.Fragment(found.stored.body),
+        "search": {
+            "extension": [{"url": MATCH_GRADE, "valueCode": found.grade.value}], "mode": "match", "score": found.score,
+        },
+    }  # fmt: skip
+
+
+def bundle_of(found: Sequence[Found], base: str) -> JsonObject:
+    """The searchset; no match is an empty one, not an error."""
+    out: JsonObject = {"resourceType": "Bundle", "type": "searchset", "total": len(found)}
+    if found:
+        out["entry"] = [entry_of(one, base) for one in found]
+    return out
+
+
+Identifiers: TypeAlias = list[JsonObject]
+
+
+def cross_reference(
+    reading: Readable,
+    visible: Visibility,
+    by_identifier: Callable[[str, str], Sequence[Stored]],
+    source: tuple[str, str],
+    targets: Sequence[str] = (),
+) -> tuple[Identifiers, list[str]]:
+    """``$ihe-pix``: (identifiers, references) of the other records of the person that a source identifier names.
+
+    Args:
+        by_identifier: live Patients with (system, value).
+        targets: systems wanted; empty for all.
+
+    Raises:
+        NotFound: no such identifier, or nobody that the asker may see: the two look alike (ITI-83, 2:3.83.4.2.3).
+    """
+    own = by_identifier(*source)
+    seen = [s for s, may in zip(own, visible.visible(own), strict=True) if may]
+    if not seen:
+        raise NotFound("unknown identifier", at="sourceIdentifier")
+    references = {reference for s in seen for reference in _records_of(reading, s.reference)}
+    others = list(reading.resources.many(sorted(references)).values())
+    allowed = [s for s, may in zip(others, visible.visible(others), strict=True) if may]
+    identifiers: Identifiers = []
+    named: list[str] = []
+    for stored in sorted(allowed, key=lambda s: s.reference):
+        found = [i for i in orjson.loads(stored.body).get("identifier", ()) if _wanted(i, source, targets)]
+        if found:
+            identifiers.extend(found)
+            named.append(stored.reference)
+    return identifiers, named
+
+
+def _wanted(identifier: JsonObject, source: tuple[str, str], targets: Sequence[str]) -> bool:
+    system, value = str(identifier.get("system", "")), str(identifier.get("value", ""))
+    return bool(system) and (system, value) != source and (not targets or system in targets)
+
+
+def _records_of(reading: Readable, patient: str) -> list[str]:
+    own = reading.links.known((patient,)).get(patient)
+    return [known.patient for known in reading.links.members(own.person)] if own and own.person else [patient]
+
+
+def demographics_query(
+    linker: Linker, reading: Readable, visible: Visibility, asked: Resource, *, count: int = MOST_ANSWERS
+) -> list[Found]:
+    """The search behind PDQ (QBP^Q22, ITI-21): as ``$match``, probable and better only."""
+    found = match(linker, reading, visible, asked, count=count)
+    return [one for one in found if one.grade in {Grade.CERTAIN, Grade.PROBABLE}]
+
+
+__all__ = [
+    "Found", "ResourceReader", "bundle_of", "cross_reference", "demographics_query", "entry_of", "match", "strength",
+]  # fmt: skip

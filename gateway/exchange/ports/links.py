@@ -1,0 +1,146 @@
+"""What linkage keeps: traits of each record, hashed keys to find them, how common values are, and who is whom.
+
+Links change only by events, which are never changed or removed; the edges are what the events add up to.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class EdgeState(StrEnum):
+    """What is held of two records."""
+
+    LINKED = "linked"  # one person
+    REVIEW = "review"  # waits for a person
+    VETO = "veto"  # a person said not the same: permanent
+    UNSURE = "unsure"  # a person could not tell: out of the queue until something changes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One record in the index."""
+
+    patient: str  # Patient/id
+    custodian: str  # whose record it is: compared with those of others
+    traits: bytes = field(repr=False)  # gateway.linkage.traits.pack
+    person: str = ""  # id of the Person that it belongs to, empty when alone
+    since_us: int = 0  # when the record was first seen
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Two records, ``one`` < ``other``, and what is held of them."""
+
+    one: str
+    other: str
+    state: EdgeState
+    grade: str
+    bits: float
+    since_us: int
+    by: str  # ``gateway`` for an automatic one, else who decided
+    seconds: str = ""  # who signed first, where two must
+    reasons: tuple[str, ...] = ()  # guards
+
+    @property
+    def automatic(self) -> bool:
+        """Whether no person decided it."""
+        return self.by == "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvent:
+    """One change: who, when, why, by which model, with what each trait contributed (levels and bits, no values)."""
+
+    id: str
+    at_us: int
+    kind: str  # link, unlink, merge, unmerge, review, veto, unsure, withdraw
+    one: str
+    other: str
+    by: str
+    why: str
+    model: str
+    grade: str = ""
+    bits: float = 0.0
+    evidence: tuple[tuple[str, str, float], ...] = ()
+
+
+class LinkReader(Protocol):
+    """Reads of one snapshot."""
+
+    def known(self, patients: Iterable[str]) -> dict[str, Known]:
+        """Index entries by ``Patient/id``; unknown ones are left out."""
+        ...
+
+    def numbered(self, numbers: Iterable[int]) -> dict[int, Known]:
+        """Index entries by the numbers that :meth:`blocks` gives."""
+        ...
+
+    def blocks(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
+        """For each key the numbers of at most ``limit + 1`` records that have it."""
+        ...
+
+    def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
+        """How many records have each token."""
+        ...
+
+    def records(self) -> int:
+        """How many records are in the index."""
+        ...
+
+    def members(self, person: str) -> list[Known]:
+        """The records of a person, by reference."""
+        ...
+
+    def edges(self, patient: str) -> list[Edge]:
+        """Everything held of a record and another."""
+        ...
+
+    def edge(self, one: str, other: str) -> Edge | None:
+        """What is held of two records."""
+        ...
+
+    def queue(self, *, limit: int = 100) -> list[Edge]:
+        """What waits for a person, most likely first."""
+        ...
+
+    def backlog(self) -> tuple[int, int]:
+        """(how many wait, since when the oldest has, in microseconds; 0 when none)."""
+        ...
+
+    def events(self, patient: str = "") -> Iterator[LinkEvent]:
+        """Every event, or those of one record, in order."""
+        ...
+
+    def every(self) -> Iterator[Known]:
+        """All index entries, by reference."""
+        ...
+
+
+class Links(LinkReader, Protocol):
+    """Reads and writes inside one transaction."""
+
+    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int]) -> None:
+        """Index a record anew: its keys replace the old ones, the tokens' counts change by ``counts``."""
+        ...
+
+    def drop(self, patient: str, counts: Mapping[int, int]) -> None:
+        """Take a record out of the index with its keys; edges and events stay."""
+        ...
+
+    def assign(self, patients: Iterable[str], person: str) -> None:
+        """Say whose records they are."""
+        ...
+
+    def hold(self, edge: Edge) -> None:
+        """Replace what is held of two records."""
+        ...
+
+    def release(self, one: str, other: str) -> None:
+        """Hold nothing of two records any more."""
+        ...
+
+    def record(self, event: LinkEvent) -> None:
+        """Append an event; the same id twice is one event."""
+        ...

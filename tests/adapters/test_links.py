@@ -1,0 +1,77 @@
+"""What linkage keeps is the same contract on memory, SQLite and PostgreSQL."""
+
+from dataclasses import replace
+
+from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
+from gateway.exchange.ports.store import Store
+from gateway.kernel.identifiers import shard_of
+
+
+def known(name: str, since_us: int = 1) -> Known:
+    return Known(f"Patient/{name}", "west", b'{"key":"x"}', since_us=since_us)
+
+
+def edge(one: str, other: str, bits: float, state: EdgeState = EdgeState.REVIEW, since_us: int = 5) -> Edge:
+    return Edge(f"Patient/{one}", f"Patient/{other}", state, "probable", bits, since_us, "gateway", reasons=("why",))
+
+
+def test_a_record_is_found_by_its_keys_and_only_by_the_newest(store: Store) -> None:
+    big = -(2**63) + 5
+    store.write(lambda unit: unit.links.put(known("a"), [1, 2, big], {0: 1, 77: 1}))
+    store.write(lambda unit: unit.links.put(known("b"), [2], {0: 1}))
+    store.write(lambda unit: unit.links.put(replace(known("a", 9), custodian="east"), [2, 3], {77: -1, 78: 1}))
+    with store.reading() as reading:
+        links = reading.links
+        a, b = shard_of("Patient/a"), shard_of("Patient/b")
+        assert [sorted(found) for found in links.blocks([1, 2, 3, big], 10)] == [[], sorted([a, b]), [a], []]
+        assert [len(found) for found in links.blocks([2], 0)] == [1]
+        assert links.known(["Patient/a", "Patient/z"]) == {"Patient/a": replace(known("a"), custodian="east")}
+        assert set(links.numbered([a, 12])) == {a}
+        assert links.records() == 2
+        assert links.frequencies([77, 78, 79]) == {77: 0, 78: 1}
+        assert [one.patient for one in links.every()] == ["Patient/a", "Patient/b"]
+
+
+def test_a_record_that_leaves_takes_its_keys_along(store: Store) -> None:
+    store.write(lambda unit: unit.links.put(known("a"), [1], {0: 1}))
+    store.write(lambda unit: unit.links.drop("Patient/a", {0: -1}))
+    with store.reading() as reading:
+        assert reading.links.blocks([1], 5) == [[]]
+        assert reading.links.records() == 0
+        assert not reading.links.known(["Patient/a"])
+
+
+def test_persons_have_members(store: Store) -> None:
+    for name in "ab":
+        store.write(lambda unit, name=name: unit.links.put(known(name), [], {}))  # type: ignore[misc]
+    store.write(lambda unit: unit.links.assign(["Patient/b", "Patient/a", "Patient/unknown"], "p1"))
+    with store.reading() as reading:
+        assert [one.patient for one in reading.links.members("p1")] == ["Patient/a", "Patient/b"]
+        assert reading.links.members("") == []
+
+
+def test_the_queue_is_most_likely_first_and_tells_its_age(store: Store) -> None:
+    for one in (edge("a", "b", 1.5, since_us=9), edge("a", "c", 4.0), edge("b", "c", 8.0, EdgeState.LINKED)):
+        store.write(lambda unit, one=one: unit.links.hold(one))  # type: ignore[misc]
+    with store.reading() as reading:
+        assert [(one.one, one.bits) for one in reading.links.queue()] == [("Patient/a", 4.0), ("Patient/a", 1.5)]
+        assert reading.links.backlog() == (2, 5)
+        assert reading.links.edge("Patient/c", "Patient/b") == edge("b", "c", 8.0, EdgeState.LINKED)
+        assert [one.other for one in reading.links.edges("Patient/b")] == ["Patient/b", "Patient/c"]
+    store.write(lambda unit: unit.links.hold(edge("a", "c", 4.0, EdgeState.VETO)))
+    store.write(lambda unit: unit.links.release("Patient/b", "Patient/a"))
+    with store.reading() as reading:
+        assert reading.links.backlog() == (0, 0)
+        assert reading.links.edge("Patient/a", "Patient/b") is None
+
+
+def test_events_are_appended_once_and_come_in_order(store: Store) -> None:
+    late = LinkEvent(
+        "2", 20, "link", "Patient/a", "Patient/b", "gateway", "certain", "m1", "certain", 12.5, (("dob", "same", 14.0),)
+    )
+    early = LinkEvent("1", 10, "review", "Patient/a", "Patient/c", "ann", "x", "m1")
+    for event in (late, early, replace(late, why="told again")):
+        store.write(lambda unit, event=event: unit.links.record(event))  # type: ignore[misc]
+    with store.reading() as reading:
+        assert list(reading.links.events()) == [early, late]
+        assert list(reading.links.events("Patient/b")) == [late]

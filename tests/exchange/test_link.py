@@ -1,0 +1,292 @@
+"""Linking in the store: found on arrival, never across the law, undone without a trace, the same in any order."""
+
+from itertools import permutations
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.adapters.files.linkage import default_reader, load_model
+from gateway.adapters.memory.store import MemoryStore
+from gateway.exchange.link import Linker, Rules
+from gateway.exchange.link_review import case_of, decide, state_digest, undo
+from gateway.exchange.ports.links import EdgeState
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store
+from gateway.exchange.save import Saver
+from gateway.kernel.errors import Conflict, Invalid, NotFound
+from gateway.kernel.fhir import DOORWAY, JsonObject
+
+LINKER = Linker(load_model(), default_reader(), Rules())
+NOW = 1_000_000
+
+
+def saver(linker: Linker = LINKER) -> Saver:
+    return Saver(lambda _: (), (linker.follow,), prepare=linker.prepare)
+
+
+def patient(id_: str, source: str, **changes: Any) -> JsonObject:
+    out: JsonObject = {
+        "resourceType": "Patient",
+        "id": id_,
+        "meta": {"source": source},
+        "identifier": [{"system": f"urn:{source}", "value": f"n{id_}12345"}],
+        "name": [{"family": "Zqabitha", "given": ["Robert", "Allen"]}],
+        "birthDate": "1980-04-17",
+        "gender": "male",
+        "telecom": [{"system": "phone", "value": "403-555-0177"}],
+        "address": [{"line": ["12 Cedar Street"], "city": "Milford", "postalCode": "54321"}],
+    }
+    return {name: value for name, value in (out | changes).items() if value is not None}
+
+
+def save(store: Store, *resources: JsonObject, linker: Linker = LINKER, now_us: int = NOW) -> None:
+    for n, resource in enumerate(resources):
+        draft = Draft(resource, source=resource.get("meta", {}).get("source", ""))
+        store.write(lambda unit, d=draft, n=n: saver(linker).save(unit, [d], now_us=now_us + n))  # type: ignore[misc]
+
+
+def links(store: Store, id_: str) -> set[str]:
+    with store.reading() as reading:
+        stored = reading.resources.get("Patient", id_)
+        assert stored is not None
+        return {link["other"]["reference"] for link in orjson.loads(stored.body).get("link", ())}
+
+
+def people(store: Store) -> set[frozenset[str]]:
+    with store.reading() as reading:
+        groups: dict[str, set[str]] = {}
+        for known in reading.links.every():
+            groups.setdefault(known.person or known.patient, set()).add(known.patient)
+        return {frozenset(group) for group in groups.values()}
+
+
+def digest(store: Store) -> str:
+    with store.reading() as reading:
+        return state_digest(reading)
+
+
+def test_the_other_sides_record_of_one_person_is_found_on_arrival(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital", name=[{"family": "ZQABITHA", "given": ["Bob"]}]))
+    assert links(store, "h") == {"Patient/m"}
+    assert links(store, "m") == {"Patient/h"}
+    with store.reading() as reading:
+        (person,) = reading.resources.of_type("Person")
+        assert [one["target"]["reference"] for one in orjson.loads(person.body)["link"]] == ["Patient/h", "Patient/m"]
+        (event,) = reading.links.events()
+        assert (event.kind, event.by, event.model) == ("link", "gateway", LINKER.model.digest)
+        assert {name for name, _, _ in event.evidence} >= {"given", "last", "dob", "phone"}
+
+
+def test_strangers_are_nothing_and_name_with_birth_date_alone_waits_for_a_person(store: Store) -> None:
+    save(
+        store,
+        patient("h", "hmis", telecom=None, address=None),
+        patient("m", "hospital", telecom=None, address=None),
+        patient("s", "hospital", name=[{"family": "Other", "given": ["Zqx"]}], birthDate="1950-01-09"),
+    )
+    assert links(store, "h") == set()
+    with store.reading() as reading:
+        (edge,) = reading.links.queue()
+        assert (edge.one, edge.other, edge.state) == ("Patient/h", "Patient/m", EdgeState.REVIEW)
+        assert edge.reasons
+
+
+def test_records_of_one_custodian_are_not_compared_unless_the_site_says_so(store: Store) -> None:
+    save(store, patient("a", "hmis"), patient("b", "hmis"))
+    with store.reading() as reading:
+        assert reading.links.queue() == []
+    within = Linker(load_model(), default_reader(), Rules(within_source=True))
+    save(store, patient("c", "hmis"), linker=within)
+    with store.reading() as reading:
+        assert len(reading.links.queue()) == 2
+    assert links(store, "c") == set()
+
+
+@pytest.mark.parametrize("label", ["VSP", "NOLINK"])
+def test_a_victim_service_record_never_enters_matching(store: Store, label: str) -> None:
+    hidden = patient("v", "shelter")
+    hidden["meta"]["security"] = [{"system": f"{DOORWAY}/CodeSystem/handling", "code": label}]
+    draft = Draft(hidden, source="shelter", labels=tuple(hidden["meta"]["security"]))
+    store.write(lambda unit: saver().save(unit, [draft], now_us=NOW))
+    save(store, patient("m", "hospital"))
+    assert links(store, "m") == set()
+    assert people(store) == {frozenset({"Patient/m"})}
+
+
+def consent(id_: str, whose: str, **changes: Any) -> JsonObject:
+    return {"resourceType": "Consent", "id": id_, "status": "active", "patient": {"reference": whose}, **changes}
+
+
+def test_who_declined_is_never_a_candidate_and_who_declines_later_is_taken_out(store: Store) -> None:
+    save(store, consent("c1", "Patient/h", status="rejected"), patient("h", "hmis"), patient("m", "hospital"))
+    assert people(store) == {frozenset({"Patient/m"})}
+    save(store, consent("c1", "Patient/h", provision={"type": "permit"}))
+    assert people(store) == {frozenset({"Patient/h", "Patient/m"})}
+    save(store, consent("c1", "Patient/h", provision={"type": "deny"}))
+    assert people(store) == {frozenset({"Patient/m"})}
+    assert links(store, "h") == links(store, "m") == set()
+    with store.reading() as reading:
+        assert [e.kind for e in reading.links.events()][-1] == "withdraw"
+        assert list(reading.resources.of_type("Person")) == []
+
+
+def test_an_undone_link_leaves_the_state_of_never_linked_and_never_comes_back(store: Store) -> None:
+    never = MemoryStore()
+    apart = Linker(load_model(), default_reader(), Rules(same_at_bits=1e9, review_at_bits=1e9))
+    both = (patient("h", "hmis"), patient("m", "hospital"))
+    save(never, *both, linker=apart)
+    save(store, *both)
+    event = {"resourceType": "AuditEvent", "outcome": "0", "entity": [{"what": {"reference": "Patient/h/_history/2"}}]}
+    refused = {**event, "outcome": "4"}
+    for one in (event, refused):
+        store.write(lambda unit, one=one: unit.audit.append(one, now_us=NOW + 50))  # type: ignore[misc]
+    assert digest(store) != digest(never)
+    done = store.write(
+        lambda unit: undo(LINKER, unit, "Patient/m", "Patient/h", saver=saver(), by="ann", why="wrong", now_us=NOW + 99)
+    )
+    assert digest(store) == digest(never)
+    assert [record.event for record in done.disclosures] == [event]
+    assert "Patient/h" in done.notice
+    save(store, patient("m", "hospital", telecom=[{"system": "phone", "value": "4035550178"}]), now_us=NOW + 200)
+    save(store, *both, now_us=NOW + 300)
+    assert links(store, "h") == set()
+    with store.reading() as reading:
+        assert reading.links.queue() == []
+    with pytest.raises(NotFound):
+        store.write(
+            lambda unit: undo(LINKER, unit, "Patient/h", "Patient/m", saver=saver(), by="ann", why="x", now_us=NOW)
+        )
+
+
+def test_a_sender_that_writes_its_record_again_does_not_lose_the_link(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))
+    with store.reading() as reading:
+        before = reading.resources.get("Patient", "h")
+    save(store, patient("h", "hmis"), now_us=NOW + 5)
+    with store.reading() as reading:
+        assert reading.resources.get("Patient", "h") == before
+
+
+def test_a_record_that_changes_into_someone_else_is_let_go(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))
+    save(
+        store,
+        patient("m", "hospital", name=[{"family": "Other", "given": ["Zqx"]}], birthDate="1950-01-09"),
+        now_us=NOW + 9,
+    )
+    assert links(store, "h") == links(store, "m") == set()
+    with store.reading() as reading:
+        assert [e.kind for e in reading.links.events()][-1] == "unlink"
+
+
+def test_arrival_order_changes_no_person() -> None:
+    three = [
+        patient("a", "hmis"),
+        patient("b", "hospital"),
+        patient("c", "clinic", address=None),
+        patient("x", "hospital", name=[{"family": "Other", "given": ["Zqx"]}], birthDate="1950-01-09", telecom=None),
+    ]
+    seen = set()
+    for order in permutations(three):
+        store = MemoryStore()
+        save(store, *order)
+        seen.add(frozenset(people(store)))
+    assert seen == {frozenset({frozenset({"Patient/a", "Patient/b", "Patient/c"}), frozenset({"Patient/x"})})}
+
+
+def test_no_chain_of_good_pairs_joins_two_that_contradict_each_other(store: Store) -> None:
+    number = {"type": {"coding": [{"code": "JHN"}]}, "system": "urn:health"}
+    save(
+        store,
+        patient("a", "hmis", identifier=[{**number, "value": "987612345"}]),
+        patient("b", "clinic", identifier=None),
+        patient("c", "hospital", identifier=[{**number, "value": "100200309"}]),
+    )
+    assert frozenset({"Patient/a", "Patient/c"}) not in {
+        frozenset(g & {"Patient/a", "Patient/c"}) for g in people(store)
+    }
+    with store.reading() as reading:
+        assert any("health numbers" in reason for edge in reading.links.queue() for reason in edge.reasons)
+
+
+def test_the_same_number_of_another_authority_or_none_is_no_evidence(store: Store) -> None:
+    bare = {"telecom": None, "address": None, "birthDate": None, "gender": None}
+    save(
+        store,
+        patient(
+            "a", "east", identifier=[{"system": "urn:east", "value": "77123456"}], name=[{"family": "Zqone"}], **bare
+        ),
+        patient(
+            "b", "west", identifier=[{"system": "urn:west", "value": "77123456"}], name=[{"family": "Zqtwo"}], **bare
+        ),
+        patient("c", "none", identifier=[{"value": "77123456"}], name=[{"family": "Zqsix"}], **bare),
+    )
+    assert len(people(store)) == 3
+
+
+def test_a_merge_is_one_person_and_its_undoing_takes_it_back(store: Store) -> None:
+    number = [{"system": "urn:hospital", "value": "222233"}]
+    thin: dict[str, Any] = {"telecom": None, "address": None, "identifier": number}
+    save(store, patient("h", "hmis"), patient("m1", "hospital"))
+    save(store, patient("m2", "hospital", **thin))
+    before = digest(store)
+    link = {"other": {"reference": "Patient/m1"}, "type": "replaced-by"}
+    gone = patient("m2", "hospital", active=False, link=[link], **thin)
+    save(store, gone, gone, now_us=NOW + 10)
+    with store.reading() as reading:
+        assert [e.kind for e in reading.links.events("Patient/m2")].count("merge") == 1
+        (person,) = reading.resources.of_type("Person")
+        assert len(orjson.loads(person.body)["link"]) == 3
+    save(store, patient("m2", "hospital", **thin), now_us=NOW + 30)
+    assert digest(store) == before
+
+
+def test_a_reviewer_decides_and_two_must_where_the_site_says_so(store: Store) -> None:
+    two = Linker(load_model(), default_reader(), Rules(two_people=True))
+    thin: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin), linker=two)
+
+    def say(what: Any, by: str) -> Any:
+        return store.write(
+            lambda unit: decide(
+                two, unit, "Patient/m", "Patient/h", what, saver=saver(two), by=by, why="seen the card", now_us=NOW + 9
+            )
+        )
+
+    with pytest.raises(Invalid):
+        say("same", "")
+    assert say("same", "ann").state is EdgeState.REVIEW
+    with pytest.raises(Conflict):
+        say("same", "ann")
+    assert say("same", "ben").state is EdgeState.LINKED
+    assert links(store, "h") == {"Patient/m"}
+    assert say("not-same", "ben").state is EdgeState.VETO
+    with pytest.raises(Conflict):
+        say("same", "ann")
+    assert links(store, "h") == set()
+
+
+def test_the_queue_shows_values_only_to_who_may_see_both(store: Store) -> None:
+    thin: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
+    for values in (True, False):
+        case = store.write(
+            lambda unit, values=values: case_of(
+                LINKER, unit, unit.links.queue()[0], now_us=NOW + 5_000_000, values=values
+            )  # type: ignore[misc]
+        )
+        assert case.waiting_s == 4 or case.waiting_s == 5
+        shown = {line.comparison: line.one for line in case.lines}
+        assert ("zqabitha" in shown["last"]) is values
+
+
+def test_every_change_has_who_when_why_and_model(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))
+    store.write(
+        lambda unit: undo(LINKER, unit, "Patient/m", "Patient/h", saver=saver(), by="ann", why="wrong", now_us=NOW + 9)
+    )
+    with store.reading() as reading:
+        events = list(reading.links.events())
+    assert [e.kind for e in events] == ["link", "unlink"]
+    assert all(e.by and e.why and e.model and e.at_us for e in events)
