@@ -91,6 +91,8 @@ _COLUMNS: Final = {
     "search_link": ("p", "target"),
 }
 
+TABLES: Final = tuple(_COLUMNS)
+
 
 @lru_cache(maxsize=4096)
 def number_of(parameter: str) -> int:

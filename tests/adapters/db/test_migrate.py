@@ -42,7 +42,7 @@ def test_the_commands_tell_the_state(tmp_path: Path) -> None:
     before = CliRunner().invoke(cli, ["db", "status", "--database", url, "--json"])
     assert (before.exit_code, json.loads(before.output)["revision"]) == (3, None)
     done = CliRunner().invoke(cli, ["db", "upgrade", "--database", url, "--json"])
-    assert (done.exit_code, json.loads(done.output)) == (0, {"changed": True, "revision": HEAD})
+    assert (done.exit_code, json.loads(done.output)) == (0, {"changed": True, "revision": HEAD, "reindexed": 0})
     after = CliRunner().invoke(cli, ["db", "status", "--database", url])
     assert (after.exit_code, HEAD in after.output) == (0, True)
 
