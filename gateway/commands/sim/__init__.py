@@ -2,15 +2,30 @@
 
 import click
 
-from gateway.commands.unbuilt import unbuilt
-
 
 @click.group()
 def sim() -> None:
     """Synthetic feeds with a truth file."""
 
 
-sim.add_command(unbuilt("hospital", "A synthetic hospital feed with a truth file."))
+@sim.command(epilog="Example: doorway sim hospital --seed 1 --out feed/")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same feed; the people are those of sim hmis.")
+@click.option("--patients", default=200, show_default=True, type=click.IntRange(1), help="People of the community.")
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for feed-*.hl7 and the truth.")
+@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+def hospital(seed: int, patients: int, out: str, as_json: bool) -> None:
+    """A synthetic hospital's ADT feed with a truth file: 17 pathways, late and repeated messages, merges, newborns."""
+    import json
+    from pathlib import Path
+
+    from gateway.commands.sim.hospital import write_feed
+
+    told = write_feed(Path(out), seed=seed, patients=patients)
+    if as_json:
+        counts = {"patients": told.patients, "messages": told.messages, "pathways": told.pathways, "files": told.files}
+        click.echo(json.dumps(counts))
+    else:
+        click.echo(f"{told.messages:,} messages about {told.patients:,} patients in {out}")
 
 
 @sim.command(epilog="Example: doorway sim hmis --seed 7 --clients 1000 --out export/")

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.commands.sim.hmis_files import END, EXPORTED, SOURCE, START, Files, Told
 from gateway.commands.sim.population import (
     AGENCIES,
+    PARTNER,
     VICTIM_SERVICES,
     Agency,
     Person,
@@ -94,7 +95,7 @@ def _directory(files: Files, version: str, odd: frozenset[str], seed: int) -> No
     files.write(
         "User", {"UserID": "U1", "UserFirstName": "Pat", "UserLastName": "Deskzq", "UserEmail": "pat@riverton.example"}
     )
-    agencies = [*AGENCIES, *([VICTIM_SERVICES] if "victim-services" in odd else [])]
+    agencies = [*AGENCIES, PARTNER, *([VICTIM_SERVICES] if "victim-services" in odd else [])]
     for agency in agencies:
         victims = 1 if agency.victim_services else 0
         files.write(
