@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 from gateway.adapters.db.engine import Session
 from gateway.adapters.db.store import DbStore
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
 from gateway.codecs.mllp import FrameDecoder, encode_frame
-from gateway.exchange.receive import Prepared, Reply, admit
+from gateway.exchange.receive import Prepared, Reply, admit, admit_all
 from gateway.settings import read_settings
 from gateway.wiring import open_store
 
@@ -107,7 +108,7 @@ def _receiver(submit: Callable[[Sequence[Prepared]], "Future[list[Reply]]"]) -> 
 
 
 def _ours(store: DbStore) -> AbstractContextManager[Address]:
-    return _receiver(lambda prepared: store.submit(lambda unit: [admit(unit, one) for one in prepared]))
+    return _receiver(lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)))
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def _each(store: DbStore) -> Iterator[Address]:
     with ThreadPoolExecutor(1) as alone:
 
         def submit(prepared: Sequence[Prepared]) -> "Future[list[Reply]]":
-            return alone.submit(lambda: store.write(lambda unit: [admit(unit, one) for one in prepared]))
+            return alone.submit(lambda: [store.write(partial(admit, prepared=one)) for one in prepared])
 
         with _receiver(submit) as address:
             yield address

@@ -135,13 +135,13 @@ def acknowledge(
         if _CONTROLS.search(head.text):  # a broken line inside MSH must not begin a segment of ours
             asked = [_CONTROLS.sub(" ", field) for field in asked]
     f = marks.field
-    stamp = _stamp(now_us // 1_000_000)
+    sent = stamp(now_us)
     trigger = "" if head is None else head.message.trigger
     kind = marks.component.join(["ACK", trigger, "ACK"]) if trigger and marks.component else "ACK"
     own = "NE" if code[0] == "A" and enhanced(asked[15], asked[16]) else ""
     out = [
         f"MSH{f}{marks.msh_2 if head is None else asked[2]}{f}{asked[5]}{f}{asked[6]}{f}{asked[3]}{f}{asked[4]}{f}"
-        f"{stamp}{f}{f}{kind}{f}{control_id}{f}{asked[11] or 'P'}{f}{asked[12] or '2.5.1'}"
+        f"{sent}{f}{f}{kind}{f}{control_id}{f}{asked[11] or 'P'}{f}{asked[12] or '2.5.1'}"
     ]
     if own or asked[18]:
         out[0] += f"{f * 3}{own}{f}{own}{f * 2}{asked[18]}".rstrip(f)
@@ -152,6 +152,11 @@ def acknowledge(
     return ("\r".join(out) + "\r").encode(
         codec, "surrogateescape" if codec[:3] != "utf" or codec == "utf-8" else "replace"
     )
+
+
+def stamp(now_us: int) -> str:
+    """MSH-7 of an acknowledgement: microseconds since 1970 UTC to the second."""
+    return _stamp(now_us // 1_000_000)
 
 
 @lru_cache(8)
@@ -250,6 +255,6 @@ def _envelope(name: bytes, header: bytes, control_id: str, now_us: int) -> bytes
     mark = _mark_of(header)
     fields = re.split(rb"[\r\n]", header)[0].split(mark)
     fields += [b""] * (12 - len(fields))
-    stamp = _stamp(now_us // 1_000_000).encode()
-    parts = [name, fields[1] or b"^~\\&", fields[4], fields[5], fields[2], fields[3], stamp, b"", b"", b""]
+    sent = stamp(now_us).encode()
+    parts = [name, fields[1] or b"^~\\&", fields[4], fields[5], fields[2], fields[3], sent, b"", b"", b""]
     return mark.join([*parts, control_id.encode(), fields[10]]).rstrip(mark) + b"\r"

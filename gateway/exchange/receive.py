@@ -10,12 +10,12 @@ for "received and under responsibility"). A feed that is set to ``wait`` answers
 import hashlib
 import re
 from calendar import timegm
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, Literal
 
-from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced
+from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp
 from gateway.codecs.er7 import DELETE, Message, Segment, peek
 from gateway.exchange.ports.inbox import Admission, Received, State
 from gateway.exchange.ports.store import Unit
@@ -25,6 +25,8 @@ QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, 
 _LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
 _REFUSED_KEPT_BYTES: Final = 65_536
 _DTM: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?(?:([+-])(\d\d)(\d\d))?", re.ASCII)
+_CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
+_LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")
 _LOCAL_TYPES: Final = ("MR", "PI", "PT")  # table 0203: what a facility files its patients under
 
 
@@ -86,6 +88,12 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
         now_us: arrival, microseconds since 1970 UTC; grows from message to message.
         ack_id: MSH-10 of the acknowledgement; unique.
     """
+    quick = _intake(feed).quickly(payload, now_us=now_us, ack_id=ack_id, peer=peer)
+    return quick if quick is not None else judge(payload, feed, now_us=now_us, ack_id=ack_id, peer=peer)
+
+
+def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "") -> Prepared:
+    """:func:`prepare` without what it remembers of earlier messages; the two always agree."""
     digest = hashlib.sha256(payload).digest()
     try:
         seen = peek(payload, _LOOKED_AT, default_charset=feed.default_charset, charset=feed.charset)
@@ -120,19 +128,171 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
         peer=peer,
     )
 
-    def conflicting() -> bytes:
-        taken = Conflict("this control id came before with other content", at="MSH-10", fix="send a new control id")
-        refusal = _owed(head, Outcome.ERROR)
-        no = refusal.accept or refusal.application
-        return acknowledge(head, no, control_id=ack_id, now_us=now_us, error=taken) if no else b""
+    return Prepared(received, waits, partial(_conflict_answer, head, ack_id, now_us), feed.conflict)
 
-    return Prepared(received, waits, conflicting, feed.conflict)
+
+def _conflict_answer(head: Segment, ack_id: str, now_us: int) -> bytes:
+    taken = Conflict("this control id came before with other content", at="MSH-10", fix="send a new control id")
+    refusal = _owed(head, Outcome.ERROR)
+    no = refusal.accept or refusal.application
+    return acknowledge(head, no, control_id=ack_id, now_us=now_us, error=taken) if no else b""
+
+
+_MARKERS: Final = ("=ACKID=", "=ASKED=")  # where the two control ids stand in a remembered acknowledgement
+_REMEMBERED: Final = 1024  # headers of a feed
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What every message with the same header shares: the header without MSH-7 and MSH-10."""
+
+    source: str
+    kind: str
+    waits: bool
+    answer: tuple[bytes, bytes, bytes, bytes] | None  # around time, id and asked id; None: no answer at once
+
+
+class Intake:
+    """Messages of one feed. Senders repeat their headers, so what a header means is found out once.
+
+    :meth:`quickly` takes the usual message (ASCII header and identifiers, CR between segments, one PID) on its bytes
+    alone; whatever is unusual is left to :func:`judge`.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._known: dict[tuple[bytes, ...], _Known | None] = {}
+
+    def quickly(self, payload: bytes, *, now_us: int, ack_id: str, peer: str) -> Prepared | None:
+        """The message prepared, or None when it has to be judged in full."""
+        if not payload.startswith(b"MSH") or b"\n" in payload:
+            return None
+        end = payload.find(b"\r")
+        line = payload[: end if end > 0 else len(payload)]
+        mark = line[3:4]
+        parts = line.split(mark) if mark else []
+        if len(parts) < 10 or not parts[9] or not line.isascii() or _CONTROLS.search(line) is not None:
+            return None
+        key = (*parts[:6], *parts[7:9], *parts[10:])
+        known = self._known.get(key)
+        if known is None:
+            if key in self._known:
+                return None
+            known = self._learn(key, parts, mark)
+            if known is None:
+                return None
+        lane = _quick_lane(payload, mark, known.source)
+        if lane is None:
+            return None
+        control_id = parts[9].decode("ascii")
+        digest = hashlib.sha256(payload).digest()
+        answer = b""
+        if known.answer is not None:
+            before, middle, after, tail = known.answer
+            answer = b"".join((before, stamp(now_us).encode(), middle, ack_id.encode(), after, parts[9], tail))
+        received = Received(
+            id=_id_of(known.source, control_id or digest.hex()),
+            source=known.source,
+            control_id=control_id,
+            digest=digest,
+            kind=known.kind,
+            received_us=now_us,
+            body=payload,
+            answer=answer,
+            lane=lane,
+            event_us=_quick_event_us(payload, mark, parts[6]) or now_us,
+            peer=peer,
+        )
+        conflicting = partial(_conflict_of, payload, self._feed, ack_id, now_us)
+        return Prepared(received, known.waits, conflicting, self._feed.conflict)
+
+    def _learn(self, key: tuple[bytes, ...], parts: list[bytes], mark: bytes) -> _Known | None:
+        """Judge a message of this header once, with marks in the places that differ from message to message."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        sample = mark.join([*parts[:6], b"", *parts[7:9], _MARKERS[1].encode(), *parts[10:]]) + b"\r"
+        judged = judge(sample, self._feed, now_us=0, ack_id=_MARKERS[0])
+        found = None
+        if judged.message.state is State.RECEIVED:
+            around = None
+            text = judged.message.answer
+            if text:
+                cut = [
+                    piece
+                    for whole in text.split(stamp(0).encode(), 1)
+                    for piece in whole.split(_MARKERS[0].encode(), 1)
+                ]
+                if len(cut) != 3 or cut[2].count(_MARKERS[1].encode()) != 1:
+                    cut = []
+                around = (cut[0], cut[1], *cut[2].split(_MARKERS[1].encode())) if cut else None
+            if not text or around is not None:
+                found = _Known(judged.message.source, judged.message.kind, judged.waits, around)  # type: ignore[arg-type]
+        self._known[key] = found
+        return found
+
+
+@lru_cache(64)
+def _intake(feed: Feed) -> Intake:
+    return Intake(feed)
+
+
+def _conflict_of(payload: bytes, feed: Feed, ack_id: str, now_us: int) -> bytes:
+    return judge(payload, feed, now_us=now_us, ack_id=ack_id).conflicting()
+
+
+def _quick_lane(payload: bytes, mark: bytes, source: str) -> str | None:
+    """The lane by PID-3 on the bytes; None when that needs a closer look."""
+    if payload.find(b"\rMRG" + mark) >= 0 or payload.count(b"PID" + mark) > 1:
+        return None
+    start = payload.find(b"\rPID" + mark)
+    if start < 0:
+        return "" if b"PID" + mark not in payload else None
+    end = payload.find(b"\r", start + 1)
+    fields = payload[start : end if end > 0 else len(payload)].split(mark, 4)
+    if len(fields) < 4 or not fields[3] or not fields[3].isascii() or b'"' in fields[3]:
+        return None
+    comp, rep = payload[4:5], payload[5:6]
+    if not comp or comp == mark or not rep or rep == mark:
+        return None
+    chosen: list[bytes] = []
+    for text in fields[3].split(rep):
+        parts = [*text.split(comp), b"", b"", b"", b"", b""]
+        if parts[0] and (not chosen or (parts[4] in _LOCAL_BYTES and chosen[4] not in _LOCAL_BYTES)):
+            chosen = parts
+    if not chosen:
+        return None
+    whose = chosen[3] or source.encode()
+    return hashlib.blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
+
+
+def _quick_event_us(payload: bytes, mark: bytes, msh_7: bytes) -> int:
+    start = payload.find(b"\rEVN" + mark)
+    found: list[bytes] = []
+    if start >= 0:
+        end = payload.find(b"\r", start + 1)
+        found = payload[start : end if end > 0 else len(payload)].split(mark, 7)
+    comp = payload[4:5]
+    texts = (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b"")
+    for text in texts:
+        first = text.split(comp, 1)[0] if comp in text else text
+        if first and (at := instant_us(first.decode("ascii", "replace"))) is not None:
+            return at
+    return 0
 
 
 def admit(unit: Unit, prepared: Prepared) -> Reply:
     """Keep the message inside the transaction, and say what to answer after its commit."""
+    return _reply(unit, prepared, *unit.inbox.add(prepared.message))
+
+
+def admit_all(unit: Unit, several: Sequence[Prepared]) -> list[Reply]:
+    """:func:`admit` for messages that share a transaction."""
+    added = unit.inbox.add_all([one.message for one in several])
+    return [_reply(unit, one, *what) for one, what in zip(several, added, strict=True)]
+
+
+def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received) -> Reply:
     message = prepared.message
-    admission, found = unit.inbox.add(message)
     if message.state is State.REFUSED:
         return Reply(message.id, message.answer, admission=admission, alarm=prepared.alarm)
     if admission is Admission.NEW:

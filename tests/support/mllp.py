@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
 from gateway.exchange.ports.store import Store
-from gateway.exchange.receive import admit
+from gateway.exchange.receive import admit_all
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def receiving(store: Store, *listeners: Listener) -> Iterator[Receiver]:
 
     receiver = Receiver(
         listeners or (Listener(port=0),),
-        lambda prepared: store.submit(lambda unit: [admit(unit, one) for one in prepared]),
+        lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
         result_of,
         Arrivals(),
     )

@@ -1,5 +1,6 @@
 """The inbox in the database. Unique keys decide what is a repeat, so two cannot both win."""
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -152,6 +153,12 @@ def _received(row: Row) -> Received:
     return Received(**{**found, "state": State(found["state"])})
 
 
+def _row(message: Received) -> dict[str, object]:
+    values = dict(zip(_COLUMNS, _VALUES(message), strict=True))
+    values["state"] = message.state.value
+    return values
+
+
 class DbInbox:
     """The inbox over one session."""
 
@@ -214,10 +221,27 @@ class DbInbox:
 
     def add(self, message: Received) -> tuple[Admission, Received]:
         """Keep a message; the unique keys say whether it was there."""
-        values = dict(zip(_COLUMNS, _VALUES(message), strict=True))
-        values["state"] = message.state.value
-        if self._session.run_with(_ADD[self._session.dialect], values).rowcount == 1:
+        if self._session.run_with(_ADD[self._session.dialect], _row(message)).rowcount == 1:
             return Admission.NEW, message
+        return self._there_before(message)
+
+    def add_all(self, messages: Sequence[Received]) -> list[tuple[Admission, Received]]:
+        """Keep several in one round trip; which of them were there is asked only when some were."""
+        if len(messages) == 1:
+            return [self.add(messages[0])]
+        cursor = self._session.connection.cursor()
+        cursor.executemany(_ADD[self._session.dialect].text(self._session.dialect), [_row(one) for one in messages])
+        if cursor.rowcount == len(messages):
+            return [(Admission.NEW, one) for one in messages]
+        return [self._kept_or_before(one) for one in messages]
+
+    def _kept_or_before(self, message: Received) -> tuple[Admission, Received]:
+        kept = self._one(_GET, id_=message.id)
+        if kept is not None and (kept.received_us, kept.answer) == (message.received_us, message.answer):
+            return Admission.NEW, message
+        return self._there_before(message)
+
+    def _there_before(self, message: Received) -> tuple[Admission, Received]:
         before = self._one(_GET, id_=message.id)
         if before is None:
             raise Busy("another process is keeping this message", fix="send again, unchanged")

@@ -1,5 +1,6 @@
 """The inbox in memory: the same contract as the database, for tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.exchange.ports.inbox import OPEN, Admission, Attempt, Received, State, lanes_of
@@ -89,6 +90,10 @@ class MemoryInbox:
             return (Admission.REPEATED if before.digest == message.digest else Admission.CONFLICT), before
         self.messages[message.id] = message
         return Admission.NEW, message
+
+    def add_all(self, messages: Sequence[Received]) -> list[tuple[Admission, Received]]:
+        """Keep several."""
+        return [self.add(message) for message in messages]
 
     def claim(self, id_: str) -> Received | None:
         """Take a received message for this transaction."""

@@ -10,11 +10,12 @@ import secrets
 import ssl
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
 from gateway.adapters.failpoint import reached
@@ -29,7 +30,10 @@ T = TypeVar("T")
 
 Submit: TypeAlias = "Callable[[Sequence[Prepared]], Future[list[Reply]]]"  # keeps the messages in one transaction
 ResultOf: TypeAlias = Callable[[str], bytes]  # the stored application acknowledgement; b"" while there is none
+_Asked: TypeAlias = "tuple[Sequence[Prepared], asyncio.Future[list[Reply]]]"
 _READ: Final = 65_536
+_GROUP: Final = 256  # frames that go into one transaction at most
+_IN_FLIGHT: Final = 1  # transactions under way: what comes meanwhile goes into the next one
 _FS_GRACE_S: Final = 0.25  # a CR that follows FS in another packet comes at once; later than this it never will
 _COMMIT_S: Final = 15.0  # longest wait for the disk before AE
 _POLL_S: Final = 0.5
@@ -104,8 +108,9 @@ class Receiver:
         self._stop: asyncio.Event | None = None
         self._waiting: dict[str, asyncio.Event] = {}
         self._connections: set[_Connection] = set()
-        self._answers: deque[tuple[asyncio.Future[list[Reply]], Future[list[Reply]]]] = deque()
-        self._answering = False
+        self._pending: list[_Asked] = []
+        self._flushing = False
+        self._in_flight = 0
         self._peers: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: list[tuple[str, int]] = []
@@ -250,33 +255,64 @@ class Receiver:
         return b""
 
     async def keep(self, prepared: Sequence[Prepared]) -> list[Reply]:
-        """Make messages durable; the answer of the store, or its error."""
+        """Make messages durable; the answer of the store, or its error.
+
+        Messages of all connections that come while a commit is under way go together into the next one.
+        """
         assert self._loop is not None
         answer: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._submit(prepared).add_done_callback(lambda done: self._answered(answer, done))
-        replies = await answer
-        self._kept()
-        return replies
+        self._pending.append((prepared, answer))
+        if not self._flushing and self._in_flight < _IN_FLIGHT:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return await answer
 
-    def _answered(self, answer: "asyncio.Future[list[Reply]]", done: "Future[list[Reply]]") -> None:
-        """Called in the thread that commits: many answers of one commit wake the loop once."""
-        self._answers.append((answer, done))
-        if not self._answering and self._loop is not None:
-            self._answering = True
-            with suppress(RuntimeError):  # the loop has ended: nobody waits
-                self._loop.call_soon_threadsafe(self._hand_out)
+    def _flush(self) -> None:
+        self._flushing = False
+        group, self._pending = self._pending[:_GROUP], self._pending[_GROUP:]
+        if group:
+            self._in_flight += 1
+            self._submit_group(group)
 
-    def _hand_out(self) -> None:
-        self._answering = False
-        while self._answers:
-            answer, done = self._answers.popleft()
+    def _submit_group(self, group: "list[_Asked]") -> None:
+        several = [one for prepared, _ in group for one in prepared]
+        try:
+            done = self._submit(several)
+        except Exception as error:
+            self._in_flight -= 1
+            for _, answer in group:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        done.add_done_callback(lambda finished: self._committed(group, finished))
+
+    def _committed(self, group: "list[_Asked]", finished: "Future[list[Reply]]") -> None:
+        """Called in the thread that commits."""
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop has ended: nobody waits
+            self._loop.call_soon_threadsafe(self._hand_out, group, finished)
+
+    def _hand_out(self, group: "list[_Asked]", finished: "Future[list[Reply]]") -> None:
+        self._in_flight -= 1
+        error = finished.exception()
+        if error is not None and len(group) > 1 and not isinstance(error, Busy):
+            for one in group:  # one of them broke the others: each alone
+                self._in_flight += 1
+                self._submit_group([one])
+            return
+        replies = iter(finished.result() if error is None else ())
+        for prepared, answer in group:
+            mine = list(islice(replies, len(prepared)))
             if answer.done():  # the connection gave up
                 continue
-            error = done.exception()
             if error is not None:
                 answer.set_exception(error)
             else:
-                answer.set_result(done.result())
+                answer.set_result(mine)
+        if error is None:
+            self._kept()
+        if self._pending:
+            self._flush()
 
     def now_us(self) -> int:
         """Time of arrival."""

@@ -123,6 +123,10 @@ class Inbox(InboxReader, Protocol):
         """Keep a message; with the answer comes what is in the inbox: the message itself, or the one before it."""
         ...
 
+    def add_all(self, messages: Sequence[Received]) -> list[tuple[Admission, Received]]:
+        """:meth:`add` for several at once, in as few round trips as the store can."""
+        ...
+
     def claim(self, id_: str) -> Received | None:
         """Take a received message for this transaction; None when another has it or it is no longer to be done."""
         ...
