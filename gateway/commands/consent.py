@@ -362,3 +362,52 @@ def expiring(
         _say(as_json, told, [f"{one.consent}: ends {ends:%Y-%m-%d}, {one.days} days left ({', '.join(one.patients)})"])
     if found:
         raise SystemExit(3)
+
+
+@consent.command(epilog="Example: doorway consent form --jurisdiction ca --language fr --out formulaire.pdf")
+@click.option("--jurisdiction", type=click.Choice(["us", "ca"]), default="us", show_default=True)
+@click.option("--language", type=click.Choice(["en", "fr"]), default="en", show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Write a PDF.")
+@click.option("--value", "values", multiple=True, metavar="NAME=TEXT", help="Fill in a blank, such as agencies=…")
+@click.option("--json", "as_json", is_flag=True, help="The statements, and the QuestionnaireResponse to record.")
+def form(jurisdiction: str, language: str, out: str | None, values: tuple[str, ...], as_json: bool) -> None:
+    """The consent form with all that a client must be told, its version, and as a PDF for the client."""
+    from pathlib import Path
+
+    from gateway.adapters.files.data import read_data
+    from gateway.consent.forms import recorded
+    from gateway.exchange.consent_forms import read_forms
+
+    chosen = next(f for f in read_forms(read_data) if (f.jurisdiction, f.language) == (jurisdiction, language))
+    given = dict(value.partition("=")[::2] for value in values)
+    if out is not None:
+        from gateway.adapters.files.consent_pdf import consent_pdf
+
+        Path(out).write_bytes(consent_pdf(chosen, given))
+    told = {"form": chosen.canonical, "response": recorded(chosen, "Patient/…")}
+    lines = [chosen.canonical] + [f"{s.number:>2} {s.key:<16} {s.heading}: {s.text}" for s in chosen.statements]
+    if as_json or out is None:
+        _say(as_json, told, lines)
+    else:
+        click.echo(f"{chosen.canonical} written")
+
+
+@consent.command(epilog="Example: doorway consent account --patient Patient/p1 --language fr")
+@click.option("--patient", required=True, metavar="REF", help="Whose account.")
+@click.option("--language", type=click.Choice(["en", "fr"]), default="en", show_default=True)
+@click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME.")
+@click.option("--config", metavar="FILE", help="Settings in TOML.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def account(patient: str, language: str, database: str | None, config: str | None, as_json: bool) -> None:
+    """Who received what of a client, when, what for and on which consent, in plain words."""
+    from gateway.exchange.account import disclosures_of, sentence
+
+    with _reading(None, _settings(database, config)) as reading:
+        names = {}
+        found = list(disclosures_of((record.event for record in reading.audit.records()), patient))
+        for stored in reading.resources.many({one.organization for one in found if one.organization}).values():
+            import orjson
+
+            names[stored.reference] = str(orjson.loads(stored.body).get("name", stored.reference))
+        for one in found:
+            _say(as_json, one.told(), [sentence(one, names, language)])

@@ -240,6 +240,9 @@ def _effect_of(reader: _Reader, node: JsonObject, parent: bool, at: str) -> bool
         return not parent
     kind = node.get("type")
     if not isinstance(kind, str):
+        if reader.dialect.narrative:  # the examples list more of the same (Patients Know Best)
+            reader.note(f"{at} has no type: read as its parent's")
+            return parent
         reader.note(f"{at} has no type: read as the opposite of its parent")
         return not parent
     return kind == "permit"
@@ -292,7 +295,11 @@ def _groups(reader: _Reader, node: JsonObject, at: str, *, nested: bool) -> tupl
     coded = ("securityLabel", "class", "resourceType", "documentType", "code")
     stated: Stated = tuple((name, tuple(codings_in(node[name]))) for name in coded if node.get(name))
     stated += tuple((name, (node[name],)) for name in ("dataPeriod",) if node.get(name))
-    stated += tuple((name, tuple(node[name])) for name in ("data",) if node.get(name))
+    named = [
+        {"meaning": "authoredby", "reference": {"reference": r}} for r in sorted(authors.references if authors else ())
+    ]
+    if node.get("data") or named:
+        stated += (("data", (*(node.get("data") or ()), *named)),)
     return request, data, stated
 
 
