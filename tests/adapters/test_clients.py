@@ -38,6 +38,9 @@ def test_an_assertion_can_be_used_once_until_it_has_expired(store: Store) -> Non
         )
 
     assert [use(1), use(2), use(3, "other"), use(50)] == [True, False, True, True]
+    with store.reading() as reading:
+        assert reading.clients.used("ehr", b"jti")
+        assert not reading.clients.used("ehr", b"other")
 
 
 def test_the_first_secret_of_a_name_stays(store: Store) -> None:

@@ -63,6 +63,9 @@ _USE: Final = {
     "sqlite": Statement(sqlite.insert(ASSERTION).on_conflict_do_nothing()),
     "postgresql": Statement(postgresql.insert(ASSERTION).on_conflict_do_nothing()),
 }
+_USED: Final = Statement(
+    select(ASSERTION.c.client).where(ASSERTION.c.client == bind("client"), ASSERTION.c.digest == bind("digest"))
+)
 _SECRET: Final = Statement(select(SECRET.c.value).where(SECRET.c.name == bind("name")))
 _KEEP: Final = {
     "sqlite": Statement(sqlite.insert(SECRET).on_conflict_do_nothing()),
@@ -103,6 +106,10 @@ class DbClients:
         """What the token of this SHA-256 allows; None when it is unknown."""
         row = self._session.run(_GRANT, digest=token_digest).fetchone()
         return Grant(row[0], _unpacked(row[1]), _unpacked(row[2]), row[3]) if row else None
+
+    def used(self, client: str, assertion_digest: bytes) -> bool:
+        """Whether it was marked as used."""
+        return self._session.run(_USED, client=client, digest=assertion_digest).fetchone() is not None
 
     def secret(self, name: str) -> bytes | None:
         """A secret of the gateway itself."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -251,19 +251,30 @@ class FhirApi:
         if answer.location:
             headers.append(("Location", f"{ask.base}/{answer.location}"))
         headers += answer.headers.items()
+        if answer.chunks is not None:
+            headers.append(("Cache-Control", "no-store"))
+            return await exchange.stream(answer.status, headers, self._streamed(answer.chunks))
         body = answer.body
         if exchange.method in _WITH_BODY and place.kind in {"type", "instance"} and answer.status in (200, 201):
             body = _preferred(ask.returning, body, answer.status)
         if body:
             if pairs and place.kind in {"instance", "version"} and exchange.method in {"GET", "HEAD"}:
                 body = self._uses.subset(body, pairs)
-            if form == "xml":
+            if form == "xml" and "Content-Type" not in answer.headers:
                 body = await self._run(self._to_xml, body)
             elif pairs and _one(pairs, "_pretty") == "true":
                 body = json_text.write_pretty(body)
-            headers.append(("Content-Type", CONTENT_TYPE[form]))
+            if "Content-Type" not in answer.headers:
+                headers.append(("Content-Type", CONTENT_TYPE[form]))
         headers.append(("Cache-Control", "no-store"))
         await exchange.answer(answer.status, headers, body)
+        return None
+
+    async def _streamed(self, chunks: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
+        """The pieces, each made off the event loop; one that fails ends the connection, never in a whole-looking body."""
+        pieces = await self._run(chunks)
+        while (piece := await self._run(next, pieces, None)) is not None:
+            yield piece
 
     def _to_xml(self, body: bytes) -> bytes:
         if self._uses.write_xml is None:

@@ -14,6 +14,10 @@ class MemoryClients:
     assertions: dict[tuple[str, bytes], int] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
+    def used(self, client: str, assertion_digest: bytes) -> bool:
+        """Whether it was marked as used."""
+        return (client, assertion_digest) in self.assertions
+
     def secret(self, name: str) -> bytes | None:
         """A secret of the gateway itself."""
         return self.secrets.get(name)

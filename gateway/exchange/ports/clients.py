@@ -49,6 +49,10 @@ class ClientReader(Protocol):
         """What the token of this SHA-256 allows; None when it is unknown."""
         ...
 
+    def used(self, client: str, assertion_digest: bytes) -> bool:
+        """Whether an assertion, or another thing that counts once, was marked as used."""
+        ...
+
     def secret(self, name: str) -> bytes | None:
         """A secret of the gateway itself, shared by its processes (such as the key of page cursors)."""
         ...

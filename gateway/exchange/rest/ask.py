@@ -1,6 +1,6 @@
 """What is asked of the REST API, and what it answers, without HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -71,6 +71,7 @@ class Answer:
     updated_us: int | None = None
     location: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: Callable[[], Iterator[bytes]] | None = field(default=None, repr=False)  # a body sent piece by piece
 
     @classmethod
     def of(cls, status: int, stored: Stored, body: bytes, *, location: bool = False) -> Self:

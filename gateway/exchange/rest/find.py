@@ -112,8 +112,12 @@ class Finds:
         pairs = parse_qsl(criteria, keep_blank_values=True)
         if not pairs or any(name in _CONTROLS for name, _ in pairs):
             raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
-        query = self._query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
+        query = self.query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
         return search(reader, query, self.sight(reader, ask)).matches
+
+    def plain(self, reader: ResourceReader, type_: str, pairs: Pairs, ask: Ask) -> Sequence[Stored]:
+        """Matches without regard to who asks; the caller judges them before anything is told."""
+        return search(reader, self.query(type_, pairs, ask, strict=True), None).matches
 
     def sight(self, reader: ResourceReader, ask: Ask) -> Scoped:
         """What the asker may see by consent and scopes."""
@@ -122,7 +126,7 @@ class Finds:
             out = []
             for one in candidates:
                 pairs = [*parse_qsl(bound, keep_blank_values=True), ("_id", one.id), ("_count", "1")]
-                out.append(bool(search(reader, self._query(one.type, pairs, ask, strict=True), None).matches))
+                out.append(bool(search(reader, self.query(one.type, pairs, ask, strict=True), None).matches))
             return out
 
         return Scoped(self.gate.sight(reader, ask), ask, matching)
@@ -151,7 +155,7 @@ class Finds:
         ask.caller.scopes.constraints(type_, "s")
         cursor = next((value for name, value in pairs if name == CURSOR), "")
         plain = [pair for pair in pairs if pair[0] != CURSOR]
-        query = self._query(type_, plain, ask, strict=ask.handling != "lenient", within=within)
+        query = self.query(type_, plain, ask, strict=ask.handling != "lenient", within=within)
         inner = self.seal.open(cursor, ask.client) if cursor else ""
         with self.store.reading() as reading:
             sight = self.sight(reading.resources, ask)
@@ -161,10 +165,10 @@ class Finds:
                 raise Malformed(error.message, at=error.at, fix=error.fix) from None
             released = sight.release((*page.matches, *page.included))
             answer = self._searchset(ask, query, page, released, f"{within}/{type_}" if within else type_)
-            self._recorded(ask, sight, released, "search", type_, link("", type_, plain))
+            self.recorded(ask, sight, released, "search", type_, link("", type_, plain))
         return answer
 
-    def _query(self, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
+    def query(self, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
         """The parsed search; an unknown ``_name`` is left out unless the caller asked for strictness."""
         known = self.definitions.of(type_)
         kept = [
@@ -198,7 +202,7 @@ class Finds:
             links.append(("next", link(ask.base, type_, [*counted, (CURSOR, sealed)])))
         return Answer(200, bundle("searchset", entries, total=page.total, links=links))
 
-    def _recorded(
+    def recorded(
         self, ask: Ask, sight: Scoped, released: Released[Stored], interaction: str, what: str, query: str
     ) -> None:
         """The audit record, on disk before anything leaves."""
@@ -222,7 +226,7 @@ class Finds:
         ask.caller.scopes.constraints(type_, "r")
         given = dict(pairs)
         count = _count(given)
-        since = _instant_us(given["_since"]) if "_since" in given else 0
+        since = instant_us(given["_since"]) if "_since" in given else 0
         before: tuple[int, str, int] | None = None
         if CURSOR in given:
             before = _place(self.seal.open(given[CURSOR], ask.client))
@@ -230,14 +234,14 @@ class Finds:
         with self.store.reading() as reading:
             sight = self.sight(reading.resources, ask)
             if id_ and before is None and not self._known(reading, sight, type_, id_):
-                self._recorded(ask, sight, sight.release(()), "history", place, "")
+                self.recorded(ask, sight, sight.release(()), "history", place, "")
                 raise NotFound("no such resource")
             shown = self._versions(reading, sight, type_, id_, since, before, count + 1)
             more = len(shown) > count
             shown = shown[:count]
             released = sight.release([one for one, body in shown if body])
             bodies = {(one.reference, one.version): one.body for one in released.resources}
-            self._recorded(ask, sight, released, "history", place, "")
+            self.recorded(ask, sight, released, "history", place, "")
         entries = [
             history_entry(ask.base, one, bodies.get((one.reference, one.version), b""))
             for one, body in shown
@@ -308,7 +312,7 @@ class Finds:
         types = frozenset(part for part in given.get("_type", "").split(",") if part)
         if types - set(self.definitions.types):
             raise Malformed("a type that is not served", at="_type")
-        since = _instant_us(given["_since"]) if "_since" in given else 0
+        since = instant_us(given["_since"]) if "_since" in given else 0
         count = _count(given) if "_count" in given else 0
         after = self.seal.open(given[CURSOR], ask.client) if CURSOR in given else ""
         patient = f"Patient/{id_}"
@@ -316,7 +320,7 @@ class Finds:
             sight = self.sight(reading.resources, ask)
             own = reading.resources.many([patient]).get(patient)
             if own is None or not sight.visible([own])[0]:
-                self._recorded(ask, sight, sight.release(()), "operation", patient, "$everything")
+                self.recorded(ask, sight, sight.release(()), "operation", patient, "$everything")
                 raise NotFound("no such resource")
             released = sight.release(self._record_of(reading, own))
             supporting = sight.release(self._supporting(reading, released.resources))
@@ -330,7 +334,7 @@ class Finds:
             more = bool(count) and len(chosen) > count
             chosen = chosen[:count] if count else chosen
             gone = sight.release(chosen)
-            self._recorded(ask, sight, gone, "operation", patient, "$everything")
+            self.recorded(ask, sight, gone, "operation", patient, "$everything")
         members = {one.reference for one in released.resources}
         entries = [
             found(ask.base, one, one.body, "match" if one.reference in members else "include") for one in gone.resources
@@ -376,7 +380,12 @@ def _count(given: dict[str, str]) -> int:
     return max(1, min(int(text), COUNT_LIMIT))
 
 
-def _instant_us(text: str) -> int:
+def instant_us(text: str) -> int:
+    """A FHIR instant or date in microseconds since 1970; without a zone UTC is taken.
+
+    Raises:
+        Malformed: not an instant.
+    """
     from datetime import UTC, datetime
 
     try:

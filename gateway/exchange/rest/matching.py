@@ -1,0 +1,90 @@
+"""``Patient/$match`` and ``Patient/$ihe-pix`` as operations of the API; the use cases are in exchange/match.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from gateway.codecs import json_text
+from gateway.exchange.link import Linker
+from gateway.exchange.match import bundle_of, cross_reference, match
+from gateway.exchange.ports.resources import Stored
+from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.find import Finds
+from gateway.exchange.rest.operations import Operation, Where, part_of, simple_parameters
+from gateway.kernel.errors import Malformed
+from gateway.kernel.fhir import JsonObject, Resource
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+COUNT_DEFAULT = 10
+
+
+def matching_operations(finds: Finds, linker: Linker) -> Mapping[str, Operation]:
+    """``$match`` and ``$ihe-pix`` by place and name."""
+
+    def ask_match(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+        return _match(finds, linker, ask, pairs, body)
+
+    def ask_pix(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+        return _pix(finds, ask, [*pairs, *simple_parameters(body)])
+
+    return {"Patient:$match": ask_match, "Patient:$ihe-pix": ask_pix}
+
+
+def _match(finds: Finds, linker: Linker, ask: Ask, pairs: Pairs, body: Resource | None) -> Answer:
+    """``$match`` (R4): who it may be, graded, among what the asker may see.
+
+    Raises:
+        Malformed: no Patient to match. Invalid: too little to go on. Forbidden: scope.
+    """
+    ask.caller.scopes.constraints("Patient", "s")
+    asked = part_of(body, "resource") if body is not None and body.get("resourceType") == "Parameters" else body
+    if asked is None:
+        raise Malformed("no Patient to match", at="resource", fix="POST Parameters with a resource")
+    given = dict([*pairs, *(simple_parameters(body) if body is not asked else [])])
+    count = given.get("count", str(COUNT_DEFAULT))
+    if not count.isascii() or not count.isdigit() or len(count) > 6:
+        raise Malformed("a number is wanted", at="count")
+    only_certain = given.get("onlyCertainMatches", "false") == "true"
+    with finds.store.reading() as reading:
+        sight = finds.sight(reading.resources, ask)
+        found = match(linker, reading, sight, asked, only_certain=only_certain, count=int(count))
+        released = sight.release([one.stored for one in found])
+        finds.recorded(ask, sight, released, "operation", "Patient/$match", "")
+    shown = {stored.reference: stored for stored in released.resources}
+    out = [replace(one, stored=shown[one.stored.reference]) for one in found if one.stored.reference in shown]
+    return Answer(200, json_text.write(bundle_of(out, ask.base)))
+
+
+def _pix(finds: Finds, ask: Ask, pairs: Pairs) -> Answer:
+    """``$ihe-pix`` (IHE ITI-83): the other identifiers of the person that an identifier names.
+
+    Raises:
+        Malformed: no ``sourceIdentifier``. NotFound: unknown, or hidden.
+    """
+    ask.caller.scopes.constraints("Patient", "s")
+    given = dict(pairs)
+    system, mark, value = given.get("sourceIdentifier", "").partition("|")
+    if not (system and mark and value):
+        raise Malformed("system|value is wanted", at="sourceIdentifier")
+    targets = [part for name, text in pairs if name == "targetSystem" for part in text.split(",") if part]
+    with finds.store.reading() as reading:
+        sight = finds.sight(reading.resources, ask)
+
+        def by_identifier(wanted_system: str, wanted: str) -> Sequence[Stored]:
+            escaped = "|".join(
+                part.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")
+                for part in (wanted_system, wanted)
+            )
+            return finds.plain(reading.resources, "Patient", [("identifier", escaped)], ask)
+
+        identifiers, references = cross_reference(reading, sight, by_identifier, (system, value), targets)
+        released = sight.release(reading.resources.many(references).values())
+        finds.recorded(ask, sight, released, "operation", "Patient/$ihe-pix", "")
+    parameters: list[JsonObject] = [
+        *({"name": "targetIdentifier", "valueIdentifier": one} for one in identifiers),
+        *({"name": "targetId", "valueReference": {"reference": one}} for one in references),
+    ]
+    out: JsonObject = {"resourceType": "Parameters"}
+    if parameters:
+        out["parameter"] = parameters
+    return Answer(200, json_text.write(out))

@@ -1,0 +1,174 @@
+"""Operations: bulk export, matching, terminology, and the statement that lists them."""
+
+from typing import Any
+
+import orjson
+
+from tests.adapters.http.conftest import World
+from tests.adapters.http.test_search import people
+
+ASYNC = {"Prefer": "respond-async"}
+
+
+def path_of(url: str) -> str:
+    return url.removeprefix("http://gateway.test/fhir")
+
+
+def lines(world: World, url: str) -> list[dict[str, Any]]:
+    answer = world.ehr("GET", path_of(url))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/fhir+ndjson"
+    return [orjson.loads(line) for line in answer.content.splitlines()]
+
+
+def test_a_system_export_is_kicked_off_polled_downloaded_and_ended(world: World) -> None:
+    ids = people(world, 3)
+    world.ehr("POST", "/Patient", b'{\n"resourceType" : "Patient",\n"multipleBirthInteger": 2}')
+    assert world.ehr("GET", "/$export").status_code == 400
+    started = world.ehr("GET", "/$export", **ASYNC)
+    assert started.status_code == 202
+    job = path_of(started.headers["content-location"])
+    manifest = world.ehr("GET", job).json()
+    assert manifest["requiresAccessToken"] is True
+    assert [one["type"] for one in manifest["output"]] == ["Patient"]
+    found = lines(world, manifest["output"][0]["url"])
+    assert {one["id"] for one in found} > set(ids)
+    assert len(found) == 4
+    assert world.other("GET", job).status_code == 404
+    assert world.ehr("DELETE", job).status_code == 202
+    assert world.ehr("GET", job).status_code == 404
+    assert world.ehr("GET", path_of(manifest["output"][0]["url"])).status_code == 404
+
+
+def test_an_export_holds_only_what_its_caller_may_see_when_it_is_downloaded(world: World) -> None:
+    people(world, 2)
+    job = path_of(world.other("GET", "/$export", **ASYNC).headers["content-location"])
+    assert world.other("GET", job).json()["output"] == []
+    mine = path_of(world.ehr("GET", "/Patient/$export?_type=Patient", **ASYNC).headers["content-location"])
+    url = world.ehr("GET", mine).json()["output"][0]["url"]
+    for one in lines(world, url)[:1]:
+        world.ehr("DELETE", f"/Patient/{one['id']}")
+    assert len(lines(world, url)) == 1
+
+
+def test_a_group_export_walks_its_members_and_since_bounds_it(small: World) -> None:
+    first, _second = people(small, 2)
+    for owner in (first, first):
+        small.ehr.create(
+            {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"text": "x"},
+                "subject": {"reference": f"Patient/{owner}"},
+            }
+        )
+    group = small.ehr.create(
+        {
+            "resourceType": "Group",
+            "type": "person",
+            "actual": True,
+            "member": [{"entity": {"reference": f"Patient/{first}"}}],
+        }
+    )["id"]
+    started = small.ehr("GET", f"/Group/{group}/$export", **ASYNC)
+    manifest = small.ehr("GET", path_of(started.headers["content-location"])).json()
+    output = {one["type"]: one["url"] for one in manifest["output"]}
+    assert [one["id"] for one in lines(small, output["Patient"])] == [first]
+    assert len(lines(small, output["Observation"])) == 2
+    late = small.ehr("GET", "/$export?_since=2999-01-01T00:00:00Z", **ASYNC)
+    assert small.ehr("GET", path_of(late.headers["content-location"])).json()["output"] == []
+    assert small.ehr("GET", "/Group/none/$export", **ASYNC).status_code == 404
+    for wrong in ("_type=Zq", "_outputFormat=zip", "_zq=1"):
+        assert small.ehr("GET", f"/$export?{wrong}", **ASYNC).status_code == 400, wrong
+    assert small.ehr("GET", "/_export/zq").status_code == 404
+
+
+def test_match_grades_whom_the_asker_may_see_and_refuses_fishing(world: World) -> None:
+    person = {
+        "resourceType": "Patient",
+        "identifier": [{"system": "urn:mrn", "value": "77"}],
+        "name": [{"family": "Zqlund", "given": ["Ada"]}],
+        "birthDate": "1971-02-03",
+        "telecom": [{"system": "phone", "value": "403-555-0199"}],
+    }
+    id_ = world.ehr.create(person)["id"]
+    asked = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": person}]}
+    found = world.ehr("POST", "/Patient/$match", asked).json()
+    assert [one["resource"]["id"] for one in found["entry"]] == [id_]
+    assert found["entry"][0]["search"]["score"] > 0.5
+    nobody = world.other("POST", "/Patient/$match", asked)
+    assert (nobody.status_code, nobody.json()["total"]) == (200, 0)
+    thin = {"resourceType": "Patient", "name": [{"family": "Zqlund"}]}
+    assert world.ehr("POST", "/Patient/$match", thin).status_code == 422
+    assert world.ehr("POST", "/Patient/$match").status_code == 400
+    assert world.other("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|77").status_code == 404
+    assert world.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=zq").status_code == 400
+    assert world.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|77").status_code == 200
+
+
+def test_match_is_rationed(small: World) -> None:
+    thin = {"resourceType": "Patient", "name": [{"family": "Zq"}]}
+    statuses = [small.ehr("POST", "/Patient/$match", thin).status_code for _ in range(62)]
+    assert statuses[-1] == 429
+    last = small.ehr("POST", "/Patient/$match", thin)
+    assert int(last.headers["retry-after"]) >= 1
+    assert last.json()["issue"][0]["code"] == "throttled"
+    assert small.ehr("GET", "/Patient").status_code == 200
+
+
+def test_terminology_operations_answer_from_what_is_shipped(small: World) -> None:
+    answer = small.ehr(
+        "GET",
+        "/ValueSet/$validate-code?url=http://hl7.org/fhir/ValueSet/administrative-gender"
+        "&system=http://hl7.org/fhir/administrative-gender&code=female",
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["parameter"][0] == {"name": "result", "valueBoolean": True}
+
+
+def test_the_statement_says_what_runs_and_fits_the_model(small: World) -> None:
+    told = small.http.get("/fhir/metadata").json()
+    resources = {one["type"]: one for one in told["rest"][0]["resource"]}
+    assert {"Patient", "Task", "ServiceRequest", "Consent", "Subscription"} <= set(resources)
+    assert {one["code"] for one in resources["AuditEvent"]["interaction"]} == {
+        "read",
+        "vread",
+        "history-instance",
+        "history-type",
+        "search-type",
+    }
+    names = {one["name"] for one in resources["Patient"]["operation"]}
+    assert {"everything", "match", "validate", "export"} <= names
+    assert {one["name"] for one in told["rest"][0]["operation"]} == {"export"}
+    codes = {one["name"] for one in resources["Task"]["searchParam"]}
+    assert {"_id", "_lastUpdated", "code", "patient", "requester", "status", "focus", "owner"} <= codes
+    assert "Task:focus" in resources["Task"]["searchInclude"]
+    issues = small.ehr("POST", "/CapabilityStatement/$validate", told).json()["issue"]
+    assert [one for one in issues if one["severity"] in ("error", "fatal")] == []
+    assert small.http.get("/fhir/metadata?_format=xml").text.startswith("<?xml")
+
+
+def test_every_declared_search_parameter_is_taken_under_strict_handling(small: World) -> None:
+    told = small.http.get("/fhir/metadata").json()
+    values = {
+        "token": "a",
+        "string": "a",
+        "date": "2020",
+        "reference": "Patient/1",
+        "quantity": "1",
+        "number": "1",
+        "uri": "urn:a",
+    }
+    for resource in told["rest"][0]["resource"]:
+        if resource["type"] not in ("Patient", "Task", "Consent", "ServiceRequest", "Observation"):
+            continue
+        for one in resource["searchParam"]:
+            if one["type"] in values:
+                path = f"/{resource['type']}?{one['name']}={values[one['type']]}"
+                assert small.ehr("GET", path, Prefer="handling=strict").status_code == 200, path
+
+
+def test_the_openapi_document_names_every_route(small: World) -> None:
+    told = small.http.get("/openapi.json").json()
+    assert {"/fhir/{type}/{id}", "/fhir/Patient/{id}/$everything", "/fhir/$export", "/fhir"} <= set(told["paths"])
+    assert told["paths"]["/fhir/{type}"]["post"]["operationId"]
