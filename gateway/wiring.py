@@ -17,9 +17,9 @@ from gateway.profiles.search_parameters import Definitions
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.adapters.db.store import DbStore
     from concurrent.futures import ThreadPoolExecutor
 
+    from gateway.adapters.db.store import DbStore
     from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.mllp.receiver import Listener
@@ -105,14 +105,16 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
         interactive: for partners that act over REST: their referral Tasks are held to the published transitions.
     """
     from gateway.adapters.files.data import read_data
+    from gateway.exchange.consent_forms import ConsentRule, read_forms
     from gateway.exchange.referral import carry_referrals, check_referrals
     from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Saver
 
     labeller = read_labeller(read_data)
     linking = linker(settings)
+    told = ConsentRule(read_forms(read_data))
     followers = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
-    return Saver(labeller, (*followers, linking.follow), join=labeller.join, prepare=linking.prepare)
+    return Saver(labeller, (told, *followers, linking.follow), join=labeller.join, prepare=linking.prepare)
 
 
 def linker(settings: Settings) -> "Linker":
@@ -338,8 +340,10 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.capability import statement
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
     from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.matching import matching_operations
     from gateway.exchange.rest.operations import operations_of
     from gateway.exchange.rest.patch import json_patch
     from gateway.exchange.rest.record import RestGate
@@ -363,7 +367,12 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
-    operations = {**operations_of(core, finds, checks), **terminology_operations(terminology(settings))}
+    operations = {
+        **operations_of(core, finds, checks),
+        **terminology_operations(terminology(settings)),
+        **matching_operations(finds, linker(settings)),
+        **Exports(finds).operations(),
+    }
 
     @cache
     def metadata(base: str) -> bytes:
