@@ -4,6 +4,7 @@ A package becomes a folder ``NAME#VERSION`` with ``definitions.ndjson`` (one def
 (where each stands). Examples in a package are left out: nothing here needs them.
 """
 
+import csv
 import gzip
 import shutil
 import tarfile
@@ -18,7 +19,8 @@ import orjson
 
 from gateway.adapters.files.data import list_data, read_data
 from gateway.kernel.errors import Conflict, Invalid, Malformed, TooLarge
-from gateway.kernel.fhir import JsonObject
+from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.profiles.own import extensions_of_mapping, extensions_of_table
 
 KINDS: Final = frozenset(
     [
@@ -210,23 +212,27 @@ def _unpack(archive: Path, work: Path) -> tuple[str, str, dict[str, int]]:
 
 
 class ShippedDefinitions:
-    """Doorway's own definitions in profiles/doorway."""
+    """Doorway's own definitions: the extensions of profiles/doorway and of the HL7 v2 mapping tables."""
 
     @cached_property
-    def _all(self) -> dict[tuple[str, str], JsonObject]:
-        found = {}
-        for path in list_data("profiles/doorway", ".json"):
-            value = orjson.loads(read_data(path))
-            found[value["resourceType"], value["url"]] = value
-        return found
+    def _all(self) -> dict[str, JsonObject]:
+        rows = (
+            row
+            for path in list_data("mappings/hl7v2/segments") + list_data("mappings/hl7v2/datatypes")
+            for row in csv.DictReader(read_data(path).splitlines())
+        )
+        table = "profiles/doorway/extensions.csv"
+        return {**extensions_of_mapping(rows), **extensions_of_table(read_data(table), file=table)}
 
     def find(self, kind: str, canonical: str) -> JsonObject | None:
         """One of ours by canonical URL."""
-        return self._all.get((kind, canonical.partition("|")[0]))
+        if kind != "StructureDefinition" or not canonical.startswith(DOORWAY):
+            return None
+        return self._all.get(canonical.partition("|")[0])
 
     def every(self, kind: str) -> Iterator[JsonObject]:
-        """All of ours of a kind."""
-        return (value for (one, _), value in sorted(self._all.items()) if one == kind)
+        """All of ours of a kind, by URL."""
+        return (self._all[url] for url in sorted(self._all) if kind == "StructureDefinition")
 
 
 class AllDefinitions:
