@@ -134,7 +134,7 @@ class Import:
         mode = said if options.refresh == "auto" else options.refresh
         self.report = ImportReport(conversion.source.name, conversion.version, mode)
         self._source = conversion.source.name
-        self._functions: dict[str, RowFunction] = {name: compile_map(t) for name, t in conversion.maps.items()}
+        self._functions: dict[str, RowFunction] = {}  # compiled when a file is first met
         self._projects: dict[str, dict[str, str]] = {}
         self._refused_clients: set[str] = set()
         self._households: set[str] = set()
@@ -217,6 +217,10 @@ class Import:
     def _settle(self, file: str, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             self.report.add(file, outcome)
+            if outcome.kind in WRITTEN and file == "Project" and outcome.state is not None:
+                now, before = facts_of(outcome.state), facts_of(outcome.before)
+                if any(now.get(name) != before.get(name) for name in ("OrganizationID", "ProjectType")):
+                    self._relabel[outcome.state.key] = before.get("labels", "")
             if outcome.kind in WRITTEN and file == "Enrollment":
                 for state in (outcome.state, outcome.before):
                     if state is not None and state.household:
@@ -284,7 +288,7 @@ class Import:
             waits = "PersonalID"
         if file.name == "Project":
             facts = {name: facts_of(before).get(name, "") for name in ("labels", "vsp", "funders")}
-        state = state_of(self._source, file, row, self._exported, facts)
+        state = state_of(self._source, file, row, self._exported if row.exported is None else row.exported, facts)
         same = before is not None and before.digest == state.digest
         if same and before is not None and not before.waiting:
             return Outcome(Kind.UNCHANGED, row.number, None, before=before)
@@ -328,7 +332,10 @@ class Import:
         row = ["" if name == "ExportID" and table.file.name != "Export" else cells.get(name, "") for name in names]
         row += [computed.get(name, "") for name in COMPUTED]
         try:
-            lines = self._functions[table.file.name](row, "", labels)[1::2]
+            function = self._functions.get(table.file.name)
+            if function is None:
+                function = self._functions[table.file.name] = compile_map(table)
+            lines = function(row, "", labels)[1::2]
         except Odd:
             told = dict(zip(names, row, strict=False))
             lines = [to_json(m.resource) for m in convert_row(table, told, Facts(None, labels, computed))]
@@ -490,7 +497,7 @@ class Import:
             for state in list(unit.rows.waiting(self._source)):
                 table = self._conversion.maps[state.file]
                 cells = dict.fromkeys((column.name for column in table.file.columns), "")
-                waiting.setdefault(state.file, []).append(Row(0, cells | json.loads(state.cells)))
+                waiting.setdefault(state.file, []).append(Row(0, cells | json.loads(state.cells), state.exported))
             done = []
             for name in ORDER:
                 ready = [row for row in waiting.get(name, ()) if self._ready(unit, self._conversion.maps[name], row)]

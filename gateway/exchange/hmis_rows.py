@@ -54,6 +54,7 @@ class Row:
 
     number: int
     cells: Mapping[str, str] = field(repr=False)
+    exported: str | None = None  # of the export that it came with, when that was an earlier one
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from gateway.kernel.errors import Unsupported
@@ -93,6 +94,7 @@ _CONCEPTS: Final = (
 )
 
 
+@cache
 def load_spec(read: Read, version: str) -> Spec:
     """The specification of a format year.
 

@@ -1,0 +1,143 @@
+"""A whole export to FHIR and back, cell for cell."""
+
+import json
+from random import Random
+
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.exchange.hmis_convert import Seen
+from gateway.mapping.hmis.spec import load_spec
+from tests.support.hmis import cells_of, convert, convert_lines, export, export_of, table
+
+EXPORT = table(
+    [["ExportID", "ExportDate", "CSVVersion", "ImplementationID"], ["E", "2026-01-01 00:00:00", "2026 v1", "s"]]
+)
+
+
+@pytest.mark.parametrize(
+    ("seed", "version", "encoding"),
+    [
+        (1, "2026", "utf-8"),
+        (2, "2024", "utf-16"),
+        (3, "2026", "cp1252"),
+        (4, "2024", "mac_roman"),
+        (5, "2026", "utf-8-sig"),
+    ],
+)
+def test_every_cell_of_a_wild_export_comes_back(seed: int, version: str, encoding: str) -> None:
+    files = export_of(load_spec(read_data, version), Random(seed), rows=12, nasty=0.15, encoding=encoding)
+    lines, report = convert_lines(files)
+    back, _ = export(lines)
+    assert report.version == version
+    assert set(back) == set(files)
+    for path, data in files.items():
+        assert cells_of(back[path]) == cells_of(data), path
+
+
+def test_a_client_edited_in_fhir_is_another_cell_in_the_export() -> None:
+    client = table([["PersonalID", "LastName", "Mine"], ["1", "Oldzq", "kept"], ["2", "Otherzq", ""]])
+    lines, _ = convert_lines({"Export.csv": EXPORT, "Client.csv": client})
+    patient = json.loads(lines["Patient"][0])
+    patient["name"][0]["family"] = "Newzq"
+    lines["Patient"][0] = json.dumps(patient)
+    back, _ = export(lines)
+    assert cells_of(back["Client.csv"])[1:] == [["1", "Newzq", "kept"], ["2", "Otherzq", ""]]
+
+
+def test_rows_that_cannot_be_mapped_are_kept_and_named() -> None:
+    client = table([["PersonalID", "LastName"], ["1", "Azq"], ["1", "Bzq"], ["", "Czq"]])
+    lines, report = convert_lines({"Export.csv": EXPORT, "Client.csv": client})
+    assert len(lines["Patient"]) == 1
+    assert [(f.row, f.column) for f in report.findings if f.file == "Client.csv"] == [
+        (2, "PersonalID"),
+        (3, "PersonalID"),
+    ]
+    back, _ = export(lines)
+    assert cells_of(back["Client.csv"]) == cells_of(client)
+
+
+def test_unknown_columns_are_kept_behind_the_strictest_label() -> None:
+    client = table([["PersonalID", "SexualOrientation"], ["1", "2"]])
+    found, _ = convert({"Export.csv": EXPORT, "Client.csv": client})
+    codes = {c["code"] for c in found["Basic"][0]["meta"]["security"]}
+    assert {"L3", "R"} <= codes
+    assert "2" not in json.dumps(found["Patient"][0].get("extension", []))
+
+
+def test_a_household_is_a_group_with_relations_and_the_episode_ends_with_the_exit() -> None:
+    enrollment = table(
+        [
+            ["EnrollmentID", "PersonalID", "ProjectID", "EntryDate", "HouseholdID", "RelationshipToHoH"],
+            ["e1", "1", "p", "2026-01-01", "h", "1"],
+            ["e2", "2", "p", "2026-01-01", "h", "2"],
+        ]
+    )
+    exit_ = table(
+        [["ExitID", "EnrollmentID", "PersonalID", "ExitDate", "Destination"], ["x", "e1", "1", "2026-02-01", "410"]]
+    )
+    found, _ = convert({"Export.csv": EXPORT, "Enrollment.csv": enrollment, "Exit.csv": exit_})
+    group = found["Group"][0]
+    relations = [m["extension"][0]["valueCodeableConcept"]["coding"][0]["code"] for m in group["member"]]
+    assert relations == ["1", "2"]
+    assert [e["status"] for e in found["EpisodeOfCare"]] == ["finished", "active"]
+    assert found["EpisodeOfCare"][0]["period"] == {"start": "2026-01-01", "end": "2026-02-01"}
+
+
+def test_labels_come_from_the_project_and_its_funder() -> None:
+    files = {
+        "Export.csv": EXPORT,
+        "Organization.csv": table([["OrganizationID", "VictimServiceProvider"], ["o", "0"], ["v", "1"]]),
+        "Project.csv": table([["ProjectID", "OrganizationID"], ["p", "o"], ["q", "v"], ["r", "o"]]),
+        "Funder.csv": table([["FunderID", "ProjectID", "Funder"], ["f", "p", "13"]]),
+        "Enrollment.csv": table(
+            [["EnrollmentID", "PersonalID", "ProjectID"], ["e1", "1", "p"], ["e2", "2", "q"], ["e3", "3", "r"]]
+        ),
+        "Exit.csv": table([["ExitID", "EnrollmentID", "PersonalID"], ["x", "e1", "1"]]),
+    }
+    found, _ = convert(files)
+    labels = [{c["code"] for c in e["meta"]["security"]} for e in found["EpisodeOfCare"]]
+    assert labels == [{"L3", "R", "HIV"}, {"L3", "R", "SDV"}, {"L1", "N"}]
+    destination = next(
+        o for o in found["Observation"] if o["meta"]["extension"][0]["extension"][0]["valueCode"] == "Exit"
+    )
+    assert "HIV" in {c["code"] for c in destination["meta"]["security"]}
+
+
+def test_keys_are_remembered_in_flat_memory() -> None:
+    seen = Seen()
+    Seen._SMALL = 50  # type: ignore[misc]
+    try:
+        assert not any(seen.add(f"k{n}") for n in range(400))
+        assert all(seen.add(f"k{n}") for n in range(400))
+        assert seen.holds("k3")
+        assert not seen.holds("other")
+    finally:
+        Seen._SMALL = 200_000  # type: ignore[misc]
+
+
+def test_the_consent_companion_becomes_consent_and_implied_ones_do_not() -> None:
+    header = [
+        "ConsentID",
+        "PersonalID",
+        "ConsentStatus",
+        "ConsentRegime",
+        "StartDate",
+        "EndDate",
+        "RevokedDate",
+        "Agencies",
+    ]
+    rows = [
+        ["1", "1", "full", "explicit", "2026-01-01", "2027-01-01", "", "o1;o2"],
+        ["2", "1", "partial", "explicit", "2026-01-01", "", "", ""],
+        ["3", "1", "revoked", "explicit", "2026-01-01", "2027-01-01", "2026-03-01", "o1"],
+        ["4", "1", "full", "implied", "2026-01-01", "", "", ""],
+    ]
+    lines, _ = convert_lines({"Export.csv": EXPORT, "ROI.csv": table([header, *rows])})
+    consents = [json.loads(line) for line in lines["Consent"]]
+    assert [c["status"] for c in consents] == ["active", "active", "inactive"]
+    assert [len(c["provision"].get("actor", [])) for c in consents] == [2, 0, 1]
+    assert consents[1]["provision"]["securityLabel"][0]["code"] == "L1"
+    assert consents[2]["provision"]["period"]["end"] == "2026-03-01"
+    assert len(lines["Basic"]) == 1
+    assert cells_of(export(lines)[0]["ROI.csv"])[1:] == rows

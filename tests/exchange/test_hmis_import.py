@@ -1,0 +1,235 @@
+"""Imports into the store: order of deltas, age, deletes, restores, full refresh, victim service providers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count, permutations
+
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.adapters.memory.store import MemoryStore
+from gateway.exchange.hmis_convert import Conversion
+from gateway.exchange.hmis_import import Import, ImportReport, Options
+from gateway.exchange.hmis_rows import Kind
+from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.save import Saver
+from gateway.kernel.errors import Conflict
+from gateway.kernel.fhir import Resource
+from tests.support.hmis import MemoryFiles, table
+
+_CLOCK = count(1_700_000_000_000_000)
+
+
+def export(day: str, directive: str, files: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, bytes]:
+    """An export of a day; ``files`` by HUD name, header first."""
+    head = [
+        "ExportID",
+        "ExportDate",
+        "ExportStartDate",
+        "ExportEndDate",
+        "CSVVersion",
+        "ExportDirective",
+        "ImplementationID",
+    ]
+    own = [head, [f"E{day}", f"{day} 00:00:00", "2026-01-01", "2026-12-31", "2026 v1", directive, "source"]]
+    return {f"{name}.csv": table(rows) for name, rows in {"Export": own, **files}.items()}
+
+
+def run(store: Store, files: Mapping[str, bytes], **options: object) -> ImportReport:
+    """Import."""
+    conversion = Conversion(MemoryFiles(files), read_data, fallback_source="test")
+    saver = Saver(lambda _: ())
+    job = Import(conversion, saver, now_us=lambda: next(_CLOCK), options=Options(**options))  # type: ignore[arg-type]
+    return job.run(store)
+
+
+def live(store: Store, type_: str) -> list[Resource]:
+    """Bodies without what differs between two stores."""
+    out = []
+    with store.reading() as reading:
+        for stored in reading.resources.of_type(type_):
+            body = json.loads(stored.body)
+            body["meta"].pop("versionId", None)
+            body["meta"].pop("lastUpdated", None)
+            out.append(body)
+    return out
+
+
+CLIENT = ["PersonalID", "LastName", "DateCreated", "DateUpdated", "DateDeleted"]
+ENROLLMENT = [
+    "EnrollmentID",
+    "PersonalID",
+    "ProjectID",
+    "EntryDate",
+    "HouseholdID",
+    "RelationshipToHoH",
+    "DateUpdated",
+    "DateDeleted",
+]
+EXIT = ["ExitID", "EnrollmentID", "PersonalID", "ExitDate", "Destination", "DateUpdated"]
+PROJECT = ["ProjectID", "OrganizationID", "DateUpdated"]
+
+
+def client(name: str, day: str, deleted: str = "", key: str = "1") -> list[str]:
+    """A Client row."""
+    return [key, name, f"{day} 00:00:00", f"{day} 00:00:00", deleted]
+
+
+def test_a_second_import_changes_nothing(store: Store) -> None:
+    files = export("2026-02-01", "1", {"Client": [CLIENT, client("Azq", "2026-01-01")]})
+    assert run(store, files).total(Kind.NEW) == 2
+    again = run(store, files)
+    assert (again.total(Kind.NEW), again.total(Kind.CHANGED), again.total(Kind.UNCHANGED)) == (0, 0, 2)
+    with store.reading() as reading:
+        assert [s.version for s in reading.resources.of_type("Patient")] == [1]
+
+
+def test_an_older_row_never_overwrites_and_a_newer_one_does() -> None:
+    store = MemoryStore()
+    run(store, export("2026-02-01", "1", {"Client": [CLIENT, client("Newzq", "2026-01-20")]}))
+    assert (
+        run(store, export("2026-03-01", "1", {"Client": [CLIENT, client("Oldzq", "2026-01-10")]})).total(Kind.OLDER)
+        == 1
+    )
+    assert live(store, "Patient")[0]["name"][0]["family"] == "Newzq"
+    run(store, export("2026-01-25", "1", {"Client": [CLIENT, client("Newestzq", "2026-01-21")]}))
+    assert live(store, "Patient")[0]["name"][0]["family"] == "Newestzq"
+
+
+def test_a_deleted_row_is_marked_and_a_restored_one_is_live_again(store: Store) -> None:
+    rows = {"Client": [CLIENT, client("Azq", "2026-01-01")], "Project": [PROJECT, ["p", "o", "2026-01-01"]]}
+    stay = ["e", "1", "p", "2026-01-05", "h", "1", "2026-01-05"]
+    run(store, export("2026-02-01", "1", rows | {"Enrollment": [ENROLLMENT, [*stay, ""]]}))
+    gone = run(store, export("2026-02-02", "1", {"Enrollment": [ENROLLMENT, [*stay, "2026-02-01 10:00:00"]]}))
+    assert gone.total(Kind.DELETED) == 1
+    assert live(store, "EpisodeOfCare")[0]["status"] == "entered-in-error"
+    assert live(store, "Group") == []
+    back = run(store, export("2026-02-03", "1", {"Enrollment": [ENROLLMENT, [*stay, ""]]}))
+    assert back.total(Kind.RESTORED) == 1
+    assert live(store, "EpisodeOfCare")[0]["status"] == "active"
+    assert len(live(store, "Group")) == 1
+
+
+DELTAS = (
+    export(
+        "2026-02-01",
+        "1",
+        {"Client": [CLIENT, client("Azq", "2026-01-01")], "Project": [PROJECT, ["p", "o", "2026-01-01"]]},
+    ),
+    export("2026-02-02", "1", {"Enrollment": [ENROLLMENT, ["e", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""]]}),
+    export("2026-02-03", "1", {"Exit": [EXIT, ["x", "e", "1", "2026-01-25", "410", "2026-01-25"]]}),
+    export("2026-02-04", "1", {"Client": [CLIENT, client("Bzq", "2026-02-03")]}),
+)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4)))[::2])
+def test_any_order_of_deltas_ends_in_the_same_state(order: tuple[int, ...]) -> None:
+    straight, mixed = MemoryStore(), MemoryStore()
+    for delta in DELTAS:
+        run(straight, delta)
+    for index in order:
+        run(mixed, DELTAS[index])
+    for type_ in ("Patient", "EpisodeOfCare", "Observation", "HealthcareService", "Group"):
+        assert live(mixed, type_) == live(straight, type_), type_
+    assert live(mixed, "EpisodeOfCare")[0]["period"]["end"] == "2026-01-25"
+
+
+def test_a_full_refresh_deletes_what_it_no_longer_has_and_only_in_its_scope() -> None:
+    store = MemoryStore()
+    rows = [
+        ["e1", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""],
+        ["e2", "1", "q", "2026-01-05", "g", "1", "2026-01-05", ""],
+    ]
+    base = {"Client": [CLIENT, client("Azq", "2026-01-01")], "Project": [PROJECT, ["p", "o", ""], ["q", "o", ""]]}
+    run(store, export("2026-02-01", "1", base | {"Enrollment": [ENROLLMENT, *rows]}))
+    report = run(store, export("2026-02-02", "2", {"Project": [PROJECT, ["p", "o", ""]], "Enrollment": [ENROLLMENT]}))
+    assert report.absent == 1
+    assert sorted(e["status"] for e in live(store, "EpisodeOfCare")) == ["active", "entered-in-error"]
+    assert live(store, "Patient")[0].get("active", True)
+
+
+def test_a_full_refresh_that_would_delete_too_much_writes_nothing() -> None:
+    store = MemoryStore()
+    rows = [[f"e{n}", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""] for n in range(60)]
+    base = {"Client": [CLIENT, client("Azq", "2026-01-01")], "Project": [PROJECT, ["p", "o", ""]]}
+    run(store, export("2026-02-01", "1", base | {"Enrollment": [ENROLLMENT, *rows]}))
+    empty = export(
+        "2026-02-02", "2", base | {"Enrollment": [ENROLLMENT, rows[0]], "Client": [CLIENT, client("Bzq", "2026-02-02")]}
+    )
+    with pytest.raises(Conflict):
+        run(store, empty)
+    assert live(store, "Patient")[0]["name"][0]["family"] == "Azq"
+    assert run(store, empty, max_deleted_share=1.0).absent == 59
+
+
+def test_a_dry_run_tells_and_keeps_nothing(store: Store) -> None:
+    report = run(store, export("2026-02-01", "1", {"Client": [CLIENT, client("Azq", "2026-01-01")]}), dry_run=True)
+    assert report.counts["Client"] == {"new": 1}
+    assert live(store, "Patient") == []
+
+
+def test_client_level_rows_of_a_victim_service_provider_are_refused() -> None:
+    files = {
+        "Organization": [["OrganizationID", "VictimServiceProvider"], ["v", "1"], ["o", "0"]],
+        "Project": [PROJECT, ["pv", "v", ""], ["po", "o", ""]],
+        "Client": [CLIENT, client("Hiddenzq", "2026-01-01", key="1"), client("Bothzq", "2026-01-01", key="2")],
+        "Enrollment": [
+            ENROLLMENT,
+            ["e1", "1", "pv", "2026-01-05", "h", "1", "", ""],
+            ["e2", "2", "pv", "2026-01-05", "h2", "1", "", ""],
+            ["e3", "2", "po", "2026-01-05", "h3", "1", "", ""],
+        ],
+    }
+    store = MemoryStore()
+    report = run(store, export("2026-02-01", "1", files))
+    assert report.refused_organizations == ["v"]
+    assert [n["file"] for n in report.notes if n["kind"] == "refused"] == [
+        "Client.csv",
+        "Enrollment.csv",
+        "Enrollment.csv",
+    ]
+    assert [p["name"][0]["family"] for p in live(store, "Patient")] == ["Bothzq"]
+    assert len(live(store, "EpisodeOfCare")) == 1
+
+
+def test_a_project_that_becomes_sensitive_labels_what_was_there() -> None:
+    store = MemoryStore()
+    stay = ["e", "1", "p", "2026-01-05", "h", "1", "", ""]
+    base = {
+        "Client": [CLIENT, client("Azq", "2026-01-01")],
+        "Project": [PROJECT, ["p", "o", ""]],
+        "Enrollment": [ENROLLMENT, stay],
+    }
+    run(store, export("2026-02-01", "1", base | {"Exit": [EXIT, ["x", "e", "1", "2026-01-25", "410", ""]]}))
+    run(store, export("2026-02-02", "1", {"Funder": [["FunderID", "ProjectID", "Funder"], ["f", "p", "13"]]}))
+    for type_ in ("EpisodeOfCare", "Observation", "Group"):
+        for resource in live(store, type_):
+            assert "HIV" in {c["code"] for c in resource["meta"]["security"]}, type_
+
+
+def test_linking_is_part_of_the_arrival() -> None:
+    seen: list[str] = []
+
+    def on_arrival(unit: Unit, patients: Sequence[str]) -> None:
+        assert all(unit.resources.get(*p.split("/")) for p in patients)
+        seen.extend(patients)
+
+    files = export("2026-02-01", "1", {"Client": [CLIENT, client("Azq", "2026-01-01")]})
+    conversion = Conversion(MemoryFiles(files), read_data, fallback_source="test")
+    Import(conversion, Saver(lambda _: ()), now_us=lambda: 1, options=Options(), on_arrival=on_arrival).run(
+        MemoryStore()
+    )
+    assert len(seen) == 1
+
+
+def test_a_row_that_lost_an_answer_loses_the_resource_of_the_answer() -> None:
+    store = MemoryStore()
+    header = ["HealthAndDVID", "PersonalID", "EnrollmentID", "DomesticViolenceSurvivor", "DateUpdated"]
+    base = {
+        "Client": [CLIENT, client("Azq", "2026-01-01")],
+        "Enrollment": [ENROLLMENT, ["e", "1", "p", "", "", "", "", ""]],
+    }
+    run(store, export("2026-02-01", "1", base | {"HealthAndDV": [header, ["d", "1", "e", "1", "2026-01-01"]]}))
+    before = len(live(store, "Observation"))
+    run(store, export("2026-02-02", "1", {"HealthAndDV": [header, ["d", "1", "e", "", "2026-01-02"]]}))
+    assert len(live(store, "Observation")) == before - 1

@@ -1,0 +1,237 @@
+"""The generated code and its explainable twin; every column, both years."""
+
+import json
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.codecs.fhir_json import second_opinion
+from gateway.kernel.errors import Invalid
+from gateway.mapping.hmis.compile import Odd, compile_map, id_maker, to_json
+from gateway.mapping.hmis.conversions import Source
+from gateway.mapping.hmis.explain import Facts, Made, convert_row, restore_row
+from gateway.mapping.hmis.spec import Spec, load_spec
+from gateway.mapping.hmis.tables import COMPUTED, FileMap, Labels, load_map, load_maps
+from tests.support.hmis import good_cell
+
+SPECS = {version: load_spec(read_data, version) for version in ("2024", "2026")}
+MAPS = {version: load_maps(read_data, spec, Source("Source é 1")) for version, spec in SPECS.items()}
+TABLES = [(version, name) for version, maps in MAPS.items() for name in maps]
+SENSITIVE = [
+    (version, name, column, label)
+    for version, name in TABLES
+    for part in MAPS[version][name].parts
+    for column in sorted({slot.name for block in part.blocks for slot in block.slots if slot.owned})
+    for label in sorted(part.labels - {"SITE"})
+]
+
+
+def _row(spec: Spec, table: FileMap, seed: int, *, empty: float = 0.0) -> dict[str, str]:
+    rng = Random(seed)
+    row = {c.name: "" if rng.random() < empty else good_cell(rng, spec, c, seed) for c in table.file.columns}
+    row |= {table.file.key: "k 1"} | ({"PersonalID": "p1"} if table.personal else {})
+    if table.file.name == "Services":
+        row["RecordType"] = rng.choice(("141", "144", "152", "161", "200", "300"))
+    if rng.random() < 0.7 and "DateDeleted" in row:
+        row["DateDeleted"] = ""
+    races = (
+        "AmIndAKNative",
+        "Asian",
+        "BlackAfAmerican",
+        "MidEastNAfrican",
+        "NativeHIPacific",
+        "White",
+        "HispanicLatinao",
+        "HispanicLatinaeo",
+    )
+    row |= {column: rng.choice("01") for column in races if column in row}
+    return row
+
+
+def _computed(rng: Random) -> dict[str, str]:
+    told = {
+        "@exit": "2025-05-01",
+        "@organization": "o",
+        "@projecttype": "3",
+        "@enrolled": "1",
+        "@location": "1",
+        "@funders": "8 21",
+    }
+    return {name: value if rng.random() < 0.5 else "" for name, value in told.items()}
+
+
+def _read(made: list[Made]) -> dict[str, object]:
+    return {m.part.name: json.loads(to_json(m.resource), parse_float=Decimal) for m in made}
+
+
+@pytest.mark.parametrize(("version", "name"), TABLES)
+def test_generated_code_and_its_twin_write_the_same(version: str, name: str) -> None:
+    table, spec = MAPS[version][name], SPECS[version]
+    function, compared = compile_map(table), 0
+    for seed in range(30):
+        row, computed = _row(spec, table, seed, empty=0.5), _computed(Random(seed))
+        facts = Facts(seed, "HIV SDV" if seed % 3 == 0 else "", computed)
+        cells = [row.get(c.name, "") for c in table.file.columns] + [computed.get(n, "") for n in COMPUTED]
+        try:
+            out = function(cells, f',{{"url":"row","valueInteger":{seed}}}', facts.labels)
+        except Odd:
+            continue
+        compared += 1
+        twin = [json.loads(to_json(made.resource)) for made in convert_row(table, row, facts)]
+        assert [json.loads(line) for line in out[1::2]] == twin
+        assert out[::2] == [resource["resourceType"] for resource in twin]
+    assert compared > 5
+
+
+@pytest.mark.parametrize(("version", "name"), TABLES)
+def test_every_cell_comes_back_and_every_resource_is_valid(version: str, name: str) -> None:
+    table, spec = MAPS[version][name], SPECS[version]
+    for seed in range(10):
+        row = _row(spec, table, seed, empty=0.3 if seed % 2 else 0.0)
+        made = convert_row(table, row, Facts(seed, "", _computed(Random(seed))))
+        found = _read(made)
+        assert restore_row(table, found) == row  # type: ignore[arg-type]
+        if seed < 4:
+            for resource in found.values():
+                text = json.loads(json.dumps(resource, default=float))
+                assert second_opinion(text) in (None, ()), second_opinion(text)
+
+
+@pytest.mark.parametrize(("version", "name", "column", "label"), SENSITIVE)
+def test_a_sensitive_column_labels_the_resource_that_holds_it(version: str, name: str, column: str, label: str) -> None:
+    table, spec = MAPS[version][name], SPECS[version]
+    definition = table.file.column(column)
+    assert definition is not None
+    row = {c.name: "" for c in table.file.columns} | {table.file.key: "k", "PersonalID": "p"}
+    row[column] = good_cell(Random(1), spec, definition, 1)
+    code = Labels.load(read_data).security("L1", frozenset({label}))[-1]["code"]
+    holders = [m for m in convert_row(table, row, Facts()) if column in m.part.owns]
+    assert holders
+    for made in holders:
+        codes = {c["code"] for c in made.resource["meta"]["security"]}
+        assert {code, "R", "L3"} <= codes
+
+
+@pytest.mark.parametrize(("situation", "label"), [("204", "MH"), ("205", "SUD"), ("207", "justice"), ("116", "")])
+def test_a_living_situation_is_as_sensitive_as_its_value(situation: str, label: str) -> None:
+    table = MAPS["2026"]["CurrentLivingSituation"]
+    row = {"CurrentLivingSitID": "1", "PersonalID": "p", "CurrentLivingSituation": situation}
+    codes = {c["code"] for c in convert_row(table, row, Facts())[0].resource["meta"]["security"]}
+    assert codes == ({"L3", "R", label} if label else {"L2", "N"})
+
+
+@pytest.mark.parametrize(("kind", "label"), [("8", "HIV"), ("9", "MH"), ("10", "42CFRPart2"), ("6", "DVD")])
+def test_a_disability_is_labelled_by_its_kind_and_never_confirmed(kind: str, label: str) -> None:
+    table = MAPS["2026"]["Disabilities"]
+    row = {"DisabilitiesID": "1", "PersonalID": "p", "DisabilityType": kind, "DisabilityResponse": "1"}
+    made = convert_row(table, row, Facts())
+    assert {m.resource["resourceType"] for m in made} == {"Observation", "Condition"}
+    for one in made:
+        assert label in {c["code"] for c in one.resource["meta"]["security"]}
+    assert made[-1].resource["verificationStatus"]["coding"][0]["code"] == "unconfirmed"
+    row["DisabilityResponse"] = "0"
+    assert [m.resource["resourceType"] for m in convert_row(table, row, Facts())] == ["Observation"]
+
+
+@pytest.mark.parametrize(("code", "reason"), [("8", "asked-unknown"), ("9", "asked-declined"), ("99", "not-asked")])
+def test_an_answer_that_is_none_says_why(code: str, reason: str) -> None:
+    row = {"HealthAndDVID": "1", "PersonalID": "p", "DomesticViolenceSurvivor": code}
+    made = convert_row(MAPS["2026"]["HealthAndDV"], row, Facts())
+    observation = next(m.resource for m in made if m.part.name == "Observation:domestic-violence")
+    assert [c["code"] for c in observation["dataAbsentReason"]["coding"]] == [code, reason]
+    assert not any(name.startswith("value") for name in observation)
+
+
+@pytest.mark.parametrize(
+    ("result", "enrolled", "task", "asked"),
+    [
+        ("", "", "requested", "active"),
+        ("1", "", "accepted", "active"),
+        ("1", "1", "completed", "completed"),
+        ("2", "", "cancelled", "revoked"),
+        ("3", "", "rejected", "active"),
+    ],
+)
+def test_a_referral_follows_the_state_table(result: str, enrolled: str, task: str, asked: str) -> None:
+    row = {"EventID": "1", "PersonalID": "p", "Event": "13", "EventDate": "2026-01-02", "ReferralResult": result}
+    made = convert_row(MAPS["2026"]["Event"], row, Facts(computed={"@enrolled": enrolled}))
+    assert [m.resource["status"] for m in made] == [asked, task]
+
+
+@pytest.mark.parametrize(
+    ("status", "cell"), [("rejected", "3"), ("completed", "1"), ("accepted", "1"), ("failed", ""), ("on-hold", "")]
+)
+def test_a_task_changed_in_fhir_changes_the_cell(status: str, cell: str) -> None:
+    table = MAPS["2026"]["Event"]
+    row = {c.name: "" for c in table.file.columns} | {
+        "EventID": "1",
+        "PersonalID": "p",
+        "Event": "13",
+        "ReferralResult": "2",
+    }
+    found = _read(convert_row(table, row, Facts()))
+    found["Task"]["status"] = status  # type: ignore[index]
+    assert restore_row(table, found)["ReferralResult"] == cell  # type: ignore[arg-type]
+
+
+def test_an_edit_in_fhir_wins_over_the_cell_as_it_stood() -> None:
+    table = MAPS["2026"]["Client"]
+    row = {c.name: "" for c in table.file.columns} | {"PersonalID": "1", "DOB": "3/4/1980", "LastName": " Riverzq "}
+    found = _read(convert_row(table, row, Facts()))
+    assert restore_row(table, found) == row  # type: ignore[arg-type]
+    found["Patient"]["birthDate"] = "1981-05-06"  # type: ignore[index]
+    changed = restore_row(table, found)  # type: ignore[arg-type]
+    assert (changed["DOB"], changed["LastName"]) == ("1981-05-06", " Riverzq ")
+
+
+def test_digests_never_become_names() -> None:
+    digest = "a" * 64
+    row = {"PersonalID": "1", "FirstName": digest, "LastName": digest, "SSN": "6789" + digest}
+    patient = convert_row(MAPS["2026"]["Client"], row, Facts())[0].resource
+    assert set(patient["name"][0]) == {"use", "extension"}
+    assert "us-ssn" not in json.dumps(patient)
+
+
+def test_sex_is_not_derived_from_gender() -> None:
+    row = {"PersonalID": "1", "Woman": "1", "Man": "0"}
+    patient = convert_row(MAPS["2024"]["Client"], row, Facts())[0].resource
+    assert patient["gender"] == "unknown"
+    assert "us-core-sex" not in json.dumps(patient)
+
+
+def test_ids_are_those_of_the_kernel() -> None:
+    from gateway.kernel.identifiers import resource_id
+
+    for key in ("1", "é 2", "x" * 40):
+        assert id_maker("s", "Client")(key) == resource_id("s", "Client", key)
+        assert id_maker("s", "Client", "Part")(key) == resource_id("s", "Client", key, "Part")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("DOB,Patient,birthDate,dtae,,,,", "unknown conversion 'dtae'"),
+        ("DBO,Patient,birthDate,date,,,,", "Client has no column 'DBO'"),
+        ("DOB,Patient,birthDate,date,,,SECRET,", "unknown label 'SECRET'"),
+    ],
+)
+def test_a_mistake_in_a_table_names_its_line(line: str, said: str) -> None:
+    text = f"column,part,element,convert,list,value,label,note\n{line}\n"
+    spec = SPECS["2026"]
+    with pytest.raises(Invalid, match=said) as caught:
+        load_map(text, "Client.csv", spec, spec.files["Client"], Source("s"), Labels.load(read_data))
+    assert caught.value.at == "Client.csv:2"
+
+
+def test_every_hud_code_is_mapped_or_said_to_be_unmapped() -> None:
+    text = read_data("terminology/hud/lists.conceptmap.csv")
+    seen = {tuple(line.split(",")[1:3]) for line in text.splitlines()[1:]}
+    systems = {system for system, _ in seen}
+    for name, codes in SPECS["2026"].lists.items():
+        system = f"https://doorway.example/fhir/CodeSystem/hud-{name.lower()}"
+        if (system, "*") in seen or name.startswith("ROI"):
+            continue
+        assert system in systems
+        assert {code for one, code in seen if one == system} == set(codes), name
