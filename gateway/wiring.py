@@ -268,7 +268,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     from gateway.exchange.receive import admit_all
 
     processing = hl7v2_processing(settings)
-    kinds = {tuple(event.split("^", 1)) for event in processing.triggers}
+    kinds = {tuple(event.split("^", 1)) for event, row in processing.triggers.items() if row.effect != "refuse"}
     types = {kind for kind, _ in kinds}
 
     def supports(kind: str, trigger: str) -> bool:
