@@ -7,6 +7,7 @@ from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 from gateway.linkage.traits import Reader, Traits, read_number
 
 _SSN_SYSTEMS: Final = frozenset({"http://hl7.org/fhir/sid/us-ssn", "urn:oid:2.16.840.1.113883.4.1"})
+_PARTIAL_SSN: Final = "/SSN-partial"  # how our HMIS mapping names the system of an SSN of which only digits are known
 _HEALTH_TYPES: Final = frozenset({"JHN", "HC", "MC", "MA", "NH", "NI", "PHN"})
 _HMIS_COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
 _QUALITY: Final = {
@@ -66,17 +67,22 @@ def _identifiers(patient: Resource, row: dict[str, str]) -> None:
     for identifier in _objects(patient.get("identifier")):
         value, system = str(identifier.get("value", "") or ""), str(identifier.get("system", "") or "")
         types = _types(identifier)
-        if system in _SSN_SYSTEMS or types & {"SS", "SSN"}:
+        if _is_ssn(system, types):
             row.setdefault("ssn", value)
         elif types & _HEALTH_TYPES and value:
             row.setdefault("health_no", value)
             row.setdefault("health_of", system or ",".join(sorted(types & _HEALTH_TYPES)))
 
 
+def _is_ssn(system: str, types: set[str]) -> bool:
+    return system in _SSN_SYSTEMS or system.endswith(_PARTIAL_SSN) or bool(types & {"SS", "SSN"})
+
+
 def _numbers(patient: Resource) -> Iterator[str]:
     for identifier in _objects(patient.get("identifier")):
         value, system = str(identifier.get("value", "") or ""), str(identifier.get("system", "") or "")
-        of_a_person = system and system not in _SSN_SYSTEMS and not _types(identifier) & (_HEALTH_TYPES | {"SS", "SSN"})
+        types = _types(identifier)
+        of_a_person = system and not _is_ssn(system, types) and not types & _HEALTH_TYPES
         if of_a_person and read_number(value):
             yield f"{system}|{value}"
 
