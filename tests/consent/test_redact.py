@@ -27,7 +27,9 @@ def test_other_entries_of_a_list_stay() -> None:
 
 
 def test_links_to_what_is_not_seen_go_and_others_stay() -> None:
-    body = b'{"resourceType":"Patient","link":[{"other":{"reference":"Patient/a"}},{"other":{"reference":"Patient/b"}}]}'
+    body = (
+        b'{"resourceType":"Patient","link":[{"other":{"reference":"Patient/a"}},{"other":{"reference":"Patient/b"}}]}'
+    )
     assert redacted(body, [], frozenset({"Patient/a"})) == (
         b'{"resourceType":"Patient","link":[{"other":{"reference":"Patient/b"}}]}'
     )

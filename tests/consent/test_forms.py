@@ -1,0 +1,63 @@
+"""A Consent on our form is active only when everything was told against the very text that was shown."""
+
+from typing import Any
+
+import pytest
+
+from gateway.adapters.files.consent_pdf import consent_pdf
+from gateway.adapters.files.data import read_data
+from gateway.adapters.memory.store import MemoryStore
+from gateway.consent.forms import missing_statements, recorded
+from gateway.exchange.consent_forms import ConsentRule, read_forms
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.save import Saver
+from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import JsonObject
+from tests.consent.build import consent
+
+FORMS = read_forms(read_data)
+US = next(form for form in FORMS if (form.jurisdiction, form.language) == ("us", "en"))
+
+
+def test_each_form_has_the_sixteen_statements_and_a_version_of_its_own() -> None:
+    assert [len(form.statements) for form in FORMS] == [16] * 4
+    assert len({form.version for form in FORMS}) == 4
+    assert all(len(form.required) == 16 for form in FORMS)
+
+
+def signed(**more: Any) -> JsonObject:
+    return consent({"type": "permit"}, policy=[{"uri": US.canonical}], **more)
+
+
+def test_what_was_not_told_is_named() -> None:
+    response = recorded(US, "Patient/p")
+    assert missing_statements(signed(), response, FORMS) == []
+    response["item"][5]["answer"] = [{"valueBoolean": False}]
+    assert missing_statements(signed(), response, FORMS) == ["statement voluntary is not recorded"]
+    french = next(form for form in FORMS if form.language == "fr")
+    assert "not the version" in missing_statements(signed(), recorded(french, "Patient/p"), FORMS)[0]
+    assert missing_statements(signed(), None, FORMS)
+    assert missing_statements(consent(policy=[{"uri": US.canonical + "0"}]), recorded(US, "Patient/p"), FORMS)
+
+
+def save(store: MemoryStore, *resources: JsonObject) -> None:
+    saver = Saver(lambda _r: (), (ConsentRule(FORMS),))
+    store.write(lambda unit: saver.save(unit, [Draft(one) for one in resources], now_us=1))
+
+
+def test_the_store_refuses_an_active_consent_without_its_statements() -> None:
+    store = MemoryStore()
+    pointing = {"sourceReference": {"reference": "QuestionnaireResponse/told"}}
+    save(store, signed(status="proposed"))
+    with pytest.raises(Invalid):
+        save(store, signed(**pointing))
+    save(store, recorded(US, "Patient/p") | {"id": "told"}, signed(**pointing))
+    save(store, consent({"type": "permit"}, "foreign"))  # somebody else's form is not ours to judge
+    store.close()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.jurisdiction}-{form.language}")
+def test_the_client_gets_a_pdf_with_accents_and_hostile_values_as_text(form: Any) -> None:
+    pdf = consent_pdf(form, {"agencies": "Refuge <b>& Cie", "collector": "{x.__class__}"})
+    assert pdf.startswith(b"%PDF-")
+    assert pdf == consent_pdf(form, {"agencies": "Refuge <b>& Cie", "collector": "{x.__class__}"})
