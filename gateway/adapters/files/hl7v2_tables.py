@@ -7,6 +7,7 @@ from typing import Final
 from gateway.adapters.files.data import data_folder, list_data, read_data
 from gateway.kernel.errors import Invalid
 from gateway.mapping.hl7v2.model import Tables
+from gateway.mapping.hl7v2.outbound import Outbound, read_outbound
 from gateway.mapping.hl7v2.tables import read_tables
 
 _SHIPPED: Final = ("mappings/hl7v2", "terminology/v2")
@@ -39,3 +40,13 @@ def list_sites() -> list[str]:
     """Names of the overlays that ship."""
     root = data_folder("mappings") / "sites"
     return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+@lru_cache(4)
+def load_outbound(site: str = "") -> Outbound:
+    """The tables for messages that go out (mappings/hl7v2/outbound).
+
+    Raises:
+        Invalid: any mistake in a table, with file:line.
+    """
+    return read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, load_tables(site))

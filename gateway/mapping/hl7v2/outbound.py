@@ -1,0 +1,403 @@
+"""FHIR R4 resources to an HL7 v2 message, by tables of the same kind: mappings/hl7v2/outbound/<structure>.csv.
+
+A row puts one value into one field: ``segment`` (a new segment for each resource when ``each`` is yes), ``field``,
+``source`` (a path that begins with a resource type; ``->`` follows a reference to a resource that is there),
+``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment``. A segment without a value is left out.
+Values are escaped by the builder, so none can end its field or begin a segment.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from gateway.codecs.er7_build import Component, FormattedText, Value, build
+from gateway.kernel.errors import Invalid, Unsupported
+from gateway.kernel.fhir import JsonObject
+from gateway.mapping.hl7v2.model import Tables, Vocabulary
+from gateway.mapping.hl7v2.runtime import SID
+from gateway.mapping.table import read_table
+
+COLUMNS: Final = ("segment", "field", "each", "source", "conversion", "vocabulary", "assignment", "note")
+_STEP: Final = re.compile(r"([A-Za-z]+)(?:\[([^\]]+)\])?")
+Components: TypeAlias = tuple[Component, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutRow:
+    """One row of an outbound table."""
+
+    place: str
+    segment: str
+    field: int
+    each: bool  # a segment for each resource of the source's type
+    source: str
+    conversion: str
+    vocabulary: str
+    assignment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the header says beyond the resources. ``time`` is a DTM; HDs are (namespace, universal id, type)."""
+
+    control_id: str
+    time: str
+    sending_application: Components = ("DOORWAY",)
+    sending_facility: Components = ("GATEWAY",)
+    receiving_application: Components = ()
+    receiving_facility: Components = ()
+    version: str = "2.5.1"
+    processing_id: str = "P"
+    answers: str = field(default="", repr=False)  # MSA-2 of a response
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """The outbound tables, checked: event (``REF^I12``) to rows."""
+
+    structures: Mapping[str, str]
+    rows: Mapping[str, tuple[OutRow, ...]]
+    vocabularies: Mapping[str, Vocabulary]
+    systems: Mapping[str, str]  # coding system URI -> table 0396 name
+
+
+def read_outbound(texts: Mapping[str, str], tables: Tables) -> Outbound:
+    """Read every ``mappings/hl7v2/outbound/*.csv``; ``events.csv`` there names the structure of each event.
+
+    Raises:
+        Invalid: any mistake, with file:line.
+    """
+    root = "mappings/hl7v2/outbound/"
+    rows: dict[str, tuple[OutRow, ...]] = {}
+    for path in sorted(p for p in texts if p.startswith(root) and not p.endswith("/events.csv")):
+        rows[path.removeprefix(root).removesuffix(".csv")] = tuple(_read(texts[path], path, tables))
+    structures: dict[str, str] = {}
+    for row in read_table(texts[f"{root}events.csv"], file=f"{root}events.csv", columns=("event", "structure", "note")):
+        if row["structure"] not in rows:
+            raise Invalid(f"no outbound table {row['structure']}", at=row.place)
+        structures[row["event"]] = row["structure"]
+    systems: dict[str, str] = {}
+    for name, system in tables.code_systems.items():
+        systems.setdefault(system, name)
+    return Outbound(structures, rows, tables.vocabularies, systems)
+
+
+def _read(text: str, path: str, tables: Tables) -> Iterable[OutRow]:
+    for row in read_table(text, file=path, columns=COLUMNS, required=("segment", "field")):
+        if row["conversion"] and row["conversion"] not in _CONVERSIONS:
+            raise Invalid(
+                f"unknown conversion {row['conversion']!r}", at=row.place, fix=", ".join(sorted(_CONVERSIONS))
+            )
+        if row["vocabulary"] and row["vocabulary"] not in tables.vocabularies:
+            raise Invalid(f"no concept map v2-{row['vocabulary']}", at=row.place)
+        if not row["field"].isdigit() or bool(row["source"]) == bool(row["assignment"]):
+            raise Invalid("a field number, and either a source or an assignment", at=row.place)
+        yield OutRow(
+            row.place, row["segment"], int(row["field"]), row["each"] == "yes", row["source"],
+            row["conversion"] or "text", row["vocabulary"], row["assignment"],
+        )  # fmt: skip
+
+
+def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbound: Outbound) -> bytes:
+    """The bytes of the message ``event`` (``REF^I12``) about these resources.
+
+    What consent withheld is simply not among ``resources``: its segments are left out and the message stays valid.
+
+    Raises:
+        Unsupported: no outbound table for the event.
+    """
+    structure = outbound.structures.get(event)
+    if structure is None:
+        raise Unsupported(
+            "no outbound mapping for this event", at="MSH-9", fix="see mappings/hl7v2/outbound/events.csv"
+        )
+    kind, trigger = event.split("^")
+    head: dict[int, Value] = {
+        3: envelope.sending_application, 4: envelope.sending_facility, 5: envelope.receiving_application,
+        6: envelope.receiving_facility, 7: envelope.time, 9: (kind, trigger, structure), 10: envelope.control_id,
+        11: envelope.processing_id, 12: envelope.version, 18: "UNICODE UTF-8",
+    }  # fmt: skip
+    segments: list[tuple[str, Mapping[int, Value]]] = [("MSH", head)]
+    if kind == "ADT" or kind == "MDM":
+        segments.append(("EVN", {1: trigger, 2: envelope.time}))
+    if envelope.answers:
+        segments.append(("MSA", {1: "AA", 2: envelope.answers}))
+    writer = _Writer(resources, outbound)
+    for name, rows in _grouped(outbound.rows[structure]):
+        segments += [(name, fields) for fields in writer.segments(rows)]
+    return build(segments)
+
+
+def _grouped(rows: Sequence[OutRow]) -> Iterable[tuple[str, list[OutRow]]]:
+    """Rows of one segment that stand together; the same name later is another segment."""
+    block: list[OutRow] = []
+    for row in rows:
+        if block and (row.segment != block[-1].segment or row.field < block[-1].field):
+            yield block[0].segment, block
+            block = []
+        block.append(row)
+    if block:
+        yield block[0].segment, block
+
+
+class _Writer:
+    def __init__(self, resources: Sequence[JsonObject], outbound: Outbound) -> None:
+        self._by_type: dict[str, list[JsonObject]] = {}
+        self._by_reference: dict[str, JsonObject] = {}
+        for resource in resources:
+            self._by_type.setdefault(resource["resourceType"], []).append(resource)
+            self._by_reference[f"{resource['resourceType']}/{resource.get('id', '')}"] = resource
+        self._outbound = outbound
+
+    def segments(self, rows: Sequence[OutRow]) -> Iterable[dict[int, Value]]:
+        """The segments that these rows make: one, or one for each resource."""
+        each = next((row for row in rows if row.each and row.source), None)
+        subjects = self._by_type.get(each.source.split(".")[0], []) if each else [None]
+        for number, subject in enumerate(subjects, 1):
+            fields: dict[int, Value] = {}
+            told = False
+            for row in rows:
+                if row.assignment:
+                    fields[row.field] = str(number) if row.assignment == "#" else row.assignment
+                    continue
+                value = self._value(row, subject)
+                if value:
+                    fields[row.field] = value
+                    told = True
+            if told:
+                yield fields
+
+    def _value(self, row: OutRow, subject: JsonObject | None) -> Value:
+        found = [node for node in self._walk(row.source, subject) if node not in (None, "", {}, [])]
+        made: list[str | Components | None] = []
+        for node in found:
+            if row.vocabulary:
+                node = self._backwards(row.vocabulary, node)
+            value = _CONVERSIONS[row.conversion](node, self)
+            if value:
+                made.append(value)
+        if not made:
+            return None
+        return made[0] if len(made) == 1 else [*made]
+
+    def _backwards(self, name: str, node: Any) -> Any:
+        """The v2 code whose target this is; a code without one stays as it is."""
+        if isinstance(node, dict):
+            entries = node.get("coding") or [node]
+            plain = next((e for e in entries if "/v2-" in str(e.get("system", ""))), None)
+            if plain is not None:
+                return plain.get("code")
+            node = entries[0].get("code")
+        vocabulary = self._outbound.vocabularies[name]
+        text = {True: "true", False: "false"}.get(node, node) if isinstance(node, bool) else node
+        return next(
+            (code for code, target in vocabulary.codes.items() if target is not None and target.code == text), node
+        )
+
+    def _walk(self, path: str, subject: JsonObject | None) -> list[Any]:
+        head, *hops = path.split("->")
+        kind, _, rest = head.partition(".")
+        nodes: list[Any] = (
+            [subject]
+            if subject is not None and subject["resourceType"] == kind
+            else list(self._by_type.get(kind, [])[:1])
+        )
+        nodes = self._steps(nodes, rest)
+        for hop in hops:
+            nodes = [self._by_reference.get(str(n.get("reference"))) for n in nodes if isinstance(n, dict)]
+            nodes = self._steps([n for n in nodes if n is not None], hop.removeprefix("."))
+        return nodes
+
+    def _steps(self, nodes: list[Any], path: str) -> list[Any]:
+        for step in filter(None, path.split(".")):
+            found = _STEP.fullmatch(step)
+            if found is None:
+                return []
+            out: list[Any] = []
+            for node in nodes:
+                value = node.get(found[1]) if isinstance(node, dict) else None
+                items = value if isinstance(value, list) else [] if value is None else [value]
+                out += _chosen(items, found[2] or "")
+            nodes = out
+        return nodes
+
+    def system_name(self, system: str) -> str:
+        """A coding system as table 0396 names it."""
+        table = re.fullmatch(r"http://terminology\.hl7\.org/CodeSystem/v2-(\d{4})", system)
+        return f"HL7{table[1]}" if table else self._outbound.systems.get(system, "") or local_name(system)
+
+
+def local_name(system: str) -> str:
+    """The name of a system that we made from a namespace or local coding system."""
+    from urllib.parse import unquote
+
+    return unquote(system.rsplit("/", 1)[1]) if system.startswith(("https://doorway.example/", SID)) else system
+
+
+def _chosen(items: list[Any], wanted: str) -> list[Any]:
+    if not wanted:
+        return items
+    if wanted.isdigit():
+        return items[int(wanted) : int(wanted) + 1]
+    name, _, value = wanted.partition("=")
+    return [item for item in items if _first(item, name) == value]
+
+
+def _first(node: Any, path: str) -> Any:
+    for step in path.split("/"):
+        if isinstance(node, list):
+            node = node[0] if node else None
+        node = node.get(step) if isinstance(node, dict) else None
+    return node
+
+
+def _authority(system: str) -> Component:
+    """HD of an identifier system."""
+    if system.startswith("urn:oid:"):
+        return (None, system[8:], "ISO")
+    if system.startswith("urn:uuid:"):
+        return (None, system[9:], "UUID")
+    known = {"http://hl7.org/fhir/sid/us-ssn": "SSA", "http://hl7.org/fhir/sid/us-npi": "NPI"}.get(system)
+    if known:
+        return known
+    if system.startswith(SID):
+        return local_name(system)
+    return (None, system, "URI") if system else None
+
+
+def _cx(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or "value" not in node:
+        return None
+    kind = _first(node.get("type", {}), "coding/code")
+    return (node["value"], None, None, _authority(node.get("system", "")), kind)
+
+
+def _ei(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or "value" not in node:
+        return None
+    authority = _authority(node.get("system", ""))
+    return (node["value"], *(authority if isinstance(authority, tuple) else (authority,)))
+
+
+def _xpn(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict):
+        return None
+    given = [*node.get("given", ()), None, None]
+    use = {
+        "official": "L",
+        "usual": "D",
+        "nickname": "N",
+        "maiden": "M",
+        "old": "BAD",
+        "temp": "TEMP",
+        "anonymous": "S",
+    }
+    return (
+        node.get("family"), given[0], " ".join(g for g in given[1:] if g) or None, _first(node, "suffix") or None,
+        (node.get("prefix") or [None])[0], None, use.get(node.get("use", "")),
+    ) if node.get("family") or given[0] else None  # fmt: skip
+
+
+def _xad(node: Any, _: _Writer) -> Components | None:
+    lines = [*node.get("line", ()), None, None] if isinstance(node, dict) else []
+    if not lines:
+        return None
+    use = {"home": "H", "work": "B", "temp": "C", "old": "BA", "billing": "BI"}.get(node.get("use", ""))
+    return (lines[0], lines[1], node.get("city"), node.get("state"), node.get("postalCode"), node.get("country"), use)
+
+
+def _xtn(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or "value" not in node:
+        return None
+    use = {"home": "PRN", "work": "WPN", "mobile": "PRS", "temp": "VHN"}.get(node.get("use", ""))
+    if node.get("system") == "email":
+        return (None, "NET", "Internet", node["value"])
+    kind = {"phone": "CP" if use == "PRS" else "PH", "fax": "FX", "pager": "BP"}.get(node.get("system", ""))
+    return (None, use, kind, None, None, None, None, None, None, None, None, node["value"])
+
+
+def _cwe(node: Any, writer: _Writer) -> Components | None:
+    if isinstance(node, str):
+        return (node,)
+    if not isinstance(node, dict):
+        return None
+    entries = node.get("coding") or ([node] if "code" in node else [])
+    parts: list[Component] = []
+    for entry in entries[:2]:
+        parts += [entry.get("code"), entry.get("display"), writer.system_name(entry.get("system", "")) or None]
+    parts += [None] * (6 - len(parts))
+    return (*parts, None, None, node.get("text")) if entries or node.get("text") else None
+
+
+def _xcn(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or node.get("resourceType") != "Practitioner":
+        return None
+    name = (node.get("name") or [{}])[0]
+    number = (node.get("identifier") or [{}])[0]
+    given = [*name.get("given", ()), None]
+    if not name and not number:
+        return None
+    kind = _first(number.get("type", {}), "coding/code")
+    return (
+        number.get("value"), name.get("family"), given[0], None, None, None, None, None,
+        _authority(number.get("system", "")), None, None, None, kind,
+    )  # fmt: skip
+
+
+def _xon(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or not (node.get("name") or node.get("identifier")):
+        return None
+    number = (node.get("identifier") or [{}])[0]
+    authority = _authority(number.get("system", ""))
+    return (node.get("name"), None, None, None, None, authority, None, None, None, number.get("value"))
+
+
+def _pln(node: Any, _: _Writer) -> Components | None:
+    if not isinstance(node, dict) or "value" not in node:
+        return None
+    return (node["value"], _first(node.get("type", {}), "coding/code"))
+
+
+def _pl(node: Any, _: _Writer) -> Components | None:
+    number = (node.get("identifier") or [{}])[0] if isinstance(node, dict) else {}
+    parts = str(number.get("value", "")).split(" ")
+    return (*[part or None for part in parts[:3]],) if parts[0] else None
+
+
+def _dtm(node: Any, _: _Writer) -> str | None:
+    """A FHIR date, dateTime or instant as DTM, precision and offset kept."""
+    found = re.fullmatch(
+        r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?(?:T(\d\d):(\d\d):(\d\d)(\.\d{1,4})?\d*(Z|[+-]\d\d:\d\d))?", str(node)
+    )
+    if found is None:
+        return None
+    digits = "".join(part for part in found.groups()[:6] if part) + (found[7] or "")
+    return digits + ("+0000" if found[8] == "Z" else (found[8] or "").replace(":", ""))
+
+
+def _text(node: Any, _: _Writer) -> str | None:
+    if isinstance(node, dict):
+        return node.get("text") or node.get("display") or _first(node, "coding/code") or node.get("code")
+    return {True: "Y", False: "N"}[node] if isinstance(node, bool) else str(node)
+
+
+def _formatted(node: Any, writer: _Writer) -> str | None:
+    text = _text(node, writer)
+    return FormattedText(text) if text else None
+
+
+def _decoded(node: Any, _: _Writer) -> str | None:
+    import base64
+    import binascii
+
+    try:
+        return FormattedText(base64.b64decode(str(node), validate=True).decode("utf-8"))
+    except (binascii.Error, ValueError):
+        return None
+
+
+_CONVERSIONS: Final[Mapping[str, Callable[[Any, _Writer], "str | Components | None"]]] = {
+    "CX": _cx, "EI": _ei, "XPN": _xpn, "XAD": _xad, "XTN": _xtn, "CWE": _cwe, "XCN": _xcn, "XON": _xon, "PLN": _pln,
+    "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded,
+}  # fmt: skip
