@@ -41,7 +41,7 @@ from gateway.kernel.fhir import Resource, reference_of
 from gateway.profiles.search_values import links
 
 CURSOR: Final = "_cursor"  # name of the query parameter that carries a page's cursor
-TOTAL_LIMIT: Final = 1_000  # without _total=accurate, visible matches are counted up to here
+TOTAL_LIMIT: Final = 200  # without _total=accurate, visible matches are counted up to here
 INCLUDED_LIMIT: Final = 1_000  # resources that one page may bring along
 _BATCH: Final = 200
 
@@ -77,7 +77,8 @@ def search(resources: ResourceReader, query: Query, visibility: Visibility | Non
                 more = True
                 break
             found.append(candidate)
-    total = run.total(query, wanted, len(found), first=after is None, more=more)
+    last = found[-1].place if found and after is None else None
+    total = run.total(query, wanted, len(found), first=after is None, more=more, last=last)
     matches = tuple(one.stored for one in found)
     next_cursor = _write_cursor(query, found[-1].place) if more else ""
     return Page(matches, run.included(query, matches), total, next_cursor)
@@ -180,8 +181,10 @@ class _Run:
 
     # -- totals --------------------------------------------------------------------------------------------------------
 
-    def total(self, query: Query, wanted: int, found: int, *, first: bool, more: bool) -> int | None:
-        """The number of visible matches, when it is wanted or costs nothing."""
+    def total(
+        self, query: Query, wanted: int, found: int, *, first: bool, more: bool, last: Place | None
+    ) -> int | None:
+        """The number of visible matches, when it is wanted or costs little; on a first page counting goes on there."""
         if query.total == "none" and wanted:
             return None
         if first and not more and wanted:
@@ -190,8 +193,8 @@ class _Run:
         if self._visibility is None:
             counted = self._resources.count(query.type, query.criteria, limit=None if exact else TOTAL_LIMIT + 1)
             return counted if exact or counted <= TOTAL_LIMIT else None
-        counted = 0
-        for _ in self.matches(query, None, _BATCH):
+        counted = found if first else 0
+        for _ in self.matches(query, last, _BATCH):
             counted += 1
             if counted > TOTAL_LIMIT and not exact:
                 return None

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -31,6 +31,15 @@ from gateway.kernel.errors import Busy, DoorwayError, Invalid
 __all__ = ["Database", "DialectName", "Row", "Session", "Sql", "Statement", "rows_of"]
 
 T = TypeVar("T")
+
+STATEMENT_LIMIT_S: Final = 60  # PostgreSQL gives up on a statement after this; SQLite runs in this process
+# a server that vanished without a word is noticed within half a minute
+_ALIVE: Final[dict[str, Any]] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class Database:
@@ -69,9 +78,11 @@ class Database:
         try:
             if self.dialect == "sqlite":
                 return Session(self._connect_sqlite(), "sqlite")
-            connection = psycopg.connect(self.url, autocommit=True, connect_timeout=5)
-            connection.execute("SET synchronous_commit TO on")
-            connection.execute(f"SET lock_timeout TO {int(self._lock_timeout_s * 1000)}")
+            connection = psycopg.connect(self.url, autocommit=True, connect_timeout=5, **_ALIVE)
+            connection.execute(
+                f"SET synchronous_commit TO on; SET lock_timeout TO {int(self._lock_timeout_s * 1000)};"
+                f" SET statement_timeout TO {STATEMENT_LIMIT_S * 1000}"
+            )
             connection.prepare_threshold = 2
             return Session(connection, "postgresql")
         except DRIVER_ERRORS:

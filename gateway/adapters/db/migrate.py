@@ -100,6 +100,7 @@ def _one_transaction(database: Database) -> Iterator[Any]:
             session.connection.autocommit = False
             with engine.begin() as connection:
                 connection.execute(text("SET LOCAL lock_timeout TO '60s'"))
+                connection.execute(text("SET LOCAL statement_timeout TO 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
                 yield connection
     finally:

@@ -74,6 +74,8 @@ def rebuild(store: DbStore, progress: Callable[[int, int], None] = lambda done, 
 
 def _clear(session: Session) -> None:
     session.run(_DROP, name=_NAME)
+    if session.dialect == "postgresql":
+        session.connection.execute("SET LOCAL statement_timeout TO 0")
     for table in TABLES:
         session.connection.execute(f"DELETE FROM {table}")
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_index import number_of
-from gateway.adapters.db.search_sql import Compiler, KeySet, Words
+from gateway.adapters.db.search_sql import Compiler, KeySet, Words, of_row
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
-from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Missing, Sort, TokenValue, own_id
+from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Sort, TokenValue, own_id
 from gateway.exchange.search_match import holds, in_order, last_value, sort_value
 from gateway.kernel.fhir import Resource, reference_of
 from gateway.profiles.search_values import links
@@ -97,7 +97,7 @@ class DbSearch:
         if keys is not None and not keys:
             return _Plan(words, [], False, impossible=True)
         walked = None
-        if stream and keys is None and not any(map(_of_row, criteria)):
+        if stream and keys is None and not any(map(of_row, criteria)):
             walked = next((index for index, criterion in enumerate(criteria) if _walkable(criterion)), None)
         driver, row = None, "r"
         conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
@@ -247,13 +247,6 @@ def _to_confirm(criterion: Criterion) -> bool:
         case Match(parameter, modifier, _):
             return modifier == "exact" or parameter.kind == "composite"
     return criterion.parameter.kind == "composite"
-
-
-def _of_row(criterion: Criterion) -> bool:
-    """Whether the probe looks at the resource's own columns."""
-    if isinstance(criterion, AnyOf):
-        return any(map(_of_row, criterion.criteria))
-    return isinstance(criterion, (Match, Missing)) and criterion.parameter.code == "_lastUpdated"
 
 
 def _source(plan: _Plan) -> str:

@@ -102,9 +102,7 @@ class Compiler:
                 link = KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
                 return link.probe(f"{row}.key")
             case Has(parameter, inner):
-                keys = self.keys(inner, parameter.type)
-                link = KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
-                return f"{row}.key IN ({link.keys()})"
+                return self._referred(parameter, inner, row)
             case Missing(parameter, missing):
                 return ("NOT " if missing else "") + self._present(parameter, row)
             case Match(parameter, "not", values):
@@ -114,15 +112,16 @@ class Compiler:
 
     def keys(self, criterion: Criterion, type_: str) -> str:
         """A SELECT of the keys of the live resources of a type that fulfil the criterion."""
-        positive = None if isinstance(criterion, Has) else self.set_of(criterion)  # what is referred to may be gone
-        if positive is not None:
+        positive = self.set_of(criterion)
+        if positive is not None and not isinstance(criterion, Has):
             return positive.keys()
         if isinstance(criterion, AnyOf):
             return " UNION ALL ".join(self.keys(one, type_) for one in criterion.criteria)
         row = f"r{len(self.words.values)}"
-        return (
+        condition = f"{row}.key IN ({positive.keys()})" if positive else self.probe(criterion, type_, row)
+        return (  # through the resources, since what is referred to may be gone
             f"SELECT {row}.key FROM resource {row} WHERE {row}.type = {self.words.bind(type_)}"
-            f" AND {row}.method <> 'DELETE' AND {self.probe(criterion, type_, row)}"
+            f" AND {row}.method <> 'DELETE' AND {condition}"
         )
 
     def set_of(self, criterion: Criterion) -> KeySet | None:
@@ -138,6 +137,20 @@ class Compiler:
                 keys = self.keys(inner, parameter.type)
                 return KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
         return None
+
+    def _referred(self, parameter: Parameter, inner: Criterion, row: str) -> str:
+        """``_has`` for one row: what points to it is looked up, then probed."""
+        if of_row(inner):
+            keys = self.keys(inner, parameter.type)
+            return (
+                f"{row}.key IN ({KeySet('search_link', f'{self._p(parameter)} AND @key IN ({keys})', 'target').keys()})"
+            )
+        other = f"y{len(self.words.values)}"
+        number = self.words.bind(number_of(parameter.name))
+        return (
+            f"EXISTS (SELECT 1 FROM search_link {other} WHERE {other}.p = {number} AND {other}.target = {row}.key"
+            f" AND {self.probe(inner, parameter.type, other)})"
+        )
 
     # -- leaves --------------------------------------------------------------------------------------------------------
 
@@ -305,6 +318,13 @@ _TABLES: Final = {
     "quantity": "search_number",
     "reference": "search_link",
 }
+
+
+def of_row(criterion: Criterion) -> bool:
+    """Whether the probe looks at the resource's own columns, not only at its key."""
+    if isinstance(criterion, AnyOf):
+        return any(map(of_row, criterion.criteria))
+    return isinstance(criterion, (Match, Missing)) and criterion.parameter.code == "_lastUpdated"
 
 
 def _token(parameter: Parameter, value: Value) -> int:
