@@ -50,7 +50,10 @@ def read_consent(
         base_permit: the effect that the domain gives to a root without type and policy.
         name: what to call a Consent without an id.
     """
-    intake = take_in(consent)
+    try:
+        intake = take_in(consent)
+    except (RecursionError, AttributeError, TypeError, ValueError) as error:
+        intake = Intake({}, {}, broken=[f"cannot be read ({type(error).__name__})"])
     wanted = dialect or dialect_of(intake.consent)
     reader = _Reader(intake, DIALECTS[wanted], vocabulary, zone)
     held = intake.consent.get("contained")

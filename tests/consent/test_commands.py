@@ -1,0 +1,138 @@
+"""``doorway consent …`` as people run it: over standard input, over files, over a store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+from click.testing import CliRunner, Result
+
+from gateway import wiring
+from gateway.commands.consent import consent as command
+from gateway.consent.request import AccessRequest
+from gateway.exchange.audit_event import audit_event
+from gateway.kernel.fhir import LEVEL, JsonObject
+from gateway.settings import Settings
+from tests.consent.build import NOW, actor, consent, labels, line, observation
+
+PERMIT: JsonObject = {"type": "permit", "actor": [actor("Organization/h")], "period": {"end": "2026-06-30"}}
+AT = ["--now", "2026-06-01T12:00:00Z"]
+
+
+def run(*arguments: str, **more: Any) -> Result:
+    return CliRunner().invoke(command, list(arguments), **more)
+
+
+def lines(result: Result) -> list[Any]:
+    return [json.loads(one) for one in result.stdout.splitlines()]
+
+
+def written(folder: Path, *resources: JsonObject, name: str = "in.ndjson") -> str:
+    path = folder / name
+    path.write_bytes(b"\n".join(orjson.dumps(one) for one in resources))
+    return str(path)
+
+
+def client() -> list[JsonObject]:
+    basic = {"system": LEVEL, "code": "L1"}
+    deep = {"system": LEVEL, "code": "L3"}
+    return [
+        {"resourceType": "Patient", "id": "p", "name": [{"family": "Zq"}], "meta": {"security": [basic, *labels("N")]}},
+        observation("o", meta={"security": [deep, *labels("R", "SDV")]}),
+        {"resourceType": "Organization", "id": "x"},
+        consent(PERMIT | {"provision": [{"type": "deny", "securityLabel": labels("SDV")}]}),
+    ]
+
+
+def test_decide_answers_each_line_in_order_and_bad_ones_with_an_error() -> None:
+    questions = [
+        json.dumps(line([consent({"type": "permit"})])),
+        "{nonsense",
+        "",
+        json.dumps({"id": "no-instant"}),
+        "7",
+        '{"id":"deep","now":"2026-06-01T12:00:00Z","consents":[' + "[" * 2000 + "]" * 2000 + "]}",
+        json.dumps(line([], id="last")),
+    ]
+    result = run("decide", input="\n".join(questions))
+    said = lines(result)
+    assert result.exit_code == 3
+    assert [one["id"] for one in said] == ["q", None, "no-instant", None, None, "last"]
+    assert [("error" in one) for one in said] == [False, True, True, True, True, False]
+    assert said[2]["error"].startswith("now:")
+    assert run("decide", input=json.dumps(line([]))).exit_code == 0
+
+
+def test_a_consent_nested_beyond_reason_denies() -> None:
+    node: JsonObject = {"type": "permit"}
+    for _ in range(400):
+        node = {"type": "permit", "provision": [node]}
+    said = lines(run("decide", input=json.dumps(line([consent(node)], [observation()]))))
+    assert said[0]["resources"][0]["decision"] == "permit"
+    text = '{"type":"permit","provision":[' * 4000 + "]}" * 4000
+    whole = json.dumps(line([consent(None)], [observation()])).replace('"status"', f'"provision":{text},"status"', 1)
+    (refused,) = lines(run("decide", input=whole))
+    assert "error" in refused or refused["resources"][0]["decision"] == "deny"
+
+
+def test_explain_says_why_and_what_would_have_to_differ(tmp_path: Path) -> None:
+    file = written(tmp_path, *client())
+    told = {one["reference"]: one for one in lines(run("explain", "--patient", "Patient/p", "--organization",
+            "Organization/h", "--consents", file, "--json", *AT))}  # fmt: skip
+    assert told["Patient/p"]["decision"] == "permit"
+    assert told["Observation/o"]["text"] == "Consent/c denies: provision.provision[0], by securityLabel"
+    asks = ["explain", "--patient", "Patient/p", "--organization", "Organization/x", "--resource", "Patient/p"]
+    other = lines(run(*asks, "--consents", file, "--json", *AT))
+    assert other[0]["would_need"] == ["Consent/c provision: actor would have to match"]
+    assert "Zq" not in run("explain", "--patient", "Patient/p", "--consents", file, *AT).stdout
+
+
+def test_who_sees_what_and_what_if(tmp_path: Path) -> None:
+    file = written(tmp_path, *client())
+    who = lines(run("explain", "--who", "--patient", "Patient/p", "--consents", file, "--json", *AT))[0]
+    assert who["Organization/h"]["seen"] == {"L1": 1, "L3": 0, "none": 0}
+    assert who["Organization/x"]["seen"] == {"L1": 0, "L3": 0, "none": 0}
+    draft = written(tmp_path, consent({"type": "permit", "actor": [actor("Organization/x")]}, "new"), name="draft.json")
+    said = lines(run("what-if", "--patient", "Patient/p", "--draft", draft, "--revoke", "Consent/c", "--consents", file,
+                     "--json", *AT))[0]  # fmt: skip
+    assert said["Organization/h"]["after"] == {"L1": 0, "L3": 0, "none": 0}
+    assert said["Organization/x"]["after"] == {"L1": 1, "L3": 1, "none": 1}
+
+
+def test_lint_and_expiring_end_with_3_when_there_is_something(tmp_path: Path) -> None:
+    file = written(tmp_path, *client())
+    assert run("lint", "--consents", file, *AT).exit_code == 3
+    sound = written(tmp_path, consent(PERMIT, policy=[{"uri": "urn:form"}]), name="sound.json")
+    assert run("lint", "--consents", sound, *AT).exit_code == 0
+    soon = run("expiring", "--within", "30", "--consents", file, "--json", *AT)
+    assert soon.exit_code == 3
+    assert lines(soon)[0]["days"] == 29
+    assert run("expiring", "--within", "10", "--consents", file, *AT).exit_code == 0
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    assert "cannot be read" in str(run("lint", "--consents", str(tmp_path / "none")).exception)
+
+
+def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'doorway.db'}"
+    store = wiring.open_store(Settings(database_url=url))
+    saver = wiring.saver(Settings())
+    from gateway.exchange.ports.resources import Draft
+
+    def save(*resources: JsonObject, at: int) -> None:
+        store.write(lambda unit: saver.save(unit, [Draft(one) for one in resources], now_us=at))
+
+    save(client()[0], consent(PERMIT), {"resourceType": "Organization", "id": "h", "name": "Hospital"}, at=1)
+    save(consent(PERMIT, status="inactive"), at=1_780_000_000_000_000)
+    asks = AccessRequest.of_organization("Organization/h", now=NOW)
+    event = audit_event(asks, "read", patients=["Patient/p"], released=["Patient/p/_history/1"], because=["Consent/c"])
+    store.write(lambda unit: unit.audit.append(event, now_us=2))
+    store.close()
+    said = run("account", "--patient", "Patient/p", "--database", url)
+    assert said.stdout == "2026-06-01 12:00  Hospital saw your name and basic data (1); to help you\n"
+    assert run("account", "--patient", "Patient/q", "--database", url).stdout == ""
+    shown = ["explain", "--patient", "Patient/p", "--resource", "Patient/p", "--organization", "Organization/h",
+             "--database", url, "--json"]  # fmt: skip
+    assert lines(run(*shown, *AT))[0]["decision"] == "deny"
+    assert lines(run(*shown, "--as-of", "2026-01-01T00:00:00Z"))[0]["decision"] == "permit"
