@@ -2,9 +2,9 @@
 
 import click
 
+from gateway.commands.hl7v2_check import check
 from gateway.commands.hl7v2_convert import convert
 from gateway.commands.hl7v2_send import send
-from gateway.commands.unbuilt import unbuilt
 
 
 @click.group()
@@ -14,4 +14,4 @@ def hl7v2() -> None:
 
 hl7v2.add_command(convert)
 hl7v2.add_command(send)
-hl7v2.add_command(unbuilt("check", "Conformance of a file or a live peer."))
+hl7v2.add_command(check)
