@@ -2,8 +2,6 @@
 
 import click
 
-from gateway.commands.unbuilt import unbuilt
-
 
 @click.group()
 def hmis() -> None:
@@ -52,7 +50,22 @@ def export_(source: str | None, out: str, neutralise_formulas: bool, as_json: bo
     export_folder(source, out, neutralise_formulas, as_json)
 
 
-hmis.add_command(unbuilt("check", "Rule check of an export: file, row, column, rule, how to fix."))
+@hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv")
+@click.argument("export", type=click.Path(exists=True))
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write every finding to this CSV file.")
+@click.option(
+    "--unknowns", is_flag=True, help="List unknown answers (client does not know, not asked) as findings too."
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
+def check(export: str, csv_file: str | None, unknowns: bool, as_json: bool) -> None:
+    """Rule check of an HMIS CSV export (folder or zip): file, row, column, rule and how to fix it; no personal data.
+
+    Structure, references and codes follow HUD's specification of the export's format year; data-quality rules carry
+    the ids of mappings/hmis/checks.csv. Unknown answers are counted, not listed. Exit code 3: there are findings.
+    """
+    from gateway.commands.hmis_check import check_command
+
+    check_command(export, csv_file, unknowns, as_json)
 
 
 @hmis.command(name="import", epilog="Example: doorway hmis import export.zip --database sqlite:///doorway.db")

@@ -51,7 +51,8 @@ def write_export(
                 told = {"person": person.index, "PersonalID": record.key, "agency": agency.key}
                 truth.write(json.dumps({**told, "household": person.household}) + "\n")
                 _client(files, Random(f"{seed}:rows:{record.key}"), person, record, version)
-                _stay(files, Random(f"{seed}:stay:{record.key}"), person, record, agency, n, seed)
+                if n == 0 or person.relation != 2:  # a child's second record never entered a project alone
+                    _stay(files, Random(f"{seed}:stay:{record.key}"), person, record, agency, n, seed)
             _consent(files, person, records)
             if "victim-services" in odd and person.index % 10 == 5:
                 _victim(files, person, seed)
@@ -164,10 +165,8 @@ def _project(files: Files, agency: Agency, key: str, name: str, type_: int, reti
             "CEParticipationID": f"CE{key}",
             "ProjectID": key,
             "AccessPoint": 1 if type_ == 14 else 0,
-            **(
-                dict.fromkeys(("PreventionAssessment", "CrisisAssessment", "HousingAssessment", "DirectServices"), 1)
-                if type_ == 14
-                else {}
+            **dict.fromkeys(
+                ("PreventionAssessment", "CrisisAssessment", "HousingAssessment", "DirectServices"), int(type_ == 14)
             ),
             "ReceivesReferrals": 1 if residential else 0,
             "CEParticipationStatusStartDate": "2018-10-01",
@@ -220,6 +219,7 @@ def _client(files: Files, rng: Random, person: Person, record: Record, version: 
         "VeteranStatus": 1 if record.veteran else 0,
     }
     if version == "2024":
+        row["HispanicLatinaeo"] = row.pop("HispanicLatinao")
         row |= dict.fromkeys(
             ("Woman", "Man", "NonBinary", "CulturallySpecific", "Transgender", "Questioning", "DifferentIdentity"), 0
         )
@@ -238,7 +238,11 @@ def _client(files: Files, rng: Random, person: Person, record: Record, version: 
             "IraqOND",
             "OtherTheater",
         )
-        row |= dict.fromkeys(wars, 0) | {"OtherTheater": 1, "YearEnteredService": entered, "YearSeparated": entered + 4}
+        row |= dict.fromkeys(wars, 0) | {
+            "OtherTheater": 1,
+            "YearEnteredService": entered,
+            "YearSeparated": min(entered + 4, END.year),
+        }
         row |= {"MilitaryBranch": rng.choice((1, 2, 3, 4)), "DischargeStatus": rng.choice((1, 2))}
     files.write("Client", row)
 
@@ -266,7 +270,7 @@ def _stay(files: Files, rng: Random, person: Person, record: Record, agency: Age
             "EntryDate": entry,
             "HouseholdID": household,
             "RelationshipToHoH": relation,
-            "EnrollmentCoC": "MT-500" if head else "",
+            "EnrollmentCoC": "MT-500",
             "DisablingCondition": rng.choice(_YES_NO),
             **(_history(rng, situation, entry) if adult or head else {}),
             "DateOfEngagement": entry if type_ in (4, 1, 11) else "",
