@@ -78,9 +78,12 @@ class DbAudit(DbAuditReader):
     def append(self, event: Resource, *, now_us: int) -> None:
         """Add an AuditEvent to this connection's lane."""
         lane = lane_of(self._session)
-        row = self._session.run(_HEAD, lane=lane).fetchone()
-        previous = AuditRecord(lane, row[0], row[1], b"", bytes(row[2])) if row is not None else None
-        record = link(previous, lane, event, now_us=now_us)
+        memo = self._session.memo
+        previous = memo.get(_HEAD)  # what this transaction appended last
+        if previous is None:
+            row = self._session.run(_HEAD, lane=lane).fetchone()
+            previous = AuditRecord(lane, row[0], row[1], b"", bytes(row[2])) if row is not None else None
+        record = memo[_HEAD] = link(previous, lane, event, now_us=now_us)
         self._session.run(
             _INSERT, lane=lane, sequence=record.sequence, recorded_us=now_us, event=record.text, digest=record.digest
         )

@@ -223,6 +223,7 @@ class GroupCommit:
             if session.dialect == "sqlite" and not session.connection.in_transaction:
                 raise _Lost from None  # SQLite undid everything by itself (disk full, no memory)
             execute("ROLLBACK TO SAVEPOINT one")
+            session.memo.clear()
             execute("RELEASE SAVEPOINT one")
             if isinstance(error, _RACES):
                 again.append(job)
