@@ -12,6 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _GRACE_S: Final = 1.0  # the application answers a late body with 408 first; this only catches what it cannot see
 
+_NO_HTTP: Final = (
+    b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"structure","diagnostics":"not HTTP"}]}'
+)
+
 
 class DeadlineProtocol(HttpToolsProtocol):
     """httptools protocol with deadlines; the two limits are set on a subclass by :func:`protocol_with`."""
@@ -54,6 +58,12 @@ class DeadlineProtocol(HttpToolsProtocol):
         """The request is whole."""
         self._stop()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP at all is answered in FHIR too."""
+        head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/fhir+json;charset=utf-8\r\nConnection: close\r\n"
+        self.transport.write(head + b"Content-Length: %d\r\n\r\n" % len(_NO_HTTP) + _NO_HTTP)
+        self.transport.close()
 
     def _start(self) -> None:
         self._deadline = self.loop.call_later(self.receive_timeout_s + _GRACE_S, self._late)

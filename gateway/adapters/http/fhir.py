@@ -271,7 +271,7 @@ class FhirApi:
         return None
 
     async def _streamed(self, chunks: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
-        """The pieces, each made off the event loop; one that fails ends the connection, never in a whole-looking body."""
+        """The pieces, each made off the event loop; one that fails ends the connection."""
         pieces = await self._run(chunks)
         while (piece := await self._run(next, pieces, None)) is not None:
             yield piece

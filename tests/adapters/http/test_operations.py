@@ -117,13 +117,11 @@ def test_match_is_rationed(small: World) -> None:
 
 
 def test_terminology_operations_answer_from_what_is_shipped(small: World) -> None:
-    answer = small.ehr(
-        "GET",
-        "/ValueSet/$validate-code?url=http://hl7.org/fhir/ValueSet/administrative-gender"
-        "&system=http://hl7.org/fhir/administrative-gender&code=female",
-    )
+    system = "https://doorway.example/fhir/CodeSystem/visibility-level"
+    answer = small.ehr("GET", f"/CodeSystem/$validate-code?url={system}&code=L1")
     assert answer.status_code == 200, answer.text
-    assert answer.json()["parameter"][0] == {"name": "result", "valueBoolean": True}
+    assert {"name": "result", "valueBoolean": True} in answer.json()["parameter"]
+    assert small.ehr("GET", "/ValueSet/$expand?url=urn:none").status_code == 404
 
 
 def test_the_statement_says_what_runs_and_fits_the_model(small: World) -> None:
