@@ -66,6 +66,10 @@ class Scoped:
         shown = self.sight.visible(candidates)
         return [one is True and two is True for one, two in zip(scoped, shown, strict=True)]
 
+    def cut(self, type_: str) -> frozenset[str]:
+        """Top-level elements in which something may be taken out for the asker."""
+        return self.sight.cut(type_)
+
     def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
         """The part of the candidates that the asker may see."""
         every = list(candidates)
@@ -348,8 +352,11 @@ class Finds:
         return Answer(200, bundle("searchset", entries, total=total, links=links))
 
     def _record_of(self, reading: Reading, own: Stored) -> list[Stored]:
+        """The one file of the person: this record and those linked with it; each resource is judged by itself."""
+        known = reading.links.known([own.reference]).get(own.reference)
+        linked = [one.patient for one in reading.links.members(known.person)] if known and known.person else []
         out = {own.reference: own}
-        for one in reading.resources.compartment([own.reference]):
+        for one in reading.resources.compartment(sorted({own.reference, *linked})):
             out.setdefault(one.reference, one)
         return list(out.values())
 
