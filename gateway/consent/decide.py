@@ -57,7 +57,7 @@ def read_question(line: Any) -> Question:
     except Invalid as error:
         raise Invalid(error.message, at="now", fix=error.fix) from None
     dialect = line.get("dialect") or ""
-    if dialect and dialect not in DIALECTS:
+    if not isinstance(dialect, str) or (dialect and dialect not in DIALECTS):
         raise Invalid("not a dialect", at="dialect", fix="one of " + ", ".join(DIALECTS))
     default = line.get("domain_default", "deny")
     if not isinstance(default, str) or default not in _DEFAULTS:

@@ -78,16 +78,20 @@ def is_r5(consent: JsonObject) -> bool:
     return "patient" not in consent or any(isinstance(p, dict) and "type" not in p for p in provisions)
 
 
+def _objects(node: Any) -> list[JsonObject]:
+    return [one for one in node if isinstance(one, dict)] if isinstance(node, list) else []
+
+
 def _marks(consent: JsonObject) -> list[str]:
     found: list[Any] = []
     meta = consent.get("meta")
     if isinstance(meta, dict) and isinstance(meta.get("profile"), list):
         found += meta["profile"]
-    for entry in consent.get("policy") or () if isinstance(consent.get("policy"), list) else ():
-        found += [entry.get("uri"), entry.get("authority")] if isinstance(entry, dict) else []
+    for entry in _objects(consent.get("policy")):
+        found += [entry.get("uri"), entry.get("authority")]
     rule = consent.get("policyRule")
     if isinstance(rule, dict):
-        found += [c.get("system") for c in rule.get("coding") or () if isinstance(c, dict)]
+        found += [c.get("system") for c in _objects(rule.get("coding"))]
     provision = consent.get("provision")
     for holder in (consent, provision if isinstance(provision, dict) else {}):
         extensions = holder.get("extension")

@@ -292,7 +292,8 @@ def _classes(resource: Resource, type_: str, meta: JsonObject) -> Iterator[str]:
 def _codes(resource: Resource, type_: str) -> frozenset[str] | None:
     found: set[str] = set()
     concepts = [concept for path in _CODES.get(type_, ()) for concept in _at(resource, path)]
-    contained = {f"#{c.get('id')}": c for c in resource.get("contained") or () if isinstance(c, dict)}
+    held = resource.get("contained")
+    contained = {f"#{c.get('id')}": c for c in (held if isinstance(held, list) else ()) if isinstance(c, dict)}
     reference = resource.get("medicationReference")
     if isinstance(reference, dict):
         medication = contained.get(str(reference.get("reference")))
