@@ -1,4 +1,4 @@
-"""The main job end to end, as a newcomer sees it: an export, a live feed, links, consent, a referral; on both stores."""
+"""The main job end to end: an export, a live feed, links, consent, a referral; on both databases."""
 
 import json
 import subprocess
