@@ -156,6 +156,11 @@ class Gate:
         self._load(candidates)
         return [self.rule(candidate).permit for candidate in candidates]
 
+    def cut(self, type_: str) -> frozenset[str]:
+        """Top-level elements in which redaction may take something out; searches are judged on what is left."""
+        elements = {rule.path[0] for rule in self._knowledge.elements if rule.type == type_}
+        return frozenset(elements | {"link"} if type_ == "Patient" else elements)
+
     def release(self, candidates: Iterable[Stored]) -> Disclosure:
         """Cut the candidates to what the asker may see; bodies are untouched bytes unless something is redacted."""
         found = list(candidates)

@@ -14,14 +14,14 @@ The cursor holds the place of a match that the asker saw, and nothing else.
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, ResourceReader, Stored
-from gateway.exchange.ports.visibility import Visibility
+from gateway.exchange.ports.visibility import Redacting, Visibility
 from gateway.exchange.search import (
     AnyOf,
     Chain,
@@ -30,14 +30,16 @@ from gateway.exchange.search import (
     Include,
     LinkValue,
     Match,
+    Missing,
     Query,
     TokenValue,
     joins,
     own_id,
 )
-from gateway.exchange.search_match import holds
+from gateway.exchange.search_match import holds, in_order, sort_value
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import Resource, reference_of
+from gateway.profiles.search_parameters import heads_of
 from gateway.profiles.search_values import links
 
 CURSOR: Final = "_cursor"  # name of the query parameter that carries a page's cursor
@@ -114,36 +116,98 @@ class _Run:
     def __init__(self, resources: ResourceReader, visibility: Visibility | None) -> None:
         self._resources = resources
         self._visibility = visibility
+        self._cuts: dict[str, frozenset[str]] = {}
 
     def matches(self, query: Query, after: Place | None, wanted: int) -> Iterator[Candidate]:
         """Visible matches in order, from behind ``after``; ``wanted`` sizes the reads."""
+        cut = self._cut(query.type)
+        if any(heads_of(sort.parameter) & cut for sort in query.sort):
+            yield from self._sorted_as_seen(query, after)
+            return
+        criteria = tuple(one for one in query.criteria if not self._misleads(one, query.type))
+        strict = len(criteria) < len(query.criteria) or any(self._touches(one, query.type) for one in criteria)
         limit = min(max(wanted, 10), _BATCH)
         while True:
-            batch = self._resources.candidates(query.type, query.criteria, query.sort, after=after, limit=limit)
-            yield from self._seen(batch, query.criteria)
+            batch = self._resources.candidates(query.type, criteria, query.sort, after=after, limit=limit)
+            yield from self._seen(batch, query.criteria, strict=strict)
             if len(batch) < limit:
                 return
             after = batch[-1].place
             limit = min(limit * 2, _BATCH * 4)  # little was visible: look further at a time
 
-    def _seen(self, batch: Sequence[Candidate], criteria: Sequence[Criterion]) -> Iterable[Candidate]:
+    def _seen(self, batch: Sequence[Candidate], criteria: Sequence[Criterion], *, strict: bool) -> Iterable[Candidate]:
+        """The visible ones that fulfil the criteria as the asker sees them.
+
+        ``strict``: an element that may be taken out decides about a match, so the text that the asker gets is judged.
+        """
         if self._visibility is None or not batch:
             return batch
         shown = self._visibility.visible([one.stored for one in batch])
         seen = [one for one, visible in zip(batch, shown, strict=True) if visible is True]
-        return self._witnessed(seen, criteria) if joins(criteria) else seen
+        if not strict and not joins(criteria):
+            return seen
+        parsed = self._as_seen(seen)
+        kept = set(parsed)
+        for criterion in criteria:
+            if strict or joins((criterion,)):
+                kept = self._fulfil(criterion, {name: parsed[name] for name in parsed if name in kept})
+        return [one for one in seen if one.stored.reference in kept]
+
+    # -- what is taken out ---------------------------------------------------------------------------------------------
+
+    def _cut(self, type_: str) -> frozenset[str]:
+        """Elements of the type in which something may be hidden from the asker."""
+        found = self._cuts.get(type_)
+        if found is None:
+            found = self._visibility.cut(type_) if isinstance(self._visibility, Redacting) else frozenset()
+            self._cuts[type_] = found
+        return found
+
+    def _as_seen(self, seen: Sequence[Candidate]) -> dict[str, Resource]:
+        """The resources as the asker gets them, by reference."""
+        bodies = {one.stored.reference: one.stored.body for one in seen}
+        touched = [one.stored for one in seen if self._cut(one.stored.type)]
+        if touched and isinstance(self._visibility, Redacting):
+            released = {stored.reference: stored.body for stored in self._visibility.release(touched).resources}
+            bodies.update((stored.reference, released.get(stored.reference, b"{}")) for stored in touched)
+        return {reference: parse(body) for reference, body in bodies.items()}
+
+    def _touches(self, criterion: Criterion, type_: str) -> bool:
+        """Whether an element that may be taken out decides about it, here; joins are judged on their own."""
+        match criterion:
+            case AnyOf(criteria):
+                return any(self._touches(one, type_) for one in criteria)
+            case Match(parameter) | Missing(parameter) | Chain(parameter):
+                return bool(heads_of(parameter) & self._cut(type_))
+        return False
+
+    def _misleads(self, criterion: Criterion, type_: str) -> bool:
+        """Whether the store, which sees everything, may leave out what fulfils it for the asker (``:not``, …)."""
+        match criterion:
+            case AnyOf(criteria):
+                return any(self._misleads(one, type_) for one in criteria)
+            case Chain(_, target, inner):
+                return self._misleads(inner, target)
+            case Has(parameter, inner):
+                return self._misleads(inner, parameter.type)
+            case Missing(_, missing):
+                return missing and self._touches(criterion, type_)
+        absent = criterion.modifier == "not" or "[present]" in criterion.parameter.path
+        return absent and self._touches(criterion, type_)
+
+    def _sorted_as_seen(self, query: Query, after: Place | None) -> Iterator[Candidate]:
+        """Sorted by what the asker sees, where the store sorts by what is there: read every match, then sort."""
+        found = list(self.matches(replace(query, sort=()), None, _BATCH))
+        parsed = self._as_seen(found)
+        places = []
+        for one in found:
+            resource = parsed[one.stored.reference]
+            values = (sort_value(sort, resource, one.stored.updated_us) for sort in query.sort)
+            places.append(((*values, *one.place), one.stored))
+        for place, stored in in_order(places, query.sort, after):
+            yield Candidate(stored, place)
 
     # -- chains and _has -----------------------------------------------------------------------------------------------
-
-    def _witnessed(self, batch: Sequence[Candidate], criteria: Sequence[Criterion]) -> list[Candidate]:
-        """Those whose chains and ``_has`` hold among visible resources too; the store looked at all of them."""
-        parsed = {one.stored.reference: parse(one.stored.body) for one in batch}
-        kept = list(batch)
-        for criterion in criteria:
-            if joins((criterion,)):
-                good = self._fulfil(criterion, {one.stored.reference: parsed[one.stored.reference] for one in kept})
-                kept = [one for one in kept if one.stored.reference in good]
-        return kept
 
     def _fulfil(self, criterion: Criterion, candidates: dict[str, Resource]) -> set[str]:
         """References of the candidates that fulfil the criterion in the visible part."""
@@ -174,7 +238,8 @@ class _Run:
         query = Query(has.parameter.type, (pointing, has.inner))
         good: set[str] = set()
         for one in self.matches(query, None, _BATCH):
-            good |= {link.target for link in links(has.parameter, parse(one.stored.body))} & set(candidates)
+            source = self._as_seen([one])[one.stored.reference]
+            good |= {link.target for link in links(has.parameter, source)} & set(candidates)
             if len(good) == len(candidates):
                 break
         return good

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -46,6 +47,13 @@ class _Heads:
     named: Mapping[str, tuple[Parameter, ...]]
     choices: tuple[tuple[str, Parameter], ...]  # first letters of the element's name
     always: tuple[Parameter, ...]  # those that find something in what is not there
+
+
+@lru_cache(maxsize=4096)
+def heads_of(parameter: Parameter) -> frozenset[str]:
+    """The top-level elements that a parameter looks at."""
+    found = {re.split(r"[.\[]", alternative)[0] for alternative in parameter.path.split(" | ")} - {"$this"}
+    return frozenset(found).union(*(heads_of(part) for part in parameter.components))
 
 
 def _heads_of(parameters: Collection[Parameter]) -> _Heads:

@@ -1,12 +1,16 @@
 """Searching as an asker sees it: only the visible part counts, pages stay stable, cursors are not to be toyed with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.adapters.memory.store import MemoryStore
+from gateway.consent.release import Judgement, Released, release
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.ports.visibility import Visibility
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import Page, exists, search
 from gateway.kernel.errors import Invalid
@@ -25,6 +29,25 @@ class Hides:
         return [one.reference not in self._hidden for one in candidates]
 
 
+class Masks:
+    """Sees every resource, Patients without their social security number and without links."""
+
+    def visible(self, candidates: Sequence[Stored]) -> list[bool]:
+        return [True] * len(candidates)
+
+    def cut(self, type_: str) -> frozenset[str]:
+        return frozenset({"identifier", "link"}) if type_ == "Patient" else frozenset()
+
+    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
+        return release("Organization/x", candidates, lambda one: Judgement(True, body=self._cut(one)))
+
+    def _cut(self, one: Stored) -> bytes:
+        resource = orjson.loads(one.body)
+        resource.pop("link", None)
+        kept = [item for item in resource.pop("identifier", []) if item["system"] != "ssn"]
+        return orjson.dumps(resource | ({"identifier": kept} if kept else {}))
+
+
 def put(store: Store, *resources: dict[str, Any], at: int = NOW) -> None:
     def work(unit: Unit) -> None:
         for number, resource in enumerate(resources):
@@ -33,7 +56,7 @@ def put(store: Store, *resources: dict[str, Any], at: int = NOW) -> None:
     store.write(work)
 
 
-def find(store: Store, url: str, visibility: Hides | None = None, cursor: str = "") -> Page:
+def find(store: Store, url: str, visibility: Visibility | None = None, cursor: str = "") -> Page:
     type_, _, text = url.partition("?")
     pairs = [(name, value) for name, _, value in (part.partition("=") for part in text.split("&") if part)]
     with store.reading() as reading:
@@ -69,6 +92,48 @@ def test_has_by_a_hidden_source_finds_nothing(store: Store) -> None:
     assert ids(find(store, two)) == {"g"}
     assert ids(find(store, two, Hides("Observation/o1"))) == set()
     assert ids(find(store, two, Hides("Patient/p1"))) == set()
+
+
+MASKED = [
+    "Patient?identifier=ssn|1",
+    "Patient?identifier=1,2",
+    "Patient?identifier:not=ssn|1",
+    "Patient?identifier=mrn|2",
+    "Patient?identifier:missing=true",
+    "Patient?identifier:missing=false",
+    "Patient?link=Patient/p2",
+    "Patient?link:missing=true",
+    "Patient?link.family=zqsmith",
+    "Patient?_has:Patient:link:family=zqsmith",
+    "Observation?patient.identifier=ssn|1",
+    "Observation?patient.identifier:not=ssn|1",
+    "Observation?patient.identifier:missing=true",
+    "Patient?_sort=identifier",
+    "Patient?_sort=-identifier,_id",
+    "Patient?family=zqsmith&identifier=ssn|&_summary=count",
+    "Patient?_has:Observation:patient:code=1-1&identifier=1",
+]
+
+
+def test_nothing_is_found_counted_or_sorted_by_an_element_that_is_taken_out(store: Store) -> None:
+    """A store whose Patients never had the element answers the same."""
+    ssn = [{"system": "ssn", "value": "1"}, {"system": "mrn", "value": "2"}]
+    full = [
+        person("p1", identifier=ssn, link=[{"other": {"reference": "Patient/p2"}, "type": "seealso"}]),
+        person("p2", identifier=ssn[:1]),
+        person("p3", identifier=[{"system": "mrn", "value": "0"}]),
+    ]
+    put(store, *full, observation("o1", "Patient/p1"), observation("o2", "Patient/p2"))
+    plain = MemoryStore()
+    for one in full:
+        one.pop("link", None)
+        one["identifier"] = [item for item in one["identifier"] if item["system"] != "ssn"]
+    put(plain, *[one if one["identifier"] else {k: v for k, v in one.items() if k != "identifier"} for one in full])
+    put(plain, observation("o1", "Patient/p1"), observation("o2", "Patient/p2"), at=NOW + 3000)
+    for url in MASKED:
+        seen, wanted = find(store, url, Masks()), find(plain, url)
+        assert [one.id for one in seen.matches] == [one.id for one in wanted.matches], url
+        assert (seen.total, seen.next_cursor) == (wanted.total, wanted.next_cursor), url
 
 
 def test_pages_totals_and_links_are_those_of_a_store_without_the_hidden(store: Store) -> None:

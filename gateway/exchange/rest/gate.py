@@ -16,6 +16,10 @@ class Sight(Protocol):
         """For each candidate, in order, whether the asker may see it."""
         ...
 
+    def cut(self, type_: str) -> frozenset[str]:
+        """Top-level elements of the type in which redaction may take something out."""
+        ...
+
     def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
         """The part of the candidates that the asker may see, redacted where consent says so."""
         ...
