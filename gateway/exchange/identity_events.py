@@ -16,15 +16,23 @@ Put: TypeAlias = Callable[[Resource], None]
 
 
 def apply_effects(effects: Iterable[Effect], get: Get, put: Put) -> None:
-    """Change the records that the effects name.
-
-    Raises:
-        Conflict: a merge that would make a circle; the place is MRG-1.
-    """
+    """Change the records that the effects name; :func:`refuse_circles` comes first."""
     for effect in effects:
         change = _CHANGES.get(effect.kind)
         if change is not None:
             change(effect, get, put)
+
+
+def refuse_circles(effects: Iterable[Effect], get: Get) -> None:
+    """Before a message changes anything: a merge into a record that was itself merged into the other is refused.
+
+    Raises:
+        Conflict: the merge would make a circle; the place is MRG-1.
+    """
+    for effect in effects:
+        merges = effect.kind == "merge-patient" and effect.loser not in {"", effect.survivor}
+        if merges and effect.loser in _into(effect.survivor, get):
+            raise Conflict("the merge would make a circle", at="MRG-1", fix="unmerge the earlier one first")
 
 
 def survivor_of(reference: str, get: Get) -> str:
@@ -43,8 +51,6 @@ def _merge(effect: Effect, get: Get, put: Put) -> None:
     survivor, loser = effect.survivor, effect.loser
     if not loser or survivor == loser:
         return
-    if survivor_of(survivor, get) == loser or loser in _into(survivor, get):
-        raise Conflict("the merge would make a circle", at="MRG-1", fix="unmerge the earlier one first")
     gone = get(loser) or _stub(loser, effect)
     put(_linked({**gone, "active": False}, survivor, "replaced-by"))
     kept = _linked(get(survivor) or _stub(survivor), loser, "replaces")

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
-from gateway.exchange.identity_events import apply_effects
+from gateway.exchange.identity_events import apply_effects, refuse_circles
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
@@ -133,6 +133,7 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
     late = any(one > (received.event_us, received.received_us) for one in newest)
     cancels = any(effect.kind == "cancel" for effect in conversion.effects)
     state = _State(unit, processing.merge)
+    refuse_circles(conversion.effects, state.get)
     labels: dict[str, tuple[JsonObject, ...]] = dict(conversion.labels)
     if late or cancels:
         past = [_again(one, processing) for one in _history(unit, received)]
