@@ -105,7 +105,7 @@ def kids(item: Any, name: str) -> Items:
         if beside is None:
             return found if type(found) is list else [found]
         if type(found) is list or type(beside) is list:
-            return _paired(found or [], beside)
+            return _paired(found, beside)
         return [Typed(found, "", beside)]
     if name not in _CHOICES:
         return []
@@ -119,7 +119,8 @@ def kids(item: Any, name: str) -> Items:
     return []
 
 
-def _paired(values: Items, beside: Any) -> Items:
+def _paired(found: Any, beside: Any) -> Items:
+    values = found if type(found) is list else []
     extra = beside if type(beside) is list else []
     size = max(len(values), len(extra))
     pairs = [(values[n] if n < len(values) else None, extra[n] if n < len(extra) else None) for n in range(size)]

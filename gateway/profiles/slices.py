@@ -69,7 +69,8 @@ def slicing_by_url(name: str, urls: Mapping[str, Slice], *, closed: bool) -> Sli
     def check(holder: Item, items: list[Item], run: Run) -> None:
         members: dict[str, list[Item]] = {}
         for item in items:
-            part = urls.get(item.object().get("url", ""))
+            url = item.object().get("url")
+            part = urls.get(url) if type(url) is str else None
             if part is not None:
                 members.setdefault(part.name, []).append(item)
             elif closed:

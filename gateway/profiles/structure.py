@@ -393,7 +393,12 @@ def coded(value: Any, type_code: str) -> Sequence[tuple[str | None, str]]:
         nodes = [c for c in codings if type(c) is dict] if type(codings) is list else []
     else:
         nodes = [value]
-    return [(n.get("system") or "", n["code"]) for n in nodes if type(n.get("code")) is str]
+    return [(_system_of(n), n["code"]) for n in nodes if type(n.get("code")) is str]
+
+
+def _system_of(node: JsonObject) -> str:
+    system = node.get("system")
+    return system if type(system) is str else ""
 
 
 def _referring(targets: frozenset[str], known: frozenset[str]) -> After:
