@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import COMMANDS, cli
+from gateway.commands.tree import COMMANDS, cli
 
 
 @pytest.mark.parametrize("name", COMMANDS)

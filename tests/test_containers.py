@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from gateway.__main__ import cli
+from gateway.commands.tree import cli
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.__main__ import cli
 from gateway.commands.reference import leaves, reference
+from gateway.commands.tree import cli
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,11 +4,13 @@ Each server runs in a process of its own and is driven by one keep-alive client 
 turns, so that what disturbs the machine disturbs both. ``ratio`` is our rate over the floor's rate.
 
 - read: a read with consent decided and its audit record on disk, against a FastAPI route that returns the stored bytes.
-- create: validated, indexed, labelled, audited, against a FastAPI route that parses, inserts as many rows, commits.
+- create: an Observation validated, indexed, labelled, audited, against a FastAPI route that parses, inserts a group of
+  rows, commits. create_patient: the same with a Patient, which is also compared with everybody known (linking).
 - transaction: one of 100 entries, in units of one create (``creates``).
 """
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -28,6 +30,9 @@ ROUND_S: Final = 1.0
 ROUNDS: Final = 5
 PATIENTS: Final = 300
 _TOKEN: Final = "bench-token-of-nobody"  # noqa: S105 - of a database that lives for this run
+_GIVEN: Final = (
+    "Ana", "Ben", "Cleo", "Dov", "Ela", "Finn", "Gita", "Hal", "Ines", "Jon", "Kai", "Lea", "Mio", "Nia", "Oke", "Pia",
+)  # fmt: skip
 
 
 def patient(number: int) -> dict[str, Any]:
@@ -45,13 +50,37 @@ def patient(number: int) -> dict[str, Any]:
             {"use": "official", "system": "http://hmis.example.org/personal-id", "value": f"H{number}"},
         ],
         "active": True,
-        "name": [{"use": "official", "family": f"Zq{number % 997}", "given": ["Ana", "Bo"]}],
-        "telecom": [{"system": "phone", "value": f"403-555-{number % 10000:04d}", "use": "mobile"}],
+        "name": [{"use": "official", "family": f"Zq{number * 7919 % 99_991:x}", "given": [_GIVEN[number % 16], "Bo"]}],
+        "telecom": [{"system": "phone", "value": f"{200 + number % 700}-{number * 31 % 10**7:07d}", "use": "mobile"}],
         "gender": "female" if number % 2 else "male",
         "birthDate": f"{1940 + number % 70}-{1 + number % 12:02d}-{1 + number % 28:02d}",
         "address": [
-            {"use": "home", "line": [f"{number % 9999} Centre St"], "city": "Calgary", "postalCode": "T2E 2P5"}
+            {
+                "use": "home",
+                "line": [f"{number % 9973} {number * 17 % 997} St"],
+                "city": "Calgary",
+                "postalCode": "T2E 2P5",
+            }
         ],
+    }
+
+
+def observation(number: int, subject: str = "Patient/bench-1") -> dict[str, Any]:
+    """A synthetic measurement (about 600 bytes)."""
+    category = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "category": [{"coding": [category]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": "Heart rate"},
+        "subject": {"reference": subject},
+        "effectiveDateTime": f"2024-01-{1 + number % 28:02d}T00:00:00Z",
+        "valueQuantity": {
+            "value": 60 + number % 60,
+            "unit": "/min",
+            "system": "http://unitsofmeasure.org",
+            "code": "/min",
+        },
     }
 
 
@@ -62,15 +91,7 @@ def transaction(number: int, size: int = 100) -> bytes:
         {"fullUrl": full, "resource": patient(number), "request": {"method": "POST", "url": "Patient"}}
     ]
     for index in range(size - 1):
-        observation = {
-            "resourceType": "Observation",
-            "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": "Heart rate"},
-            "subject": {"reference": full},
-            "effectiveDateTime": f"2024-01-{1 + index % 28:02d}T00:00:00Z",
-            "valueQuantity": {"value": 60 + index, "unit": "/min"},
-        }
-        entries.append({"resource": observation, "request": {"method": "POST", "url": "Observation"}})
+        entries.append({"resource": observation(index, full), "request": {"method": "POST", "url": "Observation"}})
     return orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
 
@@ -112,8 +133,8 @@ def _floor(url: str, told: Connection) -> None:
         row = reader.connection.execute(query, (type_, key_of(f"{type_}/{id_}"))).fetchone()
         return Response(bytes(row[0]), media_type="application/fhir+json")
 
-    @app.post("/create")
-    async def create(request: Request) -> Response:
+    @app.post("/create/{type_}")
+    async def create(type_: str, request: Request) -> Response:
         body = await request.body()
         resource = orjson.loads(body)
         key = time.perf_counter_ns()
@@ -328,19 +349,22 @@ def run(report_json: bool = False, *, rounds: int = ROUNDS, seconds: float = ROU
                 seconds,
                 CONNECTIONS,
             )
-            bodies = [orjson.dumps(patient(100_000 + number)) for number in range(500)]
-            creates = [_request("POST", address, "/fhir/Patient", body) for body in bodies]
-            plain = [_request("POST", bare, "/create", body) for body in bodies]
-            out["create"] = _compared(
-                _Side(address, pid, lambda n: creates[n % 500]),
-                _Side(bare, bare_pid, lambda n: plain[n % 500]),
-                rounds,
-                seconds,
-                CONNECTIONS,
-            )
-            bundles = [_request("POST", address, "/fhir", transaction(number)) for number in range(20)]
-            single = _Side(address, pid, lambda n: creates[n % 500])
-            many = _Side(address, pid, lambda n: bundles[n % 20])
+            fresh = itertools.count(100_000)  # every record another person, or linking would find ever more twins
+
+            def create(at: str, path: str) -> Callable[[int], bytes]:
+                make = patient if path.endswith("Patient") else observation
+                return lambda _count: _request("POST", at, path, orjson.dumps(make(next(fresh))))
+
+            for name, type_ in (("create", "Observation"), ("create_patient", "Patient")):
+                out[name] = _compared(
+                    _Side(address, pid, create(address, f"/fhir/{type_}")),
+                    _Side(bare, bare_pid, create(bare, f"/create/{type_}")),
+                    rounds,
+                    seconds,
+                    CONNECTIONS,
+                )
+            single = _Side(address, pid, create(address, "/fhir/Observation"))
+            many = _Side(address, pid, lambda _: _request("POST", address, "/fhir", transaction(next(fresh))))
             for _ in range(max(2, rounds // 2)):
                 single.round(seconds, 1)
                 many.round(seconds, 1)

@@ -87,19 +87,25 @@ def _clock(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
-    from gateway.adapters.db.migrate import pending
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.migrate import revision_of
+    from gateway.adapters.db.migrations import HEAD
     from gateway.kernel.errors import DoorwayError
 
     path = settings.database_url.removeprefix("sqlite:///")
     if settings.database_url.startswith("sqlite:///") and not Path(path).exists():
         return Finding("database", "ok", "not made yet; the first start makes it")
     try:
-        waiting = pending(settings.database_url)
+        found = revision_of(Database(settings.database_url))
     except DoorwayError as error:
         return Finding("database", "failed", error.message, error.fix)
-    if waiting:
-        return Finding("database", "warning", f"{waiting} migrations wait", "run: doorway db upgrade")
-    return Finding("database", "ok", "reachable, schema up to date")
+    if found == HEAD:
+        return Finding("database", "ok", f"reachable, schema {found}")
+    if found is not None and found > HEAD:
+        return Finding("database", "failed", f"schema {found} is of a newer release", "install that release")
+    return Finding(
+        "database", "warning", f"schema {found or 'none'}, this release expects {HEAD}", "doorway db upgrade"
+    )
 
 
 def _secrets(settings: Settings) -> Finding:
@@ -123,10 +129,10 @@ def _mappings(_: Settings) -> Finding:
     from gateway.wiring import check_tables
 
     try:
-        count = check_tables()
+        told = check_tables()
     except DoorwayError as error:
         return Finding("mappings", "failed", str(error), "mend the row that is named")
-    return Finding("mappings", "ok", f"{count} tables compile")
+    return Finding("mappings", "ok", told)
 
 
 CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (_disk, _fsync, _clock, _database, _mappings, _secrets)

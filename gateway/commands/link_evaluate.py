@@ -37,6 +37,7 @@ class Asked:
     fit: bool
     group: str
     as_json: bool
+    secret: str = ""
 
 
 @contextmanager

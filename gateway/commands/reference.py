@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from gateway.__main__ import COMMANDS, cli
+from gateway.commands.tree import COMMANDS, cli
 
 HEAD = """# Commands
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
+from gateway.commands.tree import cli
 from gateway.adapters.db.store import DbStore
 from gateway.exchange.chain import Check, Head, read_anchors, write_anchor
 from gateway.kernel.errors import Malformed

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.__main__ import cli
+from gateway.commands.tree import cli
 from tests.adapters.files.test_packages import archive, definition, manifest
 
 GOOD = '{"resourceType":"Patient","name":[{"family":"Zqa"}]}'

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from gateway.adapters.files.data import read_data
 from gateway.codecs.er7_batch import split_interchange
-from gateway.commands.sim.hmis import write_export
-from gateway.commands.sim.hmis_files import SOURCE
-from gateway.commands.sim.hospital import write_feed
-from gateway.commands.sim.population import AGENCIES, PARTNER, Person, Population, agreed_agencies
 from gateway.kernel.identifiers import resource_id
+from gateway.sim.hmis import write_export
+from gateway.sim.hmis_files import SOURCE
+from gateway.sim.hospital import write_feed
+from gateway.sim.population import AGENCIES, PARTNER, Person, Population, agreed_agencies
 
 
 def organization(key: str) -> str:

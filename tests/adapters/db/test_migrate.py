@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
+from gateway.commands.tree import cli
 from gateway.adapters.db.engine import Database
 from gateway.adapters.db.migrate import revision_of, upgrade
 from gateway.adapters.db.migrations import HEAD

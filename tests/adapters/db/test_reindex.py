@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
+from gateway.commands.tree import cli
 from gateway.adapters.db.reindex import ensure, is_current, rebuild
 from gateway.adapters.db.store import DbStore
 from gateway.exchange.ports.resources import Draft

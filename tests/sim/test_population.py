@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.commands.sim.population import AGENCIES, PATHWAYS, Population
+from gateway.sim.population import AGENCIES, PATHWAYS, Population
 
 
 @given(st.integers(0, 10_000), st.integers(1, 120))

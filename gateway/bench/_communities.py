@@ -1,13 +1,13 @@
 """Two synthetic communities with truth, made by different error processes, so that linkage is tuned to neither.
 
 ``county`` imitates an HMIS beside a hospital network in the United States; ``region`` a Canadian housing registry
-beside a health authority. No real person is in them; gateway/bench/registers.py has two more kinds.
+beside a health authority. No real person is in them; gateway/bench/_registers.py has two more kinds.
 """
 
 import random
 from dataclasses import dataclass, field
 
-from gateway.bench.community_names import CODA, CULTURES, ENDING, NICK, NUCLEUS, ONSET, STREETS, TYPES, VARIANT
+from gateway.bench._community_names import CODA, CULTURES, ENDING, NICK, NUCLEUS, ONSET, STREETS, TYPES, VARIANT
 
 Row = dict[str, str]
 

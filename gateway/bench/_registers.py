@@ -2,8 +2,8 @@
 
 import random
 
-from gateway.bench.communities import Community, People, Row, slip
-from gateway.bench.community_names import CODA, NUCLEUS, ONSET
+from gateway.bench._communities import Community, People, Row, slip
+from gateway.bench._community_names import CODA, NUCLEUS, ONSET
 from gateway.linkage.names import words
 
 

@@ -18,7 +18,7 @@ def hospital(seed: int, patients: int, out: str, as_json: bool) -> None:
     import json
     from pathlib import Path
 
-    from gateway.commands.sim.hospital import write_feed
+    from gateway.sim.hospital import write_feed
 
     told = write_feed(Path(out), seed=seed, patients=patients)
     if as_json:
@@ -52,8 +52,8 @@ def hmis(seed: int, clients: int, out: str, version: str, oddities: tuple[str, .
     from pathlib import Path
 
     from gateway.adapters.files.data import read_data
-    from gateway.commands.sim.hmis import write_export
-    from gateway.commands.sim.hmis_files import ODDITIES
+    from gateway.sim.hmis import write_export
+    from gateway.sim.hmis_files import ODDITIES
 
     if "list" in oddities:
         for name, line in ODDITIES.items():

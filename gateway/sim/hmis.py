@@ -10,8 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from gateway.commands.sim.hmis_files import END, EXPORTED, SOURCE, START, Files, Told
-from gateway.commands.sim.population import (
+from gateway.mapping.hmis.spec import Read
+from gateway.sim.hmis_files import END, EXPORTED, SOURCE, START, Files, Told
+from gateway.sim.population import (
     AGENCIES,
     PARTNER,
     VICTIM_SERVICES,
@@ -21,7 +22,6 @@ from gateway.commands.sim.population import (
     Record,
     agreed_agencies,
 )
-from gateway.mapping.hmis.spec import Read
 
 _FUNDERS: Final = {"P11": "8", "P12": "8", "P21": "21", "P31": "5", "P41": "2", "P42": "3", "P51": "46", "P91": "46"}
 _HOMELESS: Final = ("101", "116", "118")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gateway.codecs.er7 import Message
 from gateway.codecs.er7_batch import split_interchange
-from gateway.commands.sim.hospital import PATHWAY_EVENTS, Hospital, write_feed
-from gateway.commands.sim.population import PATHWAYS, Population
+from gateway.sim.hospital import PATHWAY_EVENTS, Hospital, write_feed
+from gateway.sim.population import PATHWAYS, Population
 
 
 def messages(folder: Path) -> list[Message]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.codecs.er7_build import Fields, Value, build
-from gateway.commands.sim.population import HOSPITAL, Person, Population, Record
+from gateway.sim.population import HOSPITAL, Person, Population, Record
 
 AUTHORITY: Final = ("RGH", "2.16.840.1.113883.19.500", "ISO")
 SSA: Final = ("USSSA", "2.16.840.1.113883.4.1", "ISO")

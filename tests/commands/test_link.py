@@ -1,0 +1,127 @@
+"""``doorway link``: the commands on real files and a real store."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.bench._communities import Row, county
+from gateway.commands.link import link
+from gateway.kernel.errors import DoorwayError, Invalid
+from gateway.settings import read_settings
+from gateway.wiring import open_store
+from tests.exchange.test_link import patient, save
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(link, list(arguments), catch_exceptions=True)
+    if isinstance(done.exception, DoorwayError):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def write(file: Path, rows: list[Row]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    folder = tmp_path_factory.mktemp("people")
+    community = county(7, 300, 300)
+    truth = folder / "pairs.csv"
+    truth.write_text("left,right\n" + "".join(f"{x},{y}\n" for x, y in sorted(community.truth)))
+    return write(folder / "left.csv", community.left), write(folder / "right.csv", community.right), str(truth)
+
+
+@pytest.mark.parametrize("extra", [(), ("--stream",), ("--no-fit",)])
+def test_evaluate_prints_what_it_promises(files: tuple[str, str, str], extra: tuple[str, ...], tmp_path: Path) -> None:
+    left, right, truth = files
+    out = tmp_path / "scored.csv"
+    code, printed = run("evaluate", left, right, "--truth", truth, "--out", str(out), "--json", *extra)
+    found: dict[str, Any] = json.loads(printed)
+    assert code == 0
+    assert found["certain"]["precision"] >= 0.98
+    assert found["certain_probable"]["f1"] >= 0.85
+    for name in (
+        "best_f1", "recall_at_precision_0.99", "recall_at_precision_0.995", "blocking_recall", "candidates_per_record",
+        "without_partner_linked", "queue_per_1000", "seconds", "peak_memory_mb",
+    ):  # fmt: skip
+        assert found[name] is not None
+    assert ("latency_ms" in found) is bool(extra == ("--stream",))
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    assert list(rows[0]) == ["left_id", "right_id", "score", "grade"]
+    assert {row["grade"] for row in rows} <= {"certain", "probable", "possible"}
+
+
+def test_evaluate_takes_other_headings_and_tells_what_it_does_not_know(tmp_path: Path) -> None:
+    left = write(
+        tmp_path / "l.csv", [{"Nr": "1", "Vorname": "Anna", "a": "12", "b": "Main St"}, {"Nr": "2", "Vorname": "Bo"}]
+    )
+    truth = tmp_path / "t.csv"
+    truth.write_text("1,9\n")
+    code, printed = run("evaluate", left, "--columns", "id=nr,first=vorname,address=a+b", "--truth", str(truth))
+    assert code == 3
+    assert "1 true pairs name an id that no file has" in printed
+    with pytest.raises(Invalid, match="no column id"):
+        run("evaluate", left)
+    with pytest.raises(Invalid, match="no such column"):
+        run("evaluate", left, "--columns", "id=nr,last=nachname")
+    with pytest.raises(Invalid, match="unknown name"):
+        run("evaluate", left, "--columns", "id=nr,zzz=nr")
+    assert run("evaluate", left, "--columns", "idnr")[0] == 2
+    assert run("evaluate", left, "--stream")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"format": "other"}', "not a linkage model"),
+        ("{", "not a linkage model"),
+        ("[]", "not a linkage model"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    left = write(tmp_path / "l.csv", [{"id": "1"}])
+    model = tmp_path / "m.json"
+    model.write_text(text)
+    with pytest.raises(Invalid, match=complaint):
+        run("evaluate", left, "--model", str(model))
+
+
+def test_an_empty_file_and_one_without_values_are_no_error(tmp_path: Path) -> None:
+    left = write(tmp_path / "l.csv", [{"id": str(i)} for i in range(3)])
+    code, printed = run("evaluate", left, "--json")
+    assert code == 0
+    assert json.loads(printed)["pairs"]["certain"] == 0
+
+
+def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'd.db'}"
+    store = open_store(read_settings(None, {}, database_url=url))
+    thin: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
+    store.close()
+    code, printed = run("review", "--database", url, "--json")
+    assert code == 3
+    waiting = json.loads(printed)
+    assert waiting["waiting"] == 1
+    assert "zqabitha" not in printed.lower()
+    assert run("review", "Patient/h", "Patient/m", "--same", "--database", url)[0] == 2
+    assert run("review", "h", "m", "--same", "--by", "ann", "--why", "card", "--database", url)[0] == 0
+    code, printed = run("explain", "h", "m", "--database", url)
+    assert code == 0
+    assert "link by ann: card" in printed
+    code, printed = run("undo", "h", "m", "--by", "ben", "--why", "twins", "--database", url, "--json")
+    assert json.loads(printed)["undone"]["state"] == "veto"
+    code, printed = run("dedupe", "--database", url, "--json")
+    assert json.loads(printed) == {"patients": 2, "linked": 0, "to_review": 0, "changed": True}
+    code, printed = run("dedupe", "--dry-run", "--database", url)
+    assert "nothing was changed" in printed
