@@ -1,0 +1,172 @@
+"""HL7 v2 on the processor alone: the tokenizer against a bare split, conversion against hl7apy's parse, memory.
+
+The wire with its durable acknowledgement is measured by ``doorway bench ingest``.
+"""
+
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import orjson
+
+from gateway.bench.ingest import adt
+from gateway.codecs.er7 import Message, peek
+from gateway.codecs.mllp import FrameDecoder, encode_frame
+from gateway.exchange.receive import Feed, prepare
+from gateway.wiring import hl7v2_converter
+
+ROUNDS = 7
+_PID = frozenset({b"PID"})
+
+
+def oru(control_id: str, mrn: int, results: int = 60) -> bytes:
+    """An ORU^R01 of about 7 kB, of nobody."""
+    head = adt(control_id, mrn).replace(b"ADT^A01^ADT_A01", b"ORU^R01^ORU_R01").split(b"\r")
+    lines = [
+        head[0],
+        head[2],
+        b"OBR|1|7^LAB|8^LAB|24331-1^Lipid panel^LN|||20260105090000|||||||||77^Zqdoc^Bea||||||||LAB|F",
+    ]
+    lines += [
+        f"OBX|{n}|NM|2093-{n}^Cholesterol in serum^LN^CH^Chol^L||{180 + n}.5|mg/dL^^UCUM|0-200|N|||F|||20260105090000||"
+        f"88^Zqtech^Cy".encode()
+        for n in range(1, results + 1)
+    ]
+    return b"\r".join(lines) + b"\r"
+
+
+def best_of(messages: Sequence[bytes], work: Callable[[bytes], Any]) -> float:
+    """Seconds of processor time for all messages, the best of several rounds."""
+    found = float("inf")
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for message in messages:
+            work(message)
+        found = min(found, time.process_time() - started)
+    return found
+
+
+def bare_split(raw: bytes) -> list[Any]:
+    """The floor of a full parse: nested splits, no escapes, no header, no charset."""
+    return [
+        [[[part.split("&") for part in rep.split("^")] for rep in field.split("~")] for field in line.split("|")]
+        for line in raw.decode("utf-8").split("\r")
+    ]
+
+
+def lazy_split(raw: bytes) -> list[list[str]]:
+    """The floor of a look: segments and fields."""
+    return [line.split("|") for line in raw.decode("utf-8").split("\r")]
+
+
+def by_hand(raw: bytes) -> bytes:
+    """A converter written by hand for this one message: what the compiled tables are measured against."""
+    found: dict[str, list[str]] = {}
+    for line in raw.decode("utf-8").split("\r"):
+        fields = line.split("|")
+        found.setdefault(fields[0], fields)
+    pid, pv1, dg1 = found["PID"], found["PV1"], found["DG1"]
+    identifiers = []
+    for text in pid[3].split("~"):
+        parts = text.split("^")
+        identifiers.append(
+            {"system": "urn:id:" + parts[3].split("&")[0], "value": parts[0], "type": {"coding": [{"code": parts[4]}]}}
+        )
+    name, home = pid[5].split("^"), pid[11].split("^")
+    patient = {
+        "resourceType": "Patient",
+        "id": identifiers[0]["value"],
+        "identifier": identifiers,
+        "name": [{"family": name[0], "given": name[1:]}],
+        "birthDate": f"{pid[7][:4]}-{pid[7][4:6]}-{pid[7][6:8]}",
+        "gender": {"F": "female", "M": "male"}.get(pid[8], "unknown"),
+        "address": [{"line": [home[0]], "city": home[2], "state": home[3], "postalCode": home[4], "country": home[5]}],
+    }
+    visit = pv1[19].split("^")
+    ward = pv1[3].split("^")
+    encounter = {
+        "resourceType": "Encounter",
+        "id": visit[0],
+        "status": "in-progress",
+        "class": {"code": {"I": "IMP", "O": "AMB", "E": "EMER"}[pv1[2]]},
+        "subject": {"reference": f"Patient/{patient['id']}"},
+        "identifier": [{"system": "urn:id:" + visit[3], "value": visit[0]}],
+        "location": [{"location": {"display": " ".join(ward)}}],
+        "period": {"start": pv1[44]},
+        "participant": [{"individual": {"display": pv1[7]}}],
+    }
+    code = dg1[3].split("^")
+    condition = {
+        "resourceType": "Condition",
+        "id": f"{visit[0]}-1",
+        "code": {"coding": [{"code": code[0], "display": code[1], "system": code[2]}]},
+        "subject": encounter["subject"],
+    }
+    entry = [
+        {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
+        for one in (patient, encounter, condition)
+    ]
+    return orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entry})
+
+
+def parser_of(module: str, name: str) -> Callable[[bytes], Any] | None:
+    """Another library's parser; None where it is not installed. Imported by name: nothing here depends on it."""
+    try:
+        parse = getattr(import_module(module), name)
+    except ImportError:
+        return None
+    return lambda raw: parse(raw.decode("utf-8"))
+
+
+def _memory(limit: int) -> float:
+    """Peak bytes of a connection's decoder for a message at its limit, in units of that limit."""
+    stream = encode_frame(b"MSH|" + b"x" * (limit - 4))
+    tracemalloc.start()
+    decoder = FrameDecoder(limit)
+    for start in range(0, len(stream), 65536):
+        for _ in decoder.feed(stream[start : start + 65536]):
+            pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / limit
+
+
+def run() -> dict[str, Any]:
+    """Ratios on ADT of 650 bytes and ORU of 7 kB."""
+    adts = [adt(f"B{n}", n) for n in range(300)]
+    orus = [oru(f"B{n}", n) for n in range(40)]
+    out: dict[str, Any] = {}
+    for name, messages in (("ADT", adts), ("ORU", orus)):
+        full = best_of(messages, bare_split)
+        parsed = best_of(messages, lambda raw: Message.parse(raw).tree())
+        out[f"full parse / bare full split, {name}"] = full / parsed
+        look = best_of(messages, lambda raw: peek(raw, _PID)["PID"].get(3))
+        out[f"look at MSH and PID-3 / lazy split, {name}"] = best_of(messages, lazy_split) / look
+        out[f"full parses a second, {name}"] = round(len(messages) / parsed)
+        out[f"full parse / python-hl7, {name}"] = _times_faster(messages, parser_of("hl7", "parse"), parsed)
+    feed = Feed()
+    out["judging a received ADT, microseconds"] = round(
+        best_of(adts, lambda raw: prepare(raw, feed, now_us=1, ack_id="X")) / len(adts) * 1e6, 1
+    )
+    converter = hl7v2_converter()
+    converted = best_of(adts, lambda raw: converter.convert(Message.parse(raw)).bundle_bytes())
+    out["ADT to Bundle / converter written by hand (time)"] = converted / best_of(adts, by_hand)
+    slow = parser_of("hl7apy.parser", "parse_message")
+    out["ADT to Bundle / hl7apy parse (rate)"] = _times_faster(adts, slow, converted)
+    out["ADT to Bundle a second"] = round(len(adts) / converted)
+    out["memory of a connection / frame limit"] = _memory(4 * 1024 * 1024)
+    return out
+
+
+def _times_faster(messages: Sequence[bytes], slow: Callable[[bytes], Any] | None, ours: float) -> float | None:
+    """How many times faster ours is than something slow, which is timed on a few messages only."""
+    if slow is None:
+        return None
+    few = messages[:5]
+    slow(few[0])
+    started = time.process_time()
+    for message in few:
+        slow(message)
+    return (time.process_time() - started) / len(few) / (ours / len(messages))
