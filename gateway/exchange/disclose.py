@@ -6,7 +6,7 @@ any linked record counts for all of them, so a person who shuts one door stays b
 was closed in one place is not opened by a link.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -35,7 +35,7 @@ ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
 
 AGREEMENT: Final = f"{DOORWAY}/StructureDefinition/agreement"  # Organization.extension: Period of a signed agreement
 _CACHE_LIMIT: Final = 20_000
-_LINKED_LIMIT: Final = 50  # records of one person; a longer chain is a fault of linking, and then nothing is inherited
+_LINKED_LIMIT: Final = 50  # records of one person; more is a fault of linking, and then everything is denied
 _PARENTS_LIMIT: Final = 10
 
 
@@ -149,6 +149,7 @@ class Gate:
         self._agreed: bool | None = None
         self._bound: dict[str, tuple[Bound, Bound | None]] = {}
         self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
+        self._tangled: set[str] = set()  # patients linked with more records than one person has: nobody can tell
         self._seen: dict[str, bool] = {}
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
@@ -247,6 +248,8 @@ class Gate:
     def _word(self, patient: str, view: ResourceView) -> tuple[Verdict, tuple[Reason, ...]]:
         """What the Consents that speak for a record say about a resource that names it."""
         mine, linked = self._of(patient)
+        if patient in self._tangled:
+            return Verdict.DENY, ()
         said = mine.judge(view)
         if linked is not None:
             also = linked.judge(view)
@@ -326,7 +329,7 @@ class Gate:
     def _load_patients(self, patients: Sequence[str]) -> None:
         if not patients:
             return
-        linked = {patient: self._linked(patient) for patient in patients}
+        linked = self._linked(patients)
         everyone = sorted({*patients, *(other for others in linked.values() for other in others)})
         programs: dict[str, list[Program]] = {patient: [] for patient in everyone}
         for stored in self._resources.consents(everyone):
@@ -361,17 +364,22 @@ class Gate:
             asked = self._asked = self._ask({**asked.links, **links})
         return asked
 
-    def _linked(self, patient: str) -> frozenset[str]:
-        """The other records of the same person, by Patient.link in either direction that the records show."""
-        found = {patient}
-        todo = {patient}
-        while todo:
-            got = self._resources.many(sorted(todo))
-            todo = {other for stored in got.values() for other in _links_of(_parsed(stored.body))} - found
-            found |= todo
-            if len(found) > _LINKED_LIMIT:
-                return frozenset()
-        return frozenset(found - {patient})
+    def _linked(self, patients: Sequence[str]) -> dict[str, frozenset[str]]:
+        """For each record the other records of the same person, by Patient.link in either direction that they show."""
+        beside: dict[str, set[str]] = {patient: set() for patient in patients}
+        walked: set[str] = set()
+        todo = set(patients)
+        while todo and len(walked) <= len(patients) * _LINKED_LIMIT:
+            walked |= todo
+            for one, stored in self._resources.many(sorted(todo)).items():
+                for other in self._knowledge.view(stored).refers:  # a Patient refers to Patients by its links only
+                    if other.startswith("Patient/") and other != one:
+                        beside.setdefault(one, set()).add(other)
+                        beside.setdefault(other, set()).add(one)
+            todo = beside.keys() - walked
+        groups = {patient: _together(patient, beside) for patient in patients}
+        self._tangled |= {patient for patient, group in groups.items() if todo or len(group) > _LINKED_LIMIT}
+        return {patient: frozenset(group - {patient}) for patient, group in groups.items()}
 
     # ---- redaction
 
@@ -417,14 +425,13 @@ def _whose(stored: Stored, program: Program, patients: Sequence[str]) -> list[st
     return named or list(patients)
 
 
-def _links_of(patient: JsonObject) -> set[str]:
-    links = patient.get("link")
-    found = set()
-    for link in links if isinstance(links, list) else ():
-        other = link.get("other") if isinstance(link, dict) else None
-        literal = other.get("reference") if isinstance(other, dict) else None
-        if isinstance(literal, str) and local(literal).startswith("Patient/"):
-            found.add(local(literal))
+def _together(start: str, beside: Mapping[str, set[str]]) -> set[str]:
+    """Everything that hangs together with ``start``."""
+    found, todo = {start}, [start]
+    while todo:
+        fresh = beside.get(todo.pop(), set()) - found
+        found |= fresh
+        todo += fresh
     return found
 
 

@@ -210,3 +210,30 @@ def test_what_anybody_sees_does_not_depend_on_the_order_of_loading(store: Store)
         one = Gate(reading.resources, asks(), KNOWLEDGE).release(everything)
         other = Gate(reading.resources, asks(), KNOWLEDGE).release(everything[::-1])
     assert [s.reference for s in one.resources] == [s.reference for s in other.resources][::-1]
+
+
+def test_a_tangle_of_links_is_nobodys_and_denied(store: Store) -> None:
+    chain = [linked(f"n{i}", f"n{i + 1}") for i in range(60)]
+    put(store, *chain, consent(PERMIT, patient={"reference": "Patient/n0"}))
+    assert seen(store) == []
+
+
+def test_the_consents_of_a_page_are_loaded_together(store: Store) -> None:
+    people = [patient(f"q{i}") for i in range(40)]
+    put(store, *people, *(consent(PERMIT, f"c{i}", patient={"reference": f"Patient/q{i}"}) for i in range(40)))
+    with store.reading() as reading:
+        counted = Counted(reading.resources)
+        page = list(reading.resources.of_type("Patient"))
+        assert len(Gate(counted, asks(), KNOWLEDGE).release(page).resources) == 40
+    assert counted.calls < 12
+
+
+class Counted:
+    """Counts what is asked of the store."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.calls = inner, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls += 1
+        return getattr(self.inner, name)
