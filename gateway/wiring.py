@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.exchange.ports.store import Store
 from gateway.kernel.errors import Invalid
 from gateway.profiles.search_parameters import Definitions
-from gateway.settings import Settings
+from gateway.settings import MllpDestination, Settings
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.mllp.receiver import Listener
+    from gateway.adapters.mllp.sender import Sender
     from gateway.adapters.mllp.service import MllpService
     from gateway.exchange.disclose import Knowledge
     from gateway.exchange.link import Linker
@@ -260,6 +261,64 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
     return out
 
 
+def mllp_senders(settings: Settings, store: Store) -> "list[tuple[str, Sender]]":
+    """One sender for each destination of the settings.
+
+    Raises:
+        Invalid: an address that is none, certificates that cannot be used, or a mistake in an outbound table.
+    """
+    return [(name, _mllp_sender(name, one, settings, store)) for name, one in settings.mllp_destinations.items()]
+
+
+def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Store) -> "Sender":
+    from gateway.adapters.files.data import list_data, read_data
+    from gateway.adapters.mllp.client import Client
+    from gateway.adapters.mllp.sender import Sender, Steps
+    from gateway.adapters.mllp.tls import client_context
+    from gateway.codecs.ack import stamp
+    from gateway.codecs.json_text import read
+    from gateway.consent.request import AccessRequest
+    from gateway.exchange import deliver
+    from gateway.exchange.disclose import Disclosure, Gate
+    from gateway.exchange.ports.store import Unit
+    from gateway.mapping.hl7v2.outbound import Envelope, read_outbound, to_v2
+
+    host, _, port = one.address.rpartition(":")
+    if not host or not port.isdigit():
+        raise Invalid("not HOST:PORT", at=f"setting mllp_destinations.{name}.address")
+    outbound = read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, hl7v2_converter().tables)
+    knowledge, zone = consent_knowledge(settings), ZoneInfo(settings.time_zone)
+
+    def gate(unit: Unit, at_us: int) -> Gate:
+        now = datetime.fromtimestamp(at_us / 1_000_000, zone)
+        request = AccessRequest.of_organization(one.organization, now=now, purposes=(one.purpose,))
+        return Gate(unit.resources, request, knowledge)
+
+    def render(kind: str, released: Disclosure, control_id: str, created_us: int) -> bytes:
+        resources = [read(stored.body, at=stored.reference).resource for stored in released.resources]
+        envelope = Envelope(
+            control_id, stamp(created_us), receiving_application=(one.application,), receiving_facility=(one.facility,)
+        )
+        return to_v2(kind, resources, envelope, outbound)
+
+    destination = deliver.Destination(name, gate, render)
+
+    def due() -> list[str]:
+        with store.reading() as reading:
+            return [found.id for found in reading.outbox.due(name, now_us=now_us(), limit=16)]
+
+    steps = Steps(
+        due=due,
+        prepare=lambda id_: store.write(lambda unit: deliver.prepare_delivery(unit, id_, destination, now_us=now_us())),
+        record=lambda sent, said, reply: store.write(
+            lambda unit: deliver.record(unit, sent, said, reply, now_us=now_us())
+        ),
+        doubt=lambda sent, error: store.write(lambda unit: deliver.record_doubt(unit, sent, error, now_us=now_us())),
+    )
+    tls = client_context(one.tls_authority, one.tls_certificate, one.tls_key)
+    return Sender(name, Client(host.strip("[]"), int(port), timeout_s=one.timeout_s, tls=tls), steps)
+
+
 def mllp_service(settings: Settings, store: Store) -> "MllpService":
     """The HL7 v2 listeners over a store, and the worker that processes what they keep."""
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
@@ -292,7 +351,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
         lambda: service.inbox.wake(),
     )
     worker = InboxWorker(store, processing, arrivals, receiver.processed)
-    service = MllpService(receiver, worker, (), oldest, now_us)
+    service = MllpService(receiver, worker, mllp_senders(settings, store), oldest, now_us)
     return service
 
 
@@ -459,3 +518,29 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
 
     app = web.build_app(api, tokens, metrics=metrics, ready=ready, executor=executor, openapi=openapi)
     return Built(settings, store, app, beside, executor)
+
+
+# -- everything at once ----------------------------------------------------------------------------------------------
+
+
+def check_tables() -> str:
+    """Compile every shipped table; one line on what there is.
+
+    Raises:
+        Invalid: a mistake in one of them, with file:line.
+    """
+    from gateway.adapters.files.data import list_data, read_data
+    from gateway.exchange.relabel import read_labeller
+    from gateway.mapping.hmis.compile import compile_map
+    from gateway.mapping.hmis.conversions import Source
+    from gateway.mapping.hmis.spec import load_spec
+    from gateway.mapping.hmis.tables import load_maps
+
+    hl7v2_converter()
+    search_definitions()
+    read_labeller(read_data)
+    for version in ("2024", "2026"):
+        for table in load_maps(read_data, load_spec(read_data, version), Source("check")).values():
+            compile_map(table)
+    counts = {name: len(list_data(name)) for name in ("mappings", "profiles", "terminology")}
+    return ", ".join(f"{count} tables of {name}" for name, count in counts.items()) + " compile"
