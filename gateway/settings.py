@@ -11,6 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.kernel.errors import Invalid
 
 
+class MllpDestination(BaseModel):
+    """A receiver of HL7 v2 messages: where it listens, and whose consent decisions it stands under."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    address: str  # host:port
+    organization: str  # Organization/id: consent is decided for it, at each try
+    purpose: str = "TREAT"  # v3 PurposeOfUse
+    application: str = ""  # MSH-5
+    facility: str = ""  # MSH-6
+    timeout_s: float = 30.0  # longest wait for an answer
+    tls_authority: str = ""  # PEM file; with it the connection is TLS
+    tls_certificate: str = ""  # own certificate, PEM
+    tls_key: str = ""
+
+
 class Settings(BaseModel):
     """Everything that a site can set. Units stand in the names; docs: README.md, "Settings"."""
 
@@ -31,12 +47,13 @@ class Settings(BaseModel):
     mllp_tls_certificate: str = ""  # PEM file; with it the listener speaks TLS only
     mllp_tls_key: str = ""
     mllp_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority
+    mllp_destinations: dict[str, MllpDestination] = Field(default_factory=dict)  # by name
     mllp_certificate_senders: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: MSH-3^MSH-4 values
     http_body_limit_bytes: int = 16 * 1024 * 1024
     http_receive_timeout_s: float = 20.0
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
-    link_same_at_bits: float = 9.0  # log2 of the odds that two records are one person: linked from here when certain
+    link_same_at_bits: float = 7.0  # log2 of the odds that two records are one person: linked from here when certain
     link_review_at_bits: float = 0.0  # from here a reviewer decides
     link_within_source: bool = False  # whether doubles of one custodian wait for review too
     link_two_people: bool = False  # whether a reviewer's "same" needs a second reviewer

@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -383,13 +382,10 @@ class Built:
         self.store.close()
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())
-
-
 def build_rest(settings: Settings, store: Store) -> RestParts:
     """The REST use cases over a store, for ``serve``, tests and benchmarks."""
     from gateway import __version__
+    from gateway.adapters.http.entropy import ENTROPY
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.http.outcome import code_of, status_of
     from gateway.adapters.http.seal import CursorSeal
@@ -417,7 +413,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     finds = Finds(store, gate, definitions, CursorSeal(key), subset)
     types = checks.facts.resource_types
     core = Rest(
-        store, saver(settings, interactive=True), gate, finds.matching, checker(checks.validate), _new_id, types
+        store, saver(settings, interactive=True), gate, finds.matching, checker(checks.validate), ENTROPY.id, types
     )
     patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
         "json": json_patch,

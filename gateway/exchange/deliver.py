@@ -59,6 +59,22 @@ def delivery_id(destination: str, kind: str, cause: str) -> str:
     return resource_id("delivery", destination, kind, cause)
 
 
+def queue_delivery(
+    unit: Unit, destination: str, kind: str, references: Sequence[str], *, cause: str, now_us: int, lane: str = ""
+) -> bool:
+    """Say in the caller's transaction that ``destination`` is to be told; False when it was for this cause already.
+
+    Args:
+        kind: event of the message: ``REF^I12``, ``ADT^A01``.
+        references: ``Type/id`` of what it tells of; what of it may leave is decided when it leaves.
+        cause: the message or resource version that caused it.
+        lane: order is kept among deliveries of one lane (the patient); empty: none.
+    """
+    id_ = delivery_id(destination, kind, cause)
+    control_id = id_.replace("-", "")[:20]
+    return unit.outbox.queue(Delivery(id_, destination, kind, tuple(references), control_id, now_us, lane, cause=cause))
+
+
 def prepare_delivery(unit: Unit, id_: str, destination: Destination, *, now_us: int) -> Delivery | None:
     """Take a delivery and make its text; None when it is done, or consent lets nothing of it out.
 
@@ -70,7 +86,9 @@ def prepare_delivery(unit: Unit, id_: str, destination: Destination, *, now_us: 
     gate = destination.gate(unit, now_us)
     found = unit.resources.many(delivery.references)
     released = gate.release([found[reference] for reference in delivery.references if reference in found])
-    unit.audit.append(gate.event(released, activity="notify", address=destination.name, id_=delivery.id), now_us=now_us)
+    unit.audit.append(
+        gate.event(released, activity="operation", address=destination.name, id_=delivery.id), now_us=now_us
+    )
     text = (
         destination.render(delivery.kind, released, delivery.control_id, delivery.created_us)
         if released.resources
