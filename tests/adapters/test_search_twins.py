@@ -254,8 +254,8 @@ def test_three_stores_agree(seed: int, sqlite_store: DbStore, postgres_store: Db
     rng = random.Random(seed)
     sights: list[Visibility | None] = [None, Some()]
     found = 0
-    for number, (type_, text) in enumerate(FIXED):
-        for suffix in ("", "&_count=3&_total=accurate")[: 2 if number % 4 == seed else 1]:
+    for number, (type_, text) in enumerate(FIXED[seed % 2 :: 2]):
+        for suffix in ("", "&_count=3&_total=accurate")[: 2 if number % 2 == 0 else 1]:
             sort = rng.choice(SORTS) if type_ == "Patient" else rng.choice(SORTS[:3])
             query = query_of(type_, text + suffix + (f"&_sort={sort}" if sort else ""))
             for visibility in sights:
@@ -263,7 +263,7 @@ def test_three_stores_agree(seed: int, sqlite_store: DbStore, postgres_store: Db
                 assert answers[0] == answers[1], (text, sort, visibility, "sqlite")
                 assert answers[0] == answers[2], (text, sort, visibility, "postgres")
                 found += len(answers[0][0][0])
-    assert found > 500
+    assert found > 300
 
 
 def test_includes_agree(sqlite_store: DbStore, postgres_store: DbStore) -> None:
