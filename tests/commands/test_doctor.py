@@ -5,6 +5,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from gateway.adapters.db.engine import Database
 from gateway.commands.tree import cli
 
 
@@ -45,3 +46,9 @@ def test_an_unreachable_database_and_an_unknown_zone_fail(tmp_path: Path) -> Non
     assert found["database"]["verdict"] == "failed"
     assert found["clock"]["verdict"] == "failed"
     assert "nobody" not in json.dumps(found["database"])
+
+
+def test_a_database_that_the_gateway_makes_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "made.db"
+    Database(f"sqlite:///{path}").connect().connection.close()
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -4,6 +4,7 @@ SQLAlchemy owns the schema and renders the statements; they run on the driver it
 tenth. Writes go through group commit (commits.py).
 """
 
+import os
 import queue
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -85,11 +86,12 @@ class Database:
             )
             connection.prepare_threshold = 2
             return Session(connection, "postgresql")
-        except DRIVER_ERRORS:
+        except (*DRIVER_ERRORS, OSError):
             raise Busy("the database cannot be reached", at="--database", fix="is it running?") from None
 
     def _connect_sqlite(self) -> sqlite3.Connection:
         path = self.url.removeprefix("sqlite:///")
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # people's records: a new file is its owner's only
         connection = sqlite3.connect(
             path, timeout=self._lock_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=512
         )
