@@ -9,6 +9,7 @@ import json
 import re
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -415,7 +416,7 @@ class FileJob:
         self.counts: dict[str, int] = {}
         self.rows = self.kept = 0
         self.blank: list[int] = []
-        self._buffers: dict[str, list[str]] = {}
+        self._buffers: defaultdict[str, list[str]] = defaultdict(list)
         self._buffered = 0
         self._seen = Seen()
         self.file_code = table.file.name if table else f"-{conversion.seen.index(seen) + 1}"
@@ -456,7 +457,8 @@ class FileJob:
         key_at = [c.name for c in table.file.columns].index(table.file.key)
         person_at = next((i for i, c in enumerate(table.file.columns) if c.name == "PersonalID"), key_at)
         computed, labels = self._lookups(table)
-        previous = self._seen.add
+        previous, extra, empty = self._seen.add, bool(header.extra), [""] * len(COMPUTED)
+        buffers = self._buffers
         for number, row in enumerate(self.conversion.rows(self.seen), 1):
             if not row:
                 self.blank.append(number)
@@ -464,27 +466,29 @@ class FileJob:
             self.rows += 1
             size = len(row)
             cells = row if straight and size == width else [row[i] if 0 <= i < size else "" for i in order]
-            reason = refusal(table, cells, key_at, person_at)
-            if not reason and previous(cells[key_at].strip()):
+            key = cells[key_at].strip()
+            reason = "" if key and cells[person_at].strip() else refusal(table, cells, key_at, person_at)
+            if not reason and previous(key):
                 reason = "the key came before in this file"
             if reason:
                 self.conversion.report.say(self.seen.path, number, table.file.key, reason)
                 self._whole(number, row, reason)
                 continue
-            facts = [*cells, *computed(cells)]
+            facts = cells + computed(cells) if computed else cells + empty
+            inherited = labels(cells) if labels else ""
             try:
-                out = (
-                    function(facts, f',{{"url":"row","valueInteger":{number}}}', labels(cells))
-                    if size == width
-                    else None
-                )
+                out = function(facts, f',{{"url":"row","valueInteger":{number}}}', inherited) if size == width else None
             except Odd:
                 out = None
             if out is None:
-                out = self._slowly(table, facts, number, labels(cells), size if size != width else None)
-            if size != width or header.extra:
+                out = self._slowly(table, facts, number, inherited, size if size != width else None)
+            if size != width or extra:
                 self._extra(number, row)
-            self._add(out)
+            pairs = iter(out)
+            for kind in pairs:
+                buffers[kind].append(next(pairs))
+            if number % FLUSH_ROWS == 0:
+                self._flush()
 
     def _slowly(self, table: FileMap, facts: list[str], number: int, labels: str, width: int | None) -> list[str]:
         names = [c.name for c in table.file.columns]
@@ -501,45 +505,42 @@ class FileJob:
             self.conversion.report.say(self.seen.path, number, "", "number of cells differs from the header")
         return out
 
-    def _lookups(self, table: FileMap) -> tuple[Callable[[list[str]], Iterable[str]], Callable[[list[str]], str]]:
-        """The ``@`` cells and the inherited labels of a row, in the order of COMPUTED."""
+    def _lookups(
+        self, table: FileMap
+    ) -> tuple[Callable[[list[str]], list[str]] | None, Callable[[list[str]], str] | None]:
+        """The ``@`` cells and the inherited labels of a row, in the order of COMPUTED; None where there are none."""
         context, name = self.conversion.context, table.file.name
         at = {column.name: i for i, column in enumerate(table.file.columns)}
-        empty = ("",) * len(COMPUTED)
+        empty = [""] * len(COMPUTED)
         first = [True]
 
-        def of_enrollment(cells: list[str]) -> Iterable[str]:
-            project = cells[at["ProjectID"]]
-            self._household(cells, at)
-            return (
-                context.exits.get(cells[at["EnrollmentID"]]),
-                context.organization.get(project, ""),
-                context.project_type.get(project, ""),
-                *empty[3:],
-            )
+        def of_enrollment(cells: list[str]) -> list[str]:
+            project, exit_ = cells[at["ProjectID"]], context.exits.get(cells[at["EnrollmentID"]])
+            self._household(cells, at, exit_)
+            return [exit_, context.organization.get(project, ""), context.project_type.get(project, ""), *empty[3:]]
 
-        def of_event(cells: list[str]) -> Iterable[str]:
+        def of_event(cells: list[str]) -> list[str]:
             target = cells[at["LocationCrisisOrPHHousing"]].strip()
             known = target in context.organization
             enrolled = (cells[at["PersonalID"]], target) in context.enrolled
-            return ("", "", "", "1" if enrolled else "", "1" if known else "", *empty[5:])
+            return ["", "", "", "1" if enrolled else "", "1" if known else "", *empty[5:]]
 
-        def of_project(cells: list[str]) -> Iterable[str]:
+        def of_project(cells: list[str]) -> list[str]:
             key = cells[at["ProjectID"]]
             state = "closed" if key in context.closed else ""
-            return ("", "", "", "", "", context.funders.get(key, ""), state, "", "")
+            return ["", "", "", "", "", context.funders.get(key, ""), state, "", ""]
 
-        def of_export(cells: list[str]) -> Iterable[str]:
+        def of_export(cells: list[str]) -> list[str]:
             key, first[0] = "" if first[0] else cells[at["ExportID"]], False
-            return (*empty[:7], key, "")
+            return [*empty[:7], key, ""]
 
-        computed = {"Enrollment": of_enrollment, "Event": of_event, "Project": of_project, "Export": of_export}
-        if name == "Enrollment" or name == "ProjectCoC":
-            return computed.get(name, lambda cells: empty), lambda c: context.project_labels.get(c[at["ProjectID"]], "")
+        made = {"Enrollment": of_enrollment, "Event": of_event, "Project": of_project, "Export": of_export}
+        computed = made.get(name)
+        if name in ("Enrollment", "ProjectCoC") and context.project_labels:
+            return computed, lambda c: context.project_labels.get(c[at["ProjectID"]], "")
         if "EnrollmentID" in at and context.enrollment_labels:
-            found = context.enrollment_labels
-            return computed.get(name, lambda cells: empty), lambda c: found.get(c[at["EnrollmentID"]], "")
-        return computed.get(name, lambda cells: empty), lambda cells: ""
+            return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]], "")
+        return computed, None
 
     # -- rows kept whole, columns that HUD does not know -------------------------------------------------------------
 
@@ -579,36 +580,40 @@ class FileJob:
 
     # -- households --------------------------------------------------------------------------------------------------
 
-    def _household(self, cells: list[str], at: Mapping[str, int]) -> None:
+    def _household(self, cells: list[str], at: Mapping[str, int], exit_: str) -> None:
         household = cells[at["HouseholdID"]].strip()
         if household and not cells[at["DateDeleted"]]:
             labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]], "")
-            exit_ = self.conversion.context.exits.get(cells[at["EnrollmentID"]])
-            kept = [household] + [cells[at[c]].strip() for c in ("PersonalID", "RelationshipToHoH", "EntryDate")]
-            self._scratch.add(crc32(household.encode()) % BUCKETS, json.dumps([*kept, exit_, labels]))
+            person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
+            kept = (household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels)
+            line = "\x1f".join(kept)
+            if "\n" in line or "\r" in line:
+                line = line.replace("\r", " ").replace("\n", " ")
+            self._scratch.add(crc32(household.encode("utf-8", "replace")) % BUCKETS, line)
 
     def _households(self) -> None:
         for bucket in range(BUCKETS):
             members: dict[str, list[list[str]]] = {}
             for line in self._scratch.read(bucket):
-                member = json.loads(line)
-                members.setdefault(member[0], []).append(member[1:])
+                member = line.split("\x1f")
+                members.setdefault(member[0], []).append(member[1:6])
             for household, its in members.items():
                 self._add(("Group", to_json(household_of(self.conversion, household, its))))
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
-    def _add(self, out: "Iterable[str]") -> None:
+    def _add(self, out: Iterable[str]) -> None:
         pairs = iter(out)
         for kind in pairs:
-            self._buffers.setdefault(kind, []).append(next(pairs))
+            self._buffers[kind].append(next(pairs))
         self._buffered += 1
         if self._buffered >= FLUSH_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         for kind, lines in self._buffers.items():
-            self.counts[kind] = self.counts.get(kind, 0) + len(lines)
-            self._sink(kind, lines)
-        self._buffers = {}
+            if lines:
+                self.counts[kind] = self.counts.get(kind, 0) + len(lines)
+                self._sink(kind, lines)
+        self._buffers.clear()
         self._buffered = 0

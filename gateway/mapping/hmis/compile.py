@@ -5,16 +5,20 @@ kept in a bounded table; a row is then a few lookups and one formatted string. A
 :class:`Odd`, and that row goes the twin's way; so the two must agree on every other row, and a test says that they do.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
-from gateway.kernel.identifiers import NAMESPACE
 from gateway.mapping.hmis import values
-from gateway.mapping.hmis.conversions import ANCHORS, Block
+from gateway.mapping.hmis.conversions import (
+    ANCHORS,
+    EPISODE_EXTENSION,
+    PROJECT_EXTENSION,
+    Block,
+    id_maker,
+)
 from gateway.mapping.hmis.explain import SOURCE_PART, audit_value
 from gateway.mapping.hmis.tables import AUDIT, COMPUTED, ROW_EXTENSION, FileMap, Part
 
@@ -42,24 +46,38 @@ class Memo(dict[Any, str]):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self._block = block
+        self._forward, self._inverse = block.forward, block.inverse
         self._single = len(block.reads) == 1
+        self._owned = tuple(i for i, slot in enumerate(block.slots) if slot.owned)
+        self._array = block.element[:-2] if block.repeats else ""
 
     def __missing__(self, key: Any) -> str:
-        block = self._block
         cells = (key,) if self._single else key
-        out = block.forward(cells)
-        if block.owns:
-            shape = {block.element[:-2]: out or []} if block.repeats else {**(out or {})}  # type: ignore[dict-item]
-            given = [c for c, slot in zip(cells, block.slots, strict=False) if slot.owned]
-            if list(block.inverse(shape)) != given:
+        out = self._forward(cells)
+        if self._owned:
+            shape: Any = {self._array: out or ()} if self._array else out or {}
+            back = self._inverse(shape)
+            if back != (cells if self._single else tuple(cells[i] for i in self._owned)):
                 raise Odd
-        if not out:
-            text = ""
-        elif isinstance(out, list):
-            text = "".join("," + to_json(item) for item in out)
-        else:
-            text = "".join(f",{to_json(name)}:{to_json(value)}" for name, value in out.items())
+        text = "," + to_json(out)[1:-1] if out else ""
+        if len(self) >= KEPT_VALUES:
+            self.clear()
+        self[key] = text
+        return text
+
+
+class References(dict[str, str]):
+    """Keys of other rows -> a reference to their resource: ``reference``, ``episode`` and ``project`` made cheaply."""
+
+    def __init__(self, before: str, source: str, file: str, after: str) -> None:
+        super().__init__()
+        self._before, self._after = before, after
+        self._make = id_maker(source, file)
+
+    def __missing__(self, key: str) -> str:
+        text = ""
+        if key:
+            text = f'{self._before}{self._make(key)}","identifier":{{"value":"{key_text(key)}"}}}}{self._after}'
         if len(self) >= KEPT_VALUES:
             self.clear()
         self[key] = text
@@ -71,13 +89,12 @@ class Audit(dict[str, str]):
 
     def __init__(self, column: str) -> None:
         super().__init__()
-        self._column = column
+        sample = to_json({"url": AUDIT[column], **audit_value(column, "|")})
+        self._before, _, self._after = ("," + sample).partition("|")
 
     def __missing__(self, key: str) -> str:
-        text = values.text_of(key)
-        if key and text != key:
-            raise Odd
-        out = "," + to_json({"url": AUDIT[self._column], **audit_value(self._column, key)}) if key else ""
+        inside = key_text(key) if key else ""
+        out = self._before + inside + self._after if key else ""
         if len(self) >= KEPT_VALUES:
             self.clear()
         self[key] = out
@@ -103,29 +120,12 @@ class Security(dict[Any, str]):
         return out
 
 
-_VARIANT: Final = {"0": "8", "1": "9", "2": "a", "3": "b", "4": "8", "5": "9", "6": "a", "7": "b"} | {
-    "8": "8", "9": "9", "a": "a", "b": "b", "c": "8", "d": "9", "e": "a", "f": "b"
-}  # fmt: skip
-
-
-def id_maker(source: str, file: str, *part: str) -> Callable[[str], str]:
-    """``resource_id(source, file, key, *part)`` as a function of the key, with the constant prefix hashed once."""
-    start = hashlib.sha1(NAMESPACE.bytes + f"{len(source)}:{source}{len(file)}:{file}".encode(), usedforsecurity=False)
-    tail = "".join(f"{len(p)}:{p}" for p in part)
-    variant = _VARIANT
-
-    def make(key: str) -> str:
-        digest = start.copy()
-        digest.update(f"{len(key)}:{key}{tail}".encode())
-        h = digest.hexdigest()
-        return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
-
-    return make
+_SAFE: Final = {ord(c): "0" for c in "-_.:"}
 
 
 def key_text(cell: str) -> str:
     """A key as the inside of a JSON string."""
-    if cell.isalnum() and cell.isascii():
+    if cell.isascii() and cell.translate(_SAFE).isalnum():
         return cell
     if not cell or values.text_of(cell) != cell:
         raise Odd
@@ -159,8 +159,28 @@ class _Writer:
         signature = (block.element, block.convert, block.reads, tuple((s.role, s.list, s.owned) for s in block.slots))
         memo = self._memos.get(signature)
         if memo is None:
-            memo = self._memos[signature] = self.keep("m", Memo(block))
+            memo = self._memos[signature] = self.keep("m", _memo(self.table, block))
         return f"{memo}[{', '.join(self.cell(name) for name in block.reads)}]"
+
+
+_IN_EXTENSION: Final = {"episode": (EPISODE_EXTENSION, "Enrollment"), "project": (PROJECT_EXTENSION, "Project")}
+
+
+def _memo(table: FileMap, block: Block) -> Memo | References:
+    source = table.source.name
+    if block.convert in _IN_EXTENSION:
+        url, file = _IN_EXTENSION[block.convert]
+        before = f',{{"url":"{url}","valueReference":{{"reference":"{ANCHORS[file]}/'
+        return References(before, source, file, "}")
+    if block.convert == "reference":
+        file = block.slots[0].role
+        before = (
+            f',{{"reference":"{ANCHORS[file]}/'
+            if block.repeats
+            else f',"{block.element}":{{"reference":"{ANCHORS[file]}/'
+        )
+        return References(before, source, file, "")
+    return Memo(block)
 
 
 def _quoted(text: str) -> str:
@@ -299,8 +319,3 @@ def compile_map(table: FileMap) -> RowFunction:
     exec(compile(source, f"<hmis {table.file.name}>", "exec"), scope)  # noqa: S102 - our own tables, checked at load
     function: RowFunction = scope["convert"]
     return function
-
-
-def anchor_types() -> dict[str, str]:
-    """The resource type that stands for a row, by file, where other rows refer to it."""
-    return dict(ANCHORS)

@@ -1,11 +1,13 @@
 """The conversions that a mapping table may name: each turns cells into an element, and the element back into cells."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
-from gateway.kernel.identifiers import resource_id
+from gateway.kernel.identifiers import NAMESPACE
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.spec import ABSENT, LIST_SYSTEM, Spec
 
@@ -43,11 +45,30 @@ class Source:
 
     def id(self, file: str, key: str, *part: str) -> str:
         """The id of a row's resource; further parts of a row add their name."""
-        return resource_id(self.name, file, key, *part)
+        return id_maker(self.name, file, *part)(key)
 
     def reference(self, file: str, key: str) -> JsonObject:
         """A literal reference, with the source's own key beside it so that the cell can be read back."""
         return {"reference": f"{ANCHORS[file]}/{self.id(file, key)}", "identifier": {"value": key}}
+
+
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+@cache
+def id_maker(source: str, file: str, *part: str) -> Callable[[str], str]:
+    """``resource_id(source, file, key, *part)`` as a function of the key, with the constant prefix hashed once."""
+    start = hashlib.sha1(NAMESPACE.bytes + f"{len(source)}:{source}{len(file)}:{file}".encode(), usedforsecurity=False)
+    tail = "".join(f"{len(p)}:{p}" for p in part)
+    variant = _VARIANT
+
+    def make(key: str) -> str:
+        digest = start.copy()
+        digest.update(f"{len(key)}:{key}{tail}".encode())
+        h = digest.hexdigest()
+        return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
+
+    return make
 
 
 def _quoted(text: str) -> str:

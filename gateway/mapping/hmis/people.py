@@ -8,6 +8,7 @@ from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import Binding, Cells, Forward, Inverse, Maker, Members, items
 
 HASHED_EXTENSION: Final = f"{DOORWAY}/StructureDefinition/hmis-hashed-name"
+RECORDED_DATE: Final = f"{DOORWAY}/StructureDefinition/hmis-recorded-date"
 SSN_SYSTEM: Final = "http://hl7.org/fhir/sid/us-ssn"
 _HASH: Final = re.compile(r"[0-9a-fA-F]{32}(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{32}|[0-9a-fA-F]{96})?", re.ASCII)
 _HASHED_SSN: Final = re.compile(
@@ -27,6 +28,14 @@ _RACES: Final = {
     "2106-3": "White",
     "2118-8": "Middle Eastern or North African",
 }
+
+
+def recorded(value: str, beside: JsonObject | None) -> str:
+    """The date as it was recorded, while the shortened or overruled one beside it still agrees with it."""
+    for item in items(beside or {}, "extension"):
+        if item.get("url") == RECORDED_DATE and str(item.get("valueDate", "")).startswith(value):
+            return str(item.get("valueDate", ""))
+    return value
 
 
 def hashed(cell: str) -> bool:
@@ -194,10 +203,14 @@ def _birth(b: Binding) -> tuple[Forward, Inverse]:
         day = values.day_of(cells[date_at])
         if day is None:
             return None
-        approximate = cells[quality_at].strip() == "2" and day.endswith("-01-01")
-        return {"birthDate": day[:4] if approximate else day}
+        if cells[quality_at].strip() == "2" and day.endswith("-01-01"):
+            return {"birthDate": day[:4], "_birthDate": {"extension": [{"url": RECORDED_DATE, "valueDate": day}]}}
+        return {"birthDate": day}
 
-    return forward, lambda resource: (str(resource.get("birthDate", "")),)
+    def inverse(resource: Resource) -> Cells:
+        return (recorded(str(resource.get("birthDate", "")), resource.get("_birthDate")),)
+
+    return forward, inverse
 
 
 def _sex(b: Binding) -> tuple[Forward, Inverse]:

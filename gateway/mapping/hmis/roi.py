@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.kernel.fhir import ACT_REASON, DOORWAY, LEVEL, JsonObject, Resource
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import Binding, Cells, Forward, Inverse, Maker, Members, items, referenced
+from gateway.mapping.hmis.people import RECORDED_DATE
 
 COC_SYSTEM: Final = f"{DOORWAY}/hmis/coc"
 POLICY: Final = f"{DOORWAY}/policy/hmis-release-of-information"
@@ -58,11 +59,14 @@ def _provision(b: Binding, said: dict[str, str], status: str) -> JsonObject:
         d for d in (values.day_of(said["end"]), values.day_of(said["revoked"]) if status == "revoked" else None) if d
     ]
     period = {"start": values.day_of(said["start"]), "end": min(ends) if ends else None}
-    kept = {name: day for name, day in period.items() if day}
+    kept: JsonObject = {name: day for name, day in period.items() if day}
     if kept.get("start", "") > kept.get("end", "9999"):
         kept.pop("start")  # revoked before it began: it never held
     if kept:
         provision["period"] = kept
+        planned = values.day_of(said["end"])
+        if planned and planned != kept.get("end"):  # revoked before its end: the planned end is kept beside it
+            kept["extension"] = [{"url": RECORDED_DATE, "valueDate": planned}]
     actors = [b.source.reference("Organization", key) for key in _listed(said["agencies"])]
     actors += [{"identifier": {"system": COC_SYSTEM, "value": code}} for code in _listed(said["cocs"])]
     if actors:
@@ -88,7 +92,10 @@ def _said(resource: Resource) -> dict[str, str]:
     return {
         "status": "" if state == "proposed" else status,
         "start": str(period.get("start", "")),
-        "end": str(period.get("end", "")),
+        "end": next(
+            (str(e.get("valueDate", "")) for e in items(period, "extension") if e.get("url") == RECORDED_DATE),
+            str(period.get("end", "")),
+        ),
         "agencies": ";".join(agencies),
         "cocs": ";".join(cocs),
         "purposes": ";".join(str(p.get("code", "")) for p in items(provision, "purpose")),

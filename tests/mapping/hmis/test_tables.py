@@ -9,8 +9,8 @@ import pytest
 from gateway.adapters.files.data import read_data
 from gateway.codecs.fhir_json import second_opinion
 from gateway.kernel.errors import Invalid
-from gateway.mapping.hmis.compile import Odd, compile_map, id_maker, to_json
-from gateway.mapping.hmis.conversions import Source
+from gateway.mapping.hmis.compile import Odd, compile_map, to_json
+from gateway.mapping.hmis.conversions import Source, id_maker
 from gateway.mapping.hmis.explain import Facts, Made, convert_row, restore_row
 from gateway.mapping.hmis.spec import Spec, load_spec
 from gateway.mapping.hmis.tables import COMPUTED, FileMap, Labels, load_map, load_maps
