@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.adapters.http.entropy import ENTROPY
 from gateway.adapters.http.outcome import TimedOut
 from gateway.kernel.errors import Malformed, TooLarge
 
@@ -56,7 +56,7 @@ class Exchange:
             have = self._headers.get(name)
             self._headers[name] = value if have is None else have + b", " + value
         given = self.header("x-request-id")
-        self.id = given if given and _ID.fullmatch(given) else uuid.uuid4().hex
+        self.id = given if given and _ID.fullmatch(given) else ENTROPY.word()
         self.answered = False
         self.read = False  # whether the whole body was read
         self.status = 0

@@ -227,7 +227,11 @@ def test_kill_9_during_transactions_leaves_whole_bundles_only(tmp_path: Path, sq
             if len(acknowledged) == 6:
                 os.kill(process.pid, signal.SIGKILL)
 
-    threads = [threading.Thread(target=lambda n=lane: [send(n * 100 + i) for i in range(8)]) for lane in range(3)]  # type: ignore[misc]
+    def lane(first: int) -> None:
+        for number in range(first, first + 8):
+            send(number)
+
+    threads = [threading.Thread(target=lane, args=(first,)) for first in (0, 100, 200)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -178,6 +178,7 @@ def test_fhirpy_creates_searches_counts_pages_updates_and_deletes(served: Served
     assert len(patients.limit(2).fetch_all()) == 5
     assert [one["birthDate"] for one in patients.sort("-birthdate").fetch()] == [f"197{n}" for n in (4, 3, 2, 1, 0)]
     one = patients.search(family="Zq3").first()
+    assert one is not None
     one["gender"] = "other"
     one.save()
     again = client.reference("Patient", one.id).to_resource()
@@ -187,7 +188,7 @@ def test_fhirpy_creates_searches_counts_pages_updates_and_deletes(served: Served
     observation.save()
     both = client.resources("Observation").include("Observation", "subject").fetch_raw()
     assert {entry["resource"]["resourceType"] for entry in both["entry"]} == {"Observation", "Patient"}
-    observation.delete()
+    client.execute(f"Observation/{observation.id}", method="delete")
     with pytest.raises(ResourceNotFound):
         client.reference("Patient", "none").to_resource()
 
