@@ -16,7 +16,12 @@ import click
 from gateway.adapters.files.linkage import default_reader, load_model, read_pairs, read_people
 from gateway.kernel.errors import Invalid
 from gateway.linkage.batch import Outcome, Pair, link_one, link_two, stream
+from gateway.linkage.clk import Encoder, link_encoded
 from gateway.linkage.evaluate import by_group, figures
+from gateway.linkage.frequency import Frequencies
+from gateway.linkage.grades import Grade, Guard
+from gateway.linkage.model import Model
+from gateway.linkage.scoring import Scorer
 from gateway.linkage.traits import COLUMNS, Traits
 
 EXIT_FINDINGS = 3
@@ -66,6 +71,8 @@ def run_evaluate(asked: Asked) -> None:
     if asked.right is None:
         with _progress("comparing", len(left)) as step:
             outcome = link_one(left, model, root, fit=asked.fit, step=step)
+    elif asked.secret:
+        outcome = _by_filters(asked, left, right, model)
     elif asked.stream:
         outcome = _arrivals(asked, left, model, root, latencies)
         right = _load(asked.right, asked, groups)
@@ -132,6 +139,15 @@ def _arrivals(asked: Asked, left: Sequence[Traits], model: Any, root: Any, laten
         compared.update((i, j) for i in ids)
         pairs.extend(Pair(numbers[m.candidate.key], j, m.bits, m.grade, m.guards) for m in matches)
     return Outcome(scorer, pairs, compared, candidates, 0)
+
+
+def _by_filters(asked: Asked, left: Sequence[Traits], right: Sequence[Traits], model: Model) -> Outcome:
+    """Keyed Bloom filters instead of values: the score is a similarity of 0 to 1, and no pair is more than probable."""
+    encoder = Encoder(asked.secret.encode())
+    found = link_encoded([encoder.encode(p) for p in left], [encoder.encode(p) for p in right])
+    pairs = [Pair(i, j, score, Grade.PROBABLE, frozenset({Guard.NOT_CORROBORATED})) for i, j, score in found]
+    scorer = Scorer(model, Frequencies.of(()), population=len(left))
+    return Outcome(scorer, pairs, None, len(found), 0)
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:

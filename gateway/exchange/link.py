@@ -47,7 +47,7 @@ class Rules:
     "the same" needs two different reviewers.
     """
 
-    same_at_bits: float = 9.0
+    same_at_bits: float = 7.0
     review_at_bits: float = 0.0
     within_source: bool = False
     two_people: bool = False
@@ -95,8 +95,12 @@ class Linker:
         """A Patient about to be written keeps the links that its sender does not know of."""
         return self.persons.with_links(unit, draft) if draft.resource.get("resourceType") == "Patient" else draft
 
-    def on_arrival(self, unit: Unit, stored: Stored, *, saver: Saver, now_us: int) -> Arrived:
-        """Compare a Patient that has just been written; links and queue entries are part of the same transaction."""
+    def on_arrival(self, unit: Unit, stored: Stored, *, saver: Saver, now_us: int, again: bool = False) -> Arrived:
+        """Compare a Patient that has just been written; links and queue entries are part of the same transaction.
+
+        Args:
+            again: compare also when nothing that linkage looks at has changed (a new model, a whole store).
+        """
         patient = parsed(stored)
         if stored.deleted or not may_be_compared(patient, unit.resources):
             self._withdraw(unit, stored.reference, saver, now_us)
@@ -108,7 +112,7 @@ class Linker:
             return Arrived(linked=(into,))
         self._unmerged(unit, stored.reference, saver, now_us)
         person = traits_of(patient, self.reader)
-        if not enter(unit.links, person, custodian_of(patient, stored), self.root, now_us=now_us):
+        if not enter(unit.links, person, custodian_of(patient, stored), self.root, now_us=now_us) and not again:
             return Arrived()
         return self._compare(unit, person, saver, now_us)
 

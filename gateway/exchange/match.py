@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from gateway.exchange.link import Linker
-from gateway.exchange.link_index import StoreFrequencies, find
+from gateway.exchange.link_index import find
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.ports.visibility import Visibility
@@ -31,6 +31,23 @@ _POINTS: Final = {  # after the HL7 Identity Matching guide (STU 2): what a ques
 }  # fmt: skip
 MINIMUM_POINTS: Final = 9
 Readable: TypeAlias = "Reading | Unit"
+
+
+_POPULATION: Final = 100_000  # a fixed size: the answer must not tell how many people are held
+
+
+class Everywhere:
+    """Values as common as the model believes: a score must not depend on records that the asker may not see."""
+
+    records = _POPULATION
+
+    def count(self, name: str, value: str) -> int:
+        """Nobody is counted."""
+        return 0
+
+    def others(self, name: str, value: str, u: float, smoothing: float) -> float:
+        """The model's own chance."""
+        return u
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,7 @@ def match(
     stored = reading.resources.many(entries)
     ordered = [stored[reference] for reference in sorted(stored)]
     seen = [s for s, may in zip(ordered, visible.visible(ordered), strict=True) if may]
-    frequencies = StoreFrequencies(reading.links, person)
-    scorer = Scorer(linker.model, frequencies, population=frequencies.records)
+    scorer = Scorer(linker.model, Everywhere(), population=_POPULATION)
     by_reference = {s.reference: s for s in seen}
     answers = []
     for found in judge(scorer, person, [unpack(entries[s.reference].traits) for s in seen]):

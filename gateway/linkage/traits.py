@@ -106,7 +106,8 @@ _NO_NUMBER: Final = frozenset(
 _NOT_ADDRESS: Final = re.compile(
     r"\b(?:shelter|mission|homeless|no fixed|nfa|general delivery|transient|unhoused|unsheltered|salvation army|"
     r"drop ?in|"
-    r"no address|unknown|refused|declined|(?:on|in) the streets?|^the streets$|encampment|navigation center|warming cent(?:er|re)|rescue|"
+    r"no address|unknown|refused|declined|(?:on|in) the streets?|^the streets$|encampment|"
+    r"navigation center|warming cent(?:er|re)|rescue|"
     r"safe ?haven|ymca|ywca|treatment cent(?:er|re)|jail|correctional|hospital|c o|care of|none|na)\b"
 )
 _STREET_TYPES: Final = frozenset(

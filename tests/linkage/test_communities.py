@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.adapters.files.linkage import default_reader, load_model
-from gateway.bench.communities import Community, county, region
-from gateway.bench.registers import febrl, registry
+from gateway.bench._communities import Community, county, region
+from gateway.bench._registers import febrl, registry
 from gateway.linkage.batch import Outcome, link_one, link_two, stream
 from gateway.linkage.evaluate import figures
 from gateway.linkage.grades import Grade

@@ -1,0 +1,110 @@
+"""$match answers what consent lets the asker know, and nothing of anybody else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gateway.exchange.match import bundle_of, cross_reference, demographics_query, match, strength
+from gateway.exchange.ports.resources import Stored
+from gateway.exchange.ports.store import Store
+from gateway.kernel.errors import Invalid, NotFound
+from gateway.linkage.grades import Grade
+from gateway.linkage.patient import traits_of
+from tests.exchange.test_link import LINKER, patient, save
+
+
+class Seen:
+    """A gate that shows everything but the named records."""
+
+    def __init__(self, *hidden: str) -> None:
+        self.hidden = frozenset(hidden)
+
+    def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
+        return [stored.reference not in self.hidden for stored in candidates]
+
+
+ASKED = patient("any", "asker", identifier=None)
+
+
+def answers(store: Store, asked: Any = ASKED, hidden: tuple[str, ...] = (), **options: Any) -> list[tuple[str, str]]:
+    with store.reading() as reading:
+        found = match(LINKER, reading, Seen(*hidden), asked, **options)
+    return [(one.stored.reference, one.grade.value) for one in found]
+
+
+def test_candidates_come_graded_and_most_likely_first(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("x", "hmis", birthDate="1981-04-17", telecom=None, address=None))
+    found = answers(store)
+    assert found[0] == ("Patient/h", "certain")
+    assert answers(store, count=1) == found[:1]
+    assert answers(store, only_certain=True) == [("Patient/h", "certain")]
+    assert answers(store, count=0) == []
+
+
+def test_a_hidden_client_and_an_unknown_person_give_the_same_bytes(store: Store) -> None:
+    nobody = patient(
+        "any", "asker", identifier=None, name=[{"family": "Zqnone", "given": ["Xi"]}], birthDate="1901-05-06"
+    )
+    with store.reading() as reading:
+        unknown = bundle_of(match(LINKER, reading, Seen(), nobody), "http://x")
+    save(store, patient("h", "hmis"))
+    with store.reading() as reading:
+        assert bundle_of(match(LINKER, reading, Seen("Patient/h"), ASKED), "http://x") == unknown
+
+
+def test_hidden_people_do_not_move_the_score_of_visible_ones(store: Store) -> None:
+    save(store, patient("h", "hmis"))
+    with store.reading() as reading:
+        before = [one.score for one in match(LINKER, reading, Seen(), ASKED)]
+    crowd = [f"c{i}" for i in range(15)]
+    save(store, *(patient(name, f"s{name}", name=[{"family": "Zqabitha", "given": ["Zoe"]}]) for name in crowd))
+    with store.reading() as reading:
+        hidden = Seen(*(f"Patient/{name}" for name in crowd))
+        assert [one.score for one in match(LINKER, reading, hidden, ASKED)] == before
+
+
+@pytest.mark.parametrize(
+    "thin",
+    [
+        {"telecom": None, "address": None},
+        {"birthDate": None, "address": None},
+        {"name": None, "telecom": None},
+        {"birthDate": "1980", "telecom": None, "address": None},
+    ],
+)
+def test_too_thin_a_question_is_refused(store: Store, thin: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="too little"):
+        answers(store, patient("any", "asker", identifier=None, **thin))
+
+
+def test_only_a_patient_of_enough_strength_is_a_question(store: Store) -> None:
+    assert strength(traits_of(patient("any", "asker"), LINKER.reader)) > 9
+    with pytest.raises(Invalid, match="not a Patient"):
+        answers(store, {"resourceType": "Person"})
+
+
+def test_an_identifier_leads_to_the_other_records_of_the_person(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))
+
+    def by_identifier(system: str, value: str) -> list[Stored]:
+        found = reading.resources.many(["Patient/h"])
+        return list(found.values()) if (system, value) == ("urn:hmis", "nh12345") else []
+
+    with store.reading() as reading:
+        ids, references = cross_reference(reading, Seen(), by_identifier, ("urn:hmis", "nh12345"))
+        assert ids == [{"system": "urn:hospital", "value": "nm12345"}]
+        assert references == ["Patient/m"]
+        assert cross_reference(reading, Seen(), by_identifier, ("urn:hmis", "nh12345"), ["urn:other"]) == ([], [])
+        assert cross_reference(reading, Seen("Patient/m"), by_identifier, ("urn:hmis", "nh12345")) == ([], [])
+        for hidden, value in (("Patient/h", "nh12345"), ("", "unknown")):
+            with pytest.raises(NotFound):
+                cross_reference(reading, Seen(hidden), by_identifier, ("urn:hmis", value))
+
+
+def test_a_demographics_query_answers_with_probable_and_better(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("x", "hmis", birthDate="1951-11-30", telecom=None, address=None))
+    with store.reading() as reading:
+        found = demographics_query(LINKER, reading, Seen(), ASKED)
+    assert {one.grade for one in found} <= {Grade.CERTAIN, Grade.PROBABLE}
+    assert [one.stored.reference for one in found] == ["Patient/h"]
