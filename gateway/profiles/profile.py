@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.kernel.fhir import JsonObject
+from gateway.profiles.contexts import Contexts
 from gateway.profiles.facts import Facts
 from gateway.profiles.invariants import compile_rule
 from gateway.profiles.issues import ERROR, WARNING, Severity
@@ -70,7 +71,8 @@ class Profiles:
             else:
                 kept = {k: found.get(k) for k in ("url", "type", "kind", "baseDefinition", "derivation")}
                 root, whole = read_tree(found)
-                self._trees[canonical] = (root, {**kept, "whole": whole})
+                contexts = tuple((c.get("type"), c.get("expression")) for c in found.get("context", ()))
+                self._trees[canonical] = (root, {**kept, "whole": whole, "contexts": contexts})
         return self._trees[canonical]
 
     def root_of(self, canonical: str) -> ElementNode | None:
@@ -87,6 +89,12 @@ class Profiles:
             return "Resource"
         found = self._tree(canonical)
         return str(found[1]["type"]) if found else None
+
+    def contexts_of(self, canonical: str) -> Contexts:
+        """Where an extension may stand, as (type, expression)."""
+        found = self._tree(canonical)
+        contexts: Contexts = found[1]["contexts"] if found else ()
+        return contexts
 
     def conforms(self, resource: JsonObject, canonical: str, run: Run) -> bool | None:
         """Whether a resource meets a profile; None when the profile is not loaded."""

@@ -47,20 +47,18 @@ class Run:
         "_contained",
         "_targets",
         "bundle",
-        "bundle_path",
         "issues",
+        "path",
         "resource",
         "root",
-        "root_path",
         "terminology",
     )
 
-    def __init__(self, resource: JsonObject, terminology: Terminology) -> None:
+    def __init__(self, resource: JsonObject, terminology: Terminology, path: str) -> None:
         self.resource = resource  # %resource
+        self.path = path  # where it stands
         self.root = resource  # %rootResource: the container when `resource` is contained
-        self.root_path = ""
         self.bundle: Run | None = None
-        self.bundle_path = ""
         self.terminology = terminology
         self.issues: list[Issue] = []
         self._contained: dict[str, JsonObject] | None = None  # of the root, by id
@@ -68,11 +66,10 @@ class Run:
 
     def within(self, resource: JsonObject, path: str, *, contained: bool) -> "Run":
         """The run of a contained resource, or of a resource in a Bundle entry or parameter."""
-        child = Run(resource, self.terminology)
+        child = Run(resource, self.terminology, path)
         child.issues = self.issues
-        child.root_path = path
         if contained:
-            child.root, child.root_path, child.bundle = self.root, self.root_path, self.bundle
+            child.root, child.bundle = self.root, self.bundle
             child._contained = self._inside()
         else:
             child.bundle = self if self.resource.get("resourceType") == "Bundle" else self.bundle

@@ -83,10 +83,15 @@ def _native_contained(node: JsonObject, path: str, run: Run) -> None:
     if type(contained) is not list:
         return
     said = {text for text in strings_in(node) if text.startswith("#")}
+    seen: set[str] = set()
     for n, resource in enumerate(contained):
         if type(resource) is not dict:
             continue
         at = f"{path}.contained[{n}]"
+        key = str(resource.get("id", ""))
+        if key in seen:
+            run.error("structure", f"{at}.id", "another contained resource has the same id")
+        seen.add(key)
         if "contained" in resource:
             run.error("invariant", f"{at}.contained", "dom-2: a contained resource must not contain others")
         meta = resource.get("meta")
@@ -96,7 +101,7 @@ def _native_contained(node: JsonObject, path: str, run: Run) -> None:
                     run.error("invariant", f"{at}.meta.{name}", f"dom-4: a contained resource has no meta.{name}")
             if "security" in meta:
                 run.error("invariant", f"{at}.meta.security", "dom-5: a contained resource has no security label")
-        if f"#{resource.get('id', '')}" not in said and "#" not in strings_in(resource):
+        if f"#{key}" not in said and "#" not in strings_in(resource):
             run.error("invariant", at, "dom-3: a contained resource must be referred to from the resource around it")
 
 
@@ -401,6 +406,14 @@ def _system_of(node: JsonObject) -> str:
     return system if type(system) is str else ""
 
 
+# no scheme, fragment or condition, and not [Type]/[id] with or without a version (R4 References)
+_MALFORMED_REFERENCE: Final = re.compile(
+    r"(?![a-zA-Z][a-zA-Z0-9+.-]*:)(?!#)(?!/?[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?(?:#\S*)?$)"
+    r"(?![A-Z][A-Za-z]+\?).*",
+    re.ASCII,
+).fullmatch
+
+
 def _referring(targets: frozenset[str], known: frozenset[str]) -> After:
     """Reference targets: what a literal, a contained or bundled resource, or Reference.type says must be allowed."""
 
@@ -408,9 +421,11 @@ def _referring(targets: frozenset[str], known: frozenset[str]) -> After:
         if type(node) is not dict:
             return
         kind = run.target_type(node)
+        literal = node.get("reference")
+        if type(literal) is str and _MALFORMED_REFERENCE(literal):
+            run.error("value", path, "a relative reference must be Type/id")
         if kind is None:
             return
-        literal = node.get("reference")
         if kind not in known:
             if not (type(literal) is str and literal.startswith(("http:", "https:"))) or "type" in node:
                 run.error("value", path, "refers to something that is not a resource type of FHIR R4")

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from gateway.kernel.fhir import Resource
+from gateway.profiles.contexts import may_stand
 from gateway.profiles.facts import Facts
 from gateway.profiles.invariants import compile_rule
-from gateway.profiles.issues import ERROR, INFORMATION, Issue
+from gateway.profiles.issues import ERROR, INFORMATION, WARNING, Issue
 from gateway.profiles.items import Item
 from gateway.profiles.profile import Definitions, NoDefinitions, Profiles
 from gateway.profiles.run import NoTerminology, Run, Terminology
@@ -57,9 +58,9 @@ class Validator:
         """
         if type(resource) is not dict:
             return (Issue(ERROR, "structure", "", "must be a JSON object"),)
-        run = Run(resource, self._terminology)
         kind = resource.get("resourceType")
         path = kind if isinstance(kind, str) and kind in self.facts.resource_types else "Resource"
+        run = Run(resource, self._terminology, path)
         self.structure.resource(resource, path, run)
         for profile in profiles:
             if self.profiles.check(profile) is None:
@@ -106,4 +107,6 @@ class Validator:
         if type(url) is str and ":" in url and not self.profiles.is_base(url):
             check = self.profiles.check(url)
             if check is not None and self.profiles.type_of(url) == "Extension":
+                if not may_stand(self.profiles.contexts_of(url), path, run, self.facts):
+                    run.add(WARNING, "structure", path, "this extension is not defined for this element")
                 check(Item(node, None, "Extension", path), run)

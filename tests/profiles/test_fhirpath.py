@@ -25,7 +25,7 @@ PATIENT = {
 
 
 def evaluate(expression: str, focus: Any = PATIENT) -> list[Any]:
-    run = Run(PATIENT, NoTerminology())
+    run = Run(PATIENT, NoTerminology(), "Patient")
     return [raw(item) for item in compile_expression(expression)(focus, Env(run, focus))]
 
 
@@ -137,4 +137,4 @@ def test_what_is_not_built_is_refused_when_it_is_compiled(expression: str) -> No
 )
 def test_what_the_record_does_not_hold_stays_undecided(expression: str) -> None:
     with pytest.raises(Undecided):
-        compile_expression(f"({expression}) and true")(PATIENT, Env(Run(PATIENT, NoTerminology()), PATIENT))
+        compile_expression(f"({expression}) and true")(PATIENT, Env(Run(PATIENT, NoTerminology(), "Patient"), PATIENT))

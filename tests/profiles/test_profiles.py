@@ -275,6 +275,25 @@ def test_an_extension_meets_its_own_definition_wherever_it_stands() -> None:
     assert [i.expression for i in found] == ["Patient.name[0].family.extension[0].value"]
 
 
+@pytest.mark.parametrize(
+    ("context", "warned"),
+    [
+        ("Patient", True),
+        ("HumanName", False),
+        ("Patient.name", False),
+        ("Element", False),
+        ("Practitioner.name", True),
+        ("SomethingOfR5", False),
+    ],
+)
+def test_an_extension_out_of_its_place_is_a_warning(context: str, warned: bool) -> None:
+    placed = {**EXTENSION, "context": [{"type": "element", "expression": context}]}
+    library = Library(placed)
+    name = {"family": "Zqa", "extension": [{"url": URL + "score", "valueInteger": 3}]}
+    found = Validator(read_data, library, library).validate({"resourceType": "Patient", "name": [name]})
+    assert [(i.severity, i.expression) for i in found] == [("warning", "Patient.name[0].extension[0]")] * warned
+
+
 def test_an_extension_can_be_required_by_its_url() -> None:
     slice_ = element(
         "Patient.extension:s", sliceName="s", min=1, type=[{"code": "Extension", "profile": [URL + "score"]}]

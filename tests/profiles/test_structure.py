@@ -33,3 +33,25 @@ def test_a_valid_resource_has_nothing_to_say(resource: JsonObject) -> None:
 def test_a_seeded_fault_is_found_at_the_right_element(fault: Seeded) -> None:
     found = [issue for issue in VALIDATOR.validate(fault.resource) if issue.severity == ERROR]
     assert fault.expression in [issue.expression for issue in found], found
+
+
+@pytest.mark.parametrize(
+    ("literal", "wrong"),
+    [
+        ("Patient/p1", False),
+        ("Patient/p1/_history/2", False),
+        ("http://example.org/fhir/Patient/p1", False),
+        ("urn:uuid:0c3a1b5e-5f9b-4d3e-9d55-6f1c2a3b4c5d", False),
+        ("Patient?identifier=a|b", False),
+        ("patient/p1", True),
+        ("p1", True),
+        ("Patient/", True),
+        ("Patient/p 1", True),
+        ("Group/g1", True),
+        ("Nothing/g1", True),
+    ],
+)
+def test_a_literal_reference_has_the_form_and_type_that_it_must(literal: str, wrong: bool) -> None:
+    consent = next(r for r in VALID if r["resourceType"] == "Consent")
+    found = VALIDATOR.validate({**consent, "patient": {"reference": literal}})
+    assert {i.expression for i in found} == ({"Consent.patient"} if wrong else set())
