@@ -115,3 +115,24 @@ def test_a_claim_is_for_received_messages_and_attempts_are_kept(store: Store) ->
         assert reading.inbox.oldest_open_us() is None
         assert reading.inbox.that_wrote("Patient/2") == []
         assert [found.id for found in reading.inbox.that_wrote("Patient/1")] == [one.id]
+
+
+def test_several_are_kept_at_once_and_each_has_its_own_verdict(store: Store) -> None:
+    keep(store, message("old", 1))
+    new, repeat = message("new", 5), replace(message("old", 6), answer=b"later")
+    twice, other = replace(new, received_us=7), message("old", 8, body=b"MSH|changed")
+    said = store.write(lambda unit: unit.inbox.add_all([new, repeat, twice, other, message("two", 9)]))
+    assert [verdict for verdict, _ in said] == [
+        Admission.NEW,
+        Admission.REPEATED,
+        Admission.REPEATED,
+        Admission.CONFLICT,
+        Admission.NEW,
+    ]
+    assert said[1][1].answer == b"AA"
+    assert [v for v, _ in store.write(lambda unit: unit.inbox.add_all([message("3", 10), message("4", 11)]))] == [
+        Admission.NEW,
+        Admission.NEW,
+    ]
+    with store.reading() as reading:
+        assert reading.inbox.counts() == {("west", "received"): 5}
