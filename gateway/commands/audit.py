@@ -1,10 +1,15 @@
 """``doorway audit …``."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from gateway.adapters.db.store import DbStore
+    from gateway.exchange.ports.audit import AuditRecord
 
 
 @click.group()
@@ -16,11 +21,14 @@ _URL = click.option("--database", "url", help="sqlite:///FILE or postgresql://HO
 _CONFIG = click.option("--config", help="Settings file (TOML).")
 
 
-def _store(url: str | None, config: str | None) -> Any:
+def _store(url: str | None, config: str | None) -> "DbStore":
+    from gateway.adapters.db.migrate import expect_current
     from gateway.settings import read_settings
-    from gateway.wiring import open_store
+    from gateway.wiring import database_store
 
-    return open_store(read_settings(config, database_url=url))
+    store = database_store(read_settings(config, database_url=url))
+    expect_current(store.database)  # a mistyped name must not become a new database whose trail is whole
+    return store
 
 
 @audit.command(
@@ -93,7 +101,7 @@ def export(
         click.echo(json.dumps({"events": written, "lanes": len(heads), "anchored": bool(anchor)}), err=True)
 
 
-def _counted(records: Any) -> Any:
+def _counted(records: "Iterator[AuditRecord]") -> "Iterator[AuditRecord]":
     """The records, with a count on a terminal when it takes longer than two seconds."""
     import sys
     import time

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands.tree import cli
 from gateway.adapters.db.store import DbStore
+from gateway.commands.tree import cli
 from gateway.exchange.chain import Check, Head, read_anchors, write_anchor
-from gateway.kernel.errors import Malformed
+from gateway.kernel.errors import Malformed, NotFound
 
 
 def fill(store: DbStore, count: int = 6) -> list[Head]:
@@ -95,3 +95,7 @@ def test_the_commands_export_anchor_and_verify(sqlite_store: DbStore, tmp_path: 
     assert (cut.exit_code, "cut off" in cut.output) == (3, True)
     assert run(cli, ["audit", "verify", "--database", url]).exit_code == 0
     assert run(cli, ["audit", "verify", "--database", url, "--anchor", str(tmp_path / "none")]).exit_code == 2
+    nowhere = tmp_path / "typo.db"
+    missing = run(cli, ["audit", "verify", "--database", f"sqlite:///{nowhere}"])
+    assert isinstance(missing.exception, NotFound)
+    assert not nowhere.exists()

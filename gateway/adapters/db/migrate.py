@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -14,7 +15,7 @@ from sqlalchemy import MetaData
 from gateway.adapters.db.engine import Database, Session
 from gateway.adapters.db.migrations import HEAD
 from gateway.adapters.db.schema import METADATA
-from gateway.kernel.errors import Busy, DoorwayError, Fault
+from gateway.kernel.errors import Busy, Conflict, DoorwayError, Fault, NotFound
 
 _MIGRATION_LOCK: Final = 0x0D00_12A7_FFFF  # advisory lock: one process migrates, the others wait
 _ONE_THREAD: Final = threading.Lock()  # Alembic keeps its context in a module
@@ -29,7 +30,9 @@ def every_table() -> MetaData:
 
 
 def revision_of(database: Database) -> str | None:
-    """The schema step of the database, None when it is empty."""
+    """The schema step of the database, None when it is empty or not there; nothing is created."""
+    if database.dialect == "sqlite" and not Path(database.url.removeprefix("sqlite:///")).exists():
+        return None
     session = database.connect()
     try:
         return _revision(session)
@@ -46,6 +49,20 @@ def _revision(session: Session) -> str | None:
         return None
     row = session.connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row is not None else None
+
+
+def expect_current(database: Database) -> None:
+    """For commands that only look: the database must be there, with the schema of this release.
+
+    Raises:
+        NotFound: it is not there, or holds no tables of ours.
+        Conflict: it is of another release.
+    """
+    found = revision_of(database)
+    if found is None:
+        raise NotFound("no Doorway database there", at="--database", fix="name the one that the gateway uses")
+    if found != HEAD:
+        raise Conflict("the database is of another release", at="--database", fix="run doorway db upgrade")
 
 
 def upgrade(database: Database) -> bool:
