@@ -22,10 +22,11 @@ from gateway.mapping.hl7v2.interpret import Reasons, interpreted
 from gateway.mapping.hl7v2.model import Required, Tables, Trigger
 from gateway.mapping.hl7v2.plan import plan_of
 from gateway.mapping.hl7v2.program import Action, Connection, Deletions, Program
-from gateway.mapping.hl7v2.runtime import Fields, Run, Scope, Stamps, ZoneOf
+from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope, Stamps, ZoneOf
 
 RESIDUE: Final = f"{DOORWAY}/StructureDefinition/hl7v2-residue"
 KIND: Final = f"{DOORWAY}/CodeSystem/basic-kind"
+_SENDERS: Final = 256  # whose doctors and places are remembered at a time
 _SNAPSHOTS: Final = {"AL1": "AllergyIntolerance", "NK1": "RelatedPerson", "IN1": "Coverage", "DG1": "Condition"}
 
 
@@ -189,6 +190,16 @@ class Converter:
         self._fields = {name: plan_of(m, tables).handled for name, m in tables.segments.items()}
         self._programs: dict[str, Program] = {}
         self._deletions = Deletions(tables)
+        self._memories: dict[tuple[str, ...], Memory] = {}
+
+    def memory_of(self, key: tuple[str, ...]) -> Memory:
+        """What is remembered of one sender's texts."""
+        known = self._memories.get(key)
+        if known is None:
+            if len(self._memories) > _SENDERS:
+                self._memories.clear()
+            known = self._memories[key] = Memory()
+        return known
 
     def convert(self, message: Message, feed: Feed = Feed()) -> Conversion:
         """Map one message.
@@ -281,6 +292,9 @@ class _Job:
             facts, _stamps(zone), self.tables.authorities, self.tables.code_systems,
         )  # fmt: skip
         run.trace = _Trace(self.ledger, run)
+        run.resolver = Resolver(self.tables, self.sender, self.control_id)
+        if self.reasons is None:
+            run.memory = self.owner.memory_of((self.sender, zone, self.feed.jurisdiction, marks.msh_2))
         return run
 
     def run(self) -> Conversion:
@@ -292,8 +306,7 @@ class _Job:
             link.connect(resource, before, scope, self.cx)
         effects = effects_of(self.trigger, self.placed, self.made, self.cx)
         self._require()
-        resolver = Resolver(self.tables, self.sender, self.control_id)
-        resources = resolver.resolve(self.made, self._reachable())
+        resources = self.cx.resolver.resolve(self.made, self._reachable(), self.cx.things)
         self._provenance(resources)
         labels = self._residue(resources)
         return Conversion(
@@ -543,7 +556,9 @@ class _Job:
 
 def _fill(resource: JsonObject, row: Required) -> bool:
     """Put the value of a required row where the element is missing; False when there is no value to put."""
-    *path, last = row.element.split(".")
+    *path, last = row.steps
+    if not path and last in resource:
+        return True
     hosts: list[Any] = [resource]
     for step in path:
         found: list[Any] = []

@@ -13,6 +13,13 @@ from gateway.mapping.hl7v2.conditions import Both, Condition, Either, Not, Ref, 
 from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Tables
 from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, plans, value_key, walk
 
+_QUICK: Final = {  # the usual case without a call, or with one that remembers; None goes the long way
+    "code": "({0} or None) if ' ' not in {0} and {0}.isprintable() else None",
+    "uri": "({0} or None) if ' ' not in {0} and {0}.isprintable() else None",
+    "date": "to_date({0})",
+    "dateTime": "cx.stamp.datetime({0})",
+    "instant": "cx.stamp.instant({0})",
+}
 FILE: Final = "<tables of the HL7 v2 bridge>"
 
 
@@ -121,14 +128,14 @@ class _Writer:
         if placed.guard:
             self.put(f"if {self.names[placed.guard]} is not None:")
             self.depth += 1
-        self.value(row, text, mark)
+        self.value(row, text, mark, placed.shared)
         if not row.constant:
             self.put("if x is not None:")
             self.depth += 1
-        self.place(row)
+        self.place(row, placed.shared)
         self.depth = start
 
-    def value(self, row: Row, text: str, mark: str) -> None:
+    def value(self, row: Row, text: str, mark: str, shared: str) -> None:
         label = self.label(row)
         if row.assignment is not None:
             if row.constant:
@@ -152,7 +159,7 @@ class _Writer:
             self.put("x = None")
             self.put("if p:")
             self.depth += 1
-        self.convert(row, text, mark, label)
+        self.convert(row, text, mark, label, shared)
         if inner or sub:
             self.depth -= 1
 
@@ -162,11 +169,15 @@ class _Writer:
             numbers = (row.source.field, row.source.component)
         return ".".join(str(n) for n in numbers if n)
 
-    def convert(self, row: Row, text: str, mark: str, label: str) -> None:
+    def convert(self, row: Row, text: str, mark: str, label: str, shared: str) -> None:
         if "[" in row.datatype:
             if label:
                 self.put("q = len(F)")
-            self.put(f"x = {function_name(row.datatype)}({text}, {mark}, cx)")
+            function = function_name(row.datatype)
+            if shared:
+                self.put(f"x = cx.thing({row.datatype!r}, {shared!r}, {text}, {mark}, {function})")
+            else:
+                self.put(f"x = {function}({text}, {mark}, cx)")
             if label:
                 self.put(f"if len(F) > q: cx.prefix(q, {label!r})")
             if row.vocabulary:
@@ -185,6 +196,9 @@ class _Writer:
             self.put(f"if x is None: x = cx.coded(V_{name}, {text}, {label!r})")
         elif row.type in TEXTS:
             self.put(f"x = {text} or None if U is None else cx.primitive('string', {text}, {label!r})")
+        elif row.type in _QUICK:
+            self.put(f"x = {_QUICK[row.type].format(text)} if U is None else None")
+            self.put(f"if x is None: x = cx.primitive({row.type!r}, {text}, {label!r})")
         elif row.type in PRIMITIVES:
             self.put(f"x = cx.primitive({row.type!r}, {text}, {label!r})")
         else:
@@ -192,7 +206,7 @@ class _Writer:
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
-    def place(self, row: Row) -> None:
+    def place(self, row: Row, shared: str) -> None:
         if row.special == "$value":
             self.put("z = x")
             return
@@ -203,7 +217,10 @@ class _Writer:
         steps = list(walk(row.steps))
         for index, (step, name) in enumerate(steps):
             if index == len(steps) - 1 and not row.extension:
-                self.leaf(row, host, name)
+                if shared:
+                    self.put(_append(host, step.name, "{'reference': x}", step.repeats))
+                else:
+                    self.leaf(row, host, name)
                 return
             if step.primitive:
                 self.put(f"h = {host}.setdefault('_{step.name}', {{}})")
@@ -335,6 +352,7 @@ def compiled(tables: Tables) -> Mapping[str, Callable[..., Any]]:
         "put_extension": runtime.put_extension,
         "joined_extension": runtime.joined_extension,
         "held": runtime.held,
+        "to_date": runtime.to_date,
     }
     for vocabulary in tables.vocabularies.values():
         space[f"V_{_plain(vocabulary.name)}"] = vocabulary

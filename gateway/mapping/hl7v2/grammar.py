@@ -1,8 +1,8 @@
 """Which group a segment belongs to: a walk over the structure of a message map that never refuses a segment order.
 
 Senders leave out, repeat and misplace segments. The walk takes the first of these that fits: the same segment again; a
-later place in the innermost group, or in a group that this segment can begin; a new repetition of the group; the same in
-the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place.
+later place in the innermost group, or in a group that this segment can begin; a new repetition of the group; the same
+in the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place.
 Steps are computed once and remembered.
 """
 

@@ -8,6 +8,7 @@ at the end makes a part optional.
 """
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,9 +19,10 @@ from gateway.codecs.json_text import Exact
 from gateway.kernel.fhir import JsonObject
 from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2.model import Identity, Tables
+from gateway.mapping.hl7v2.plan import SHARED as SHARED
 from gateway.mapping.hl7v2.runtime import SID, merge
 
-SHARED: Final = frozenset({"Organization", "Location", "Practitioner", "PractitionerRole", "Device"})
+_NOTHING: Final[Mapping[str, JsonObject]] = {}
 _cached_id = lru_cache(16384)(resource_id)
 
 
@@ -51,12 +53,18 @@ class Resolver:
         self._message = control_id
         self._counts: dict[str, int] = {}
 
-    def resolve(self, made: Iterable[JsonObject], refs: Iterable[tuple[JsonObject, JsonObject]]) -> list[JsonObject]:
+    def resolve(
+        self,
+        made: Iterable[JsonObject],
+        refs: Iterable[tuple[JsonObject, JsonObject]],
+        known: Mapping[str, JsonObject] = _NOTHING,
+    ) -> list[JsonObject]:
         """Every resource once, with id; dependencies first in the order of identities.csv.
 
         Args:
             made: resources that rows made, in order.
             refs: Reference elements and the resources that they lead to; those may be new.
+            known: resources with ids already, by reference; they are not changed.
         """
         waiting: dict[int, list[JsonObject]] = {}
         every: dict[int, JsonObject] = {id(r): r for r in made}
@@ -65,7 +73,7 @@ class Resolver:
             every.setdefault(id(resource), resource)
         last = len(self._order)
         ranked = sorted(every.values(), key=lambda r: self._order.get(r["resourceType"], last))
-        out: dict[str, JsonObject] = {}
+        out: dict[str, JsonObject] = dict(known)
         for resource in self._parents_first(ranked, waiting):
             kind = resource["resourceType"]
             self._scoped(resource)
@@ -78,6 +86,8 @@ class Resolver:
                 resource["id"] = identity
                 out[reference] = resource
             elif held is not resource:
+                if reference in known:
+                    out[reference] = held = deepcopy(held)
                 merge(held, resource)
         return list(out.values())
 

@@ -130,11 +130,11 @@ class _Walker:
             return
         if placed.guard and self.kept.get(placed.guard) is None:
             return
-        made = self.made(row, group, text, mark, where)
+        made = self.made(row, group, text, mark, where, placed.shared)
         if made is not None:
-            self.put(row, made, where)
+            self.put(row, made, where, placed.shared)
 
-    def made(self, row: Row, group: Group, text: str, mark: str, where: str) -> Any:
+    def made(self, row: Row, group: Group, text: str, mark: str, where: str, shared: str) -> Any:
         cx = self.cx
         if row.assignment is not None:
             if row.constant:
@@ -158,13 +158,20 @@ class _Walker:
             return None
         if any(numbers):
             where += "".join(f".{n}" for n in numbers if n)
-        return self.converted(row, group, text, mark, label, where)
+        return self.converted(row, group, text, mark, label, where, shared)
 
-    def converted(self, row: Row, group: Group, text: str, mark: str, label: str, where: str) -> Any:
+    def converted(self, row: Row, group: Group, text: str, mark: str, label: str, where: str, shared: str) -> Any:
         cx = self.cx
         if "[" in row.datatype:
             since = len(cx.fails)
-            made = self.tables.apply(row.datatype, text, mark, cx, where)
+            if shared:
+
+                def apply(text: str, mark: str, cx: Run) -> Any:
+                    return self.tables.apply(row.datatype, text, mark, cx, where)
+
+                made = cx.thing(row.datatype, shared, text, mark, apply)
+            else:
+                made = self.tables.apply(row.datatype, text, mark, cx, where)
             if label:
                 cx.prefix(since, label)
             vocabulary = self.tables.vocabularies.get(row.vocabulary)
@@ -182,7 +189,7 @@ class _Walker:
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
-    def put(self, row: Row, made: Any, where: str) -> None:
+    def put(self, row: Row, made: Any, where: str, shared: str) -> None:
         why = self.tables.reasons
         if row.special == "$value":
             self.value = made
@@ -195,7 +202,11 @@ class _Walker:
         steps, name = list(walk(row.steps)), ""
         for index, (step, name) in enumerate(steps):
             if index == len(steps) - 1 and not row.extension:
-                self.leaf(row, host, name, made, where)
+                if shared:
+                    why.add(host, step.name, where, row.place)
+                    self.hang(host, step.name, step.repeats, {"reference": made})
+                else:
+                    self.leaf(row, host, name, made, where)
                 return
             if step.primitive:
                 host = host.setdefault(f"_{step.name}", {})

@@ -180,6 +180,7 @@ class Required:
     resource: str
     element: str
     value: object  # JSON to fill in; None drops the resource and leaves its source in the residue
+    steps: tuple[str, ...] = ()  # of element
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ A map is a list of groups, one for each field (segment map) or component (data t
 the message come first, then the rows with constants, which need an instance made by the rows before them.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -11,6 +12,7 @@ from typing import Final
 
 from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Step, Tables
 
+SHARED: Final = frozenset({"Organization", "Location", "Practitioner", "PractitionerRole", "Device"})
 TEXTS: Final = frozenset({"string", "markdown"})
 
 
@@ -20,6 +22,7 @@ class Placed:
 
     row: Row
     guard: str  # name of the instance that must exist already; "" when the row may make its own
+    shared: str = ""  # type of a shared thing (Practitioner …) that this row alone makes from its text, so it is cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,22 @@ def plan_of(table: Map, tables: Tables) -> Plan:
         groups.append(group)
         names += [name for placed in group.rows for name in instances(placed.row) if name not in names]
     groups = [_among(group, groups) for group in groups]
+    alone = Counter(name for row in table.rows for name in instances(row))
+    groups = [replace(group, rows=tuple(_shared(p, alone) for p in group.rows)) for group in groups]
     ignored = {_number(source, table.source) for source in tables.ignored if _number(source, table.source)}
     handled = frozenset({0} | {group.position for group in groups} | ignored)
     consumes = any(
         not row.constant and "[" not in row.datatype and row.source.field == 0 and row.target for row in table.rows
     ) and not any(row.source.field for row in table.rows)
     return Plan(table, tuple(groups), tuple(names), handled, consumes)
+
+
+def _shared(placed: Placed, alone: Mapping[str, int]) -> Placed:
+    row = placed.row
+    if not row.steps or row.extension or row.steps[-1].refers not in SHARED or "[" not in row.datatype:
+        return placed
+    *_, (_, name) = walk(row.steps)
+    return replace(placed, shared=row.steps[-1].refers) if alone[name] == 1 else placed
 
 
 def _among(group: Group, groups: list[Group]) -> Group:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
@@ -42,11 +43,31 @@ class Scope:
         self.seen: dict[str, JsonObject] = {}  # made in groups inside this one, the latest of each name
 
 
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A shared thing that a text stands for, with what it is part of: made once, then remembered."""
+
+    reference: str
+    resources: tuple[JsonObject, ...]
+    fails: tuple[Fail, ...]
+
+
+class Memory:
+    """What one sender's texts stand for; only texts without escapes are remembered."""
+
+    LIMIT: Final = 20_000
+
+    def __init__(self) -> None:
+        self.things: dict[tuple[str, str, str], Thing | None] = {}
+        self.systems: dict[tuple[str, str], str | None] = {}
+
+
 class Run:
     """The state of one message while it is mapped."""
 
     __slots__ = (
-        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "linked", "refs", "scope", "stamp", "trace",
+        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "linked", "memory", "refs", "resolver",
+        "scope", "stamp", "things", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +90,9 @@ class Run:
         self.linked: set[tuple[int, str, int]] = set()  # owner, element, target: no reference twice
         self.scope: Scope = Scope(None)
         self.trace: Any = None
+        self.resolver: Any = None
+        self.memory: Memory | None = None  # None: nothing is remembered from message to message
+        self.things: dict[str, JsonObject] = {}  # shared things of this message, by reference
 
     # -- parts of fields ---------------------------------------------------------------------------------------------
 
@@ -196,7 +220,7 @@ class Run:
     def built_in(self, kind: str, text: str, component: str) -> Any:
         """A conversion that no row can express (mappings/hl7v2/README.md lists them)."""
         if kind == "authority":
-            return self.authority(text)
+            return self.authority(text) if self.E is not None or self.memory is None else self._known(kind, text)
         if kind in ("lines", "text-base64"):
             joined = self.lines(text)
             return to_base64(joined) if joined and kind == "text-base64" else joined
@@ -218,6 +242,40 @@ class Run:
         if made is None and text.strip():
             self.fails.append((component, text, f"{kind} cannot read it"))
         return made
+
+    def thing(self, name: str, kind: str, text: str, mark: str, apply: Callable[..., Any]) -> str | None:
+        """Reference to the shared thing that ``text`` stands for; the thing itself goes with this message."""
+        key = (name, text, mark)
+        memory = self.memory
+        if memory is None or self.E is not None:
+            found = self._made(kind, text, mark, apply)
+        elif key in memory.things:
+            found = memory.things[key]
+        else:
+            found = self._made(kind, text, mark, apply)
+            if len(memory.things) >= memory.LIMIT:
+                memory.things.clear()
+            memory.things[key] = found
+        if found is None:
+            return None
+        self.fails.extend(found.fails)
+        things = self.things
+        for resource in found.resources:
+            things.setdefault(f"{resource['resourceType']}/{resource['id']}", resource)
+        return found.reference
+
+    def _made(self, kind: str, text: str, mark: str, apply: Callable[..., Any]) -> Thing | None:
+        fails, refs, around = len(self.fails), len(self.refs), self.things
+        self.things = {}
+        made = apply(text, mark, self)
+        inside, self.things = self.things, around
+        if made is None:
+            return None
+        made["resourceType"] = kind
+        resources = self.resolver.resolve([made], self.refs[refs:], inside)
+        failed = tuple(self.fails[fails:])
+        del self.refs[refs:], self.fails[fails:]
+        return Thing(f"{kind}/{made['id']}", tuple(resources), failed)
 
     def prefix(self, since: int, component: str) -> None:
         """Put the component before the places of what failed inside it."""
@@ -247,6 +305,15 @@ class Run:
         parts = text.split(self.R) if self.R and self.R in text else [text]
         joined = "\n".join(self.E(part) if self.E is not None else part for part in parts)
         return joined if joined.strip() else None
+
+    def _known(self, kind: str, text: str) -> str | None:
+        systems = self.memory.systems if self.memory is not None else {}
+        key = (kind, text)
+        if key not in systems:
+            if len(systems) > Memory.LIMIT:
+                systems.clear()
+            systems[key] = self.authority(text)
+        return systems[key]
 
     def text_in(self, text: str) -> str:
         """The words of a coded value: its text, else its code."""

@@ -275,7 +275,9 @@ class _Reader:
                 value: Any = orjson.loads(row["value"]) if row["value"] else None
             except orjson.JSONDecodeError:
                 raise Invalid("the value is not JSON", at=row.place) from None
-            out.setdefault(row["resource"], []).append(Required(row.place, row["resource"], row["element"], value))
+            out.setdefault(row["resource"], []).append(
+                Required(row.place, row["resource"], row["element"], value, tuple(row["element"].split(".")))
+            )
         return {name: tuple(rows) for name, rows in out.items()}
 
 
