@@ -19,6 +19,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
+import uvloop
+
 from gateway.adapters.db.engine import Session
 from gateway.adapters.db.store import DbStore
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
@@ -71,7 +73,7 @@ def _plain(answer: Callable[[bytes], "Future[Any] | None"]) -> Iterator[Address]
         await ended.wait()
         server.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread = threading.Thread(target=lambda: uvloop.run(main()), daemon=True)
     thread.start()
     address, loop, ended = ready.result()
     try:

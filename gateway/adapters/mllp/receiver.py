@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
+import uvloop
+
 from gateway.adapters.failpoint import reached
 from gateway.codecs.ack import batch_acknowledgement
 from gateway.codecs.er7_batch import Batch, Interchange, split_interchange
@@ -152,7 +154,7 @@ class Receiver:
                 event.set()
 
     def _run(self, ready: "Future[list[tuple[str, int]]]") -> None:
-        asyncio.run(self._main(ready))
+        uvloop.run(self._main(ready))
 
     async def _main(self, ready: "Future[list[tuple[str, int]]]") -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
