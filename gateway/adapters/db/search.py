@@ -133,12 +133,29 @@ class DbSearch:
         return None, set()
 
     def _keys(self, type_: str, criterion: Criterion, bound: int) -> set[int] | None:
-        """The keys that fulfil the criterion; None when there are more than ``bound``."""
+        """The keys that fulfil the criterion; None when there are more than ``bound``, here or on the way."""
         words = Words(self._session.dialect)
         compiler = Compiler(words)
-        text = f"{compiler.keys(criterion, type_)} LIMIT {words.bind(bound + 1)}"
+        if isinstance(criterion, (Chain, Has)):
+            other = criterion.target if isinstance(criterion, Chain) else criterion.parameter.type
+            inner = self._keys(other, criterion.inner, bound)
+            if not inner:
+                return inner
+            text = self._joined_keys(words, type_, criterion, sorted(inner))
+        else:
+            text = compiler.keys(criterion, type_)
+        text += f" LIMIT {words.bind(bound + 1)}"
         rows = self._session.connection.execute(text, words.values).fetchall()
         return {row[0] for row in rows} if len(rows) <= bound else None
+
+    def _joined_keys(self, words: Words, type_: str, criterion: Chain | Has, inner: Sequence[int]) -> str:
+        number = words.bind(number_of(criterion.parameter.name))
+        if isinstance(criterion, Chain):
+            return f"SELECT x.key FROM search_link x WHERE x.p = {number} AND {_among(words, inner, 'x.target')}"
+        return (  # what is referred to may be gone
+            f"SELECT r.key FROM search_link x JOIN resource r ON r.type = {words.bind(type_)} AND r.key = x.target"
+            f" WHERE x.p = {number} AND {_among(words, inner, 'x.key')} AND r.method <> 'DELETE'"
+        )
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -255,10 +272,10 @@ def _source(plan: _Plan) -> str:
     return f"({plan.driver.keys()}) x0"
 
 
-def _among(words: Words, keys: Sequence[int]) -> str:
+def _among(words: Words, keys: Sequence[int], column: str = "r.key") -> str:
     if words.dialect == "sqlite":
-        return f"r.key IN (SELECT value FROM json_each({words.bind('[' + ','.join(map(str, keys)) + ']')}))"
-    return f"r.key = ANY({words.bind(list(keys))})"
+        return f"{column} IN (SELECT value FROM json_each({words.bind('[' + ','.join(map(str, keys)) + ']')}))"
+    return f"{column} = ANY({words.bind(list(keys))})"
 
 
 def _in_sql(sort: Sort) -> bool:

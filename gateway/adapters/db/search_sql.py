@@ -99,8 +99,7 @@ class Compiler:
             case AnyOf(criteria):
                 return "(" + " OR ".join(self.probe(one, type_, row) for one in criteria) + ")"
             case Chain(parameter, target, inner):
-                link = KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
-                return link.probe(f"{row}.key")
+                return self._refers(parameter, target, inner, row)
             case Has(parameter, inner):
                 return self._referred(parameter, inner, row)
             case Missing(parameter, missing):
@@ -137,6 +136,23 @@ class Compiler:
                 keys = self.keys(inner, parameter.type)
                 return KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
         return None
+
+    def _refers(self, parameter: Parameter, target: str, inner: Criterion, row: str) -> str:
+        """A chain for one row: what it points to is looked up, then probed, however many others would do."""
+        if of_row(inner):
+            link = KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
+            return link.probe(f"{row}.key")
+        other = f"y{len(self.words.values)}"
+        number = self.words.bind(number_of(parameter.name))
+        reached = f"SELECT l.target AS key FROM search_link l WHERE l.p = {number} AND l.key = {row}.key"
+        condition = self.probe(inner, target, other)
+        if self.set_of(inner) is None or isinstance(inner, Has):  # no index row vouches that the target is there
+            kind = self.words.bind(target)
+            condition += (
+                f" AND EXISTS (SELECT 1 FROM resource e WHERE e.type = {kind} AND e.key = {other}.key"
+                " AND e.method <> 'DELETE')"
+            )
+        return f"EXISTS (SELECT 1 FROM ({reached}) {other} WHERE {condition})"
 
     def _referred(self, parameter: Parameter, inner: Criterion, row: str) -> str:
         """``_has`` for one row: what points to it is looked up, then probed."""
