@@ -28,44 +28,38 @@ def convert(export: str, out: str, processes: int, as_json: bool) -> None:
     convert_export(export, out, processes, as_json)
 
 
-@hmis.command(name="export", epilog="Example: doorway hmis export --from fhir/ --out back/")
-@click.option(
-    "--from", "source", type=click.Path(exists=True, file_okay=False), help="Folder of a conversion (NDJSON)."
-)
+@hmis.command(name="export", epilog="Example: doorway hmis export --from fhir/ --out back/ --version 2026")
+@click.option("--from", "folder", type=click.Path(exists=True, file_okay=False), help="Folder of a conversion.")
 @click.option("--out", "out", required=True, type=click.Path(file_okay=False), help="Folder for the CSV files.")
-@click.option(
-    "--neutralise-formulas", is_flag=True, help="Put ' before cells that a spreadsheet would execute (changes them)."
-)
+@click.option("--version", type=click.Choice(["2024", "2026"]), help="Format year; default: the one that came.")
+@click.option("--database", help="Without --from: export a source from this store.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file of settings.")
+@click.option("--source", help="ImplementationID, when the store holds several sources.")
+@click.option("--hash", "hash_", type=click.Choice(["sha256"]), help="Hash names and SSNs (HashStatus 4).")
+@click.option("--neutralise-formulas", is_flag=True, help="Put ' before cells that a spreadsheet would execute.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def export_(source: str | None, out: str, neutralise_formulas: bool, as_json: bool) -> None:
-    """FHIR back to HUD CSV: every cell of every row of every file, as FHIR now says it.
+def export_(
+    folder: str | None,
+    out: str,
+    version: str | None,
+    database: str | None,
+    config: str | None,
+    source: str | None,
+    hash_: str | None,
+    neutralise_formulas: bool,
+    as_json: bool,
+) -> None:
+    """FHIR back to HUD CSV: from a converted folder every cell of every row of every file, or a source of the store.
 
-    Files are UTF-8 with CRLF line ends, header and order as they came. A cell that FHIR has no form for comes back as
-    it stood unless the resource was changed in FHIR.
+    Files are UTF-8 with CRLF line ends. A cell that FHIR has no form for comes back as it stood unless the resource was
+    changed in FHIR. With --version what the other format year has no place for is printed and kept in Custom files.
     """
-    from gateway.commands.hmis_run import export_folder
+    from gateway.commands.hmis_run import export_folder, export_store
 
-    if source is None:
-        raise click.UsageError("give --from FOLDER")
-    export_folder(source, out, neutralise_formulas, as_json)
-
-
-@hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv")
-@click.argument("export", type=click.Path(exists=True))
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write every finding to this CSV file.")
-@click.option(
-    "--unknowns", is_flag=True, help="List unknown answers (client does not know, not asked) as findings too."
-)
-@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
-def check(export: str, csv_file: str | None, unknowns: bool, as_json: bool) -> None:
-    """Rule check of an HMIS CSV export (folder or zip): file, row, column, rule and how to fix it; no personal data.
-
-    Structure, references and codes follow HUD's specification of the export's format year; data-quality rules carry
-    the ids of mappings/hmis/checks.csv. Unknown answers are counted, not listed. Exit code 3: there are findings.
-    """
-    from gateway.commands.hmis_check import check_command
-
-    check_command(export, csv_file, unknowns, as_json)
+    if folder is not None:
+        export_folder(folder, out, version, neutralise_formulas, hash_ is not None, as_json)
+    else:
+        export_store(out, version or "2026", database, config, source, hash_ is not None, as_json)
 
 
 @hmis.command(name="import", epilog="Example: doorway hmis import export.zip --database sqlite:///doorway.db")

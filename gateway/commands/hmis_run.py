@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hmis_export import FolderExport, FolderScratch, NdjsonFolder, ZipExport, open_export
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_export import Rebuild
+from gateway.exchange.hmis_versions import CSV_VERSION
 
 EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -98,9 +100,33 @@ def _side_by_side(conversion: Conversion, files: "FolderExport | ZipExport", tar
     return conversion.report
 
 
-def export_folder(source: str, out: str, neutralise: bool, as_json: bool) -> None:
+def export_folder(source: str, out: str, version: str | None, neutralise: bool, hashing: bool, as_json: bool) -> None:
     """``doorway hmis export --from``."""
-    target = Path(out)
+    with FolderScratch() as scratch:
+        rebuild = Rebuild(
+            read_data, scratch, neutralise=FORMULA if neutralise else (), version=version, hash_names=hashing
+        )
+        folder = NdjsonFolder(Path(source))
+        rebuild.begin(line for name, _, line in folder.lines() if name == "DocumentReference.ndjson")
+        for name, number, line in folder.lines():
+            rebuild.take(line, f"{name}:{number}")
+        report = rebuild.finish(_writer(Path(out)))
+    lost = rebuild.lost.lines(version or "")
+    told = {"rows": report.rows, "foreign": report.foreign, "orphans": report.orphans, "lost": lost}
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    for path, rows in sorted(report.rows.items()):
+        click.echo(f"{path:<40} {rows:>12,} rows")
+    for said in lost:
+        click.echo(said)
+    for kind, count in sorted(report.foreign.items()):
+        click.echo(f"{count:,} {kind} stand behind no row of the export: not written")
+    for path, count in sorted(report.orphans.items()):
+        click.echo(f"{path}: {count:,} rows left out, their main resource is gone")
+
+
+def _writer(target: Path) -> Any:
     target.mkdir(parents=True, exist_ok=True)
 
     def write(path: str, pieces: Iterable[str]) -> None:
@@ -111,23 +137,52 @@ def export_folder(source: str, out: str, neutralise: bool, as_json: bool) -> Non
         with place.open("w", encoding="utf-8", newline="") as handle:
             handle.writelines(pieces)
 
-    with FolderScratch() as scratch:
-        rebuild = Rebuild(read_data, scratch, neutralise=FORMULA if neutralise else ())
-        folder = NdjsonFolder(Path(source))
-        rebuild.begin(line for name, _, line in folder.lines() if name == "DocumentReference.ndjson")
-        for name, number, line in folder.lines():
-            rebuild.take(line, f"{name}:{number}")
-        report = rebuild.finish(write)
-    told = {"rows": report.rows, "foreign": report.foreign, "orphans": report.orphans}
+    return write
+
+
+def _export_row(source: str, now: datetime, version: str, hashing: bool) -> dict[str, str]:
+    return {
+        "ExportID": f"D{now:%Y%m%d%H%M%S}",
+        "SourceType": "3",
+        "SourceName": "Doorway",
+        "ExportDate": f"{now:%Y-%m-%d %H:%M:%S}",
+        "ExportStartDate": "1900-01-01",
+        "ExportEndDate": f"{now:%Y-%m-%d}",
+        "SoftwareName": "Doorway",
+        "CSVVersion": CSV_VERSION[version],
+        "ExportPeriodType": "3",
+        "ExportDirective": "2",
+        "HashStatus": "4" if hashing else "1",
+        "ImplementationID": source,
+    }
+
+
+def export_store(
+    out: str, version: str, database: str | None, config: str | None, source: str | None, hashing: bool, as_json: bool
+) -> None:
+    """``doorway hmis export`` from the store: a full refresh of everything that a source has."""
+    from gateway import wiring
+    from gateway.exchange.hmis_store_export import StoreExport
+    from gateway.settings import read_settings
+
+    store = wiring.open_store(read_settings(config, database_url=database))
+    try:
+        with store.reading() as reading:
+            sources = reading.rows.sources()
+            if source is None and len(sources) != 1:
+                raise click.UsageError(f"the store holds {len(sources)} HMIS sources; name one with --source")
+            name = source if source is not None else sources[0]
+            now = datetime.now(UTC)
+            cells = _export_row(name, now, version, hashing)
+            job = StoreExport(read_data, name, version, cells, hash_names=hashing)
+            job.write(reading, _writer(Path(out)))
+    finally:
+        store.close()
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps({"source": name, "rows": job.rows}))
         return
-    for path, rows in sorted(report.rows.items()):
-        click.echo(f"{path:<40} {rows:>12,} rows")
-    for kind, count in sorted(report.foreign.items()):
-        click.echo(f"{count:,} {kind} stand behind no row of the export: not written")
-    for path, count in sorted(report.orphans.items()):
-        click.echo(f"{path}: {count:,} rows left out, their main resource is gone")
+    for file, rows in job.rows.items():
+        click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
 
 
 def import_export(

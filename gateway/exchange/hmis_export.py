@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from gateway.codecs.hmis_csv import Header, write_rows
 from gateway.exchange.hmis_convert import Scratch
+from gateway.exchange.hmis_hash import hash_rows
 from gateway.exchange.hmis_manifest import FILE_EXTENSION
+from gateway.exchange.hmis_versions import Lost, Revision
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import Resource
 from gateway.mapping.hmis.conversions import Source
@@ -42,9 +44,19 @@ class Rebuilt:
 class Rebuild:
     """Reads resources once into buckets of rows, then writes each file in the order of its rows."""
 
-    def __init__(self, read: Read, scratch: Scratch, *, neutralise: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        read: Read,
+        scratch: Scratch,
+        *,
+        neutralise: tuple[str, ...] = (),
+        version: str | None = None,
+        hash_names: bool = False,
+    ) -> None:
         self._read, self._scratch = read, scratch
-        self._neutralise = neutralise
+        self._neutralise, self._version, self._hash = neutralise, version, hash_names
+        self._found = ""
+        self.lost = Lost()
         self._buckets: dict[tuple[str, int], int] = {}
         self.report = Rebuilt()
         self.forms: list[FileForm] = []
@@ -82,7 +94,8 @@ class Rebuild:
             self._keep(resource, row)
 
     def _begin(self, manifest: Resource, row: Mapping[str, Any]) -> None:
-        spec = load_spec(self._read, str(row["version"]))
+        self._found = str(row["version"])
+        spec = load_spec(self._read, self._found)
         self._maps = load_maps(self._read, spec, Source(str(row["source"])))
         self._parts = {(name, part.name): part for name, table in self._maps.items() for part in table.parts}
         for content in manifest["content"]:
@@ -111,11 +124,24 @@ class Rebuild:
     def finish(self, write: Write) -> Rebuilt:
         """Write every file of the manifest."""
         for form in self.forms:
-            rows = self._rows(form)
+            rows, header, revision = self._rows(form), form.header, self._revision(form)
+            if revision is not None:
+                rows, header = revision.rows(rows), tuple(revision.header)
+            if self._hash:
+                rows = hash_rows(form.code, header, rows)
             if self._neutralise:
                 rows = ([_harmless(cell, self._neutralise) for cell in row] for row in rows)
-            write(form.path, write_rows(_with_header(form.header, rows)))
+            write(form.path, write_rows(_with_header(header, rows)))
+            if revision is not None and revision.custom:
+                path = form.path.removesuffix(f"{form.code}.csv") + f"Custom{form.code}FY{self._found}.csv"
+                write(path, write_rows(_with_header(tuple(revision.custom_header), iter(revision.custom))))
         return self.report
+
+    def _revision(self, form: FileForm) -> Revision | None:
+        if self._version in (None, self._found) or form.code not in self._maps or not form.header:
+            return None
+        old, new = load_spec(self._read, self._found), load_spec(self._read, str(self._version))
+        return Revision(old, new, form.code, form.header, self.lost)
 
     def _rows(self, form: FileForm) -> Iterator[list[str]]:
         table = self._maps.get(form.code)

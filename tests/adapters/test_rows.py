@@ -33,4 +33,6 @@ def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -
         assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
         assert [s.key for s in rows.waiting("s")] == ["w"]
         assert [s.key for s in rows.of_persons("s", "Enrollment", ["c"])] == ["e2"]
+        assert [s.key for s in rows.page("s", "Enrollment", "e1", 9)] == ["e2", "e3"]
+        assert rows.sources() == ["s"]
         assert rows.counts("s") == {"Enrollment": 2, "Exit": 1}

@@ -51,6 +51,11 @@ _PERSONS: Final = Sql(
     " ORDER BY key"
 )
 _FILE: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND {_LIVE} ORDER BY key")
+_SOURCES: Final = Sql("SELECT DISTINCT source FROM hmis_row ORDER BY source")
+_PAGE: Final = Sql(
+    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key > :after AND cells = ''"
+    " ORDER BY key LIMIT :limit"
+)
 _WAITING: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND cells <> '' ORDER BY file, key")
 _COUNTS: Final = Sql(f"SELECT file, count(*) FROM hmis_row WHERE source = :source AND {_LIVE} GROUP BY file")
 _KEY: Final = ("source", "file", "key")
@@ -105,6 +110,14 @@ class DbRows:
     def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
         """Live rows of a file that belong to one of the clients, by key."""
         return self._read(_PERSONS, source=source, file=file, persons=list(persons))
+
+    def sources(self) -> list[str]:
+        """The sources that rows came from."""
+        return [str(row[0]) for row in self._session.run(_SOURCES).fetchall()]
+
+    def page(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that are FHIR, deleted ones too, by key, beginning after a key."""
+        return self._read(_PAGE, source=source, file=file, after=after, limit=limit)
 
     def of_file(self, source: str, file: str) -> list[RowState]:
         """Every live row of a file, by key."""

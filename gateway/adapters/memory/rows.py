@@ -37,6 +37,15 @@ class MemoryRows:
         """Live rows of a file that belong to one of the clients, by key."""
         return self._live(source, lambda state: state.file == file and state.person in persons)
 
+    def sources(self) -> list[str]:
+        """The sources that rows came from."""
+        return sorted({source for source, _, _ in self.states})
+
+    def page(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that are FHIR, deleted ones too, by key, beginning after a key."""
+        states = (state for _, state in sorted(self.states.items()) if (state.source, state.file) == (source, file))
+        return [state for state in states if state.key > after and not state.waiting][:limit]
+
     def of_file(self, source: str, file: str) -> list[RowState]:
         """Every live row of a file, by key."""
         return self._live(source, lambda state: state.file == file)

@@ -56,6 +56,14 @@ class RowReader(Protocol):
         """Live rows of a file that belong to one of the clients, by key."""
         ...
 
+    def sources(self) -> list[str]:
+        """The sources that rows came from."""
+        ...
+
+    def page(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that are FHIR, deleted ones too, by key, beginning after a key."""
+        ...
+
     def of_file(self, source: str, file: str) -> list[RowState]:
         """Every live row of a file, by key; for directory files, which are small."""
         ...

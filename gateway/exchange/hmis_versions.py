@@ -1,0 +1,85 @@
+"""FY2024 rows in FY2026's columns and back, with a list of what cannot be carried. Sex is never made of gender."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.codecs.hmis_csv import Header
+from gateway.mapping.hmis.conversions import list_chooser
+from gateway.mapping.hmis.spec import File, Spec
+
+SAME: Final = {"HispanicLatinaeo": "HispanicLatinao", "HispanicLatinao": "HispanicLatinaeo"}
+CSV_VERSION: Final = {"2024": "2024 v1.3", "2026": "2026 v1.0"}
+
+
+@dataclass(slots=True)
+class Lost:
+    """What the other format year has no place for: counts by ``File.Column``, and the rows of a Custom file."""
+
+    columns: dict[str, int] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+
+    def lines(self, version: str) -> list[str]:
+        """For a person."""
+        no_column = f"values have no column in FY{version}: see the Custom file"
+        no_code = f"codes are not in FY{version}'s list; written as they are"
+        out = [f"{name}: {count:,} {no_column}" for name, count in self.columns.items()]
+        return sorted(out + [f"{name}: {count:,} {no_code}" for name, count in self.codes.items()])
+
+
+class Revision:
+    """One file's rows on the way from one format year to another."""
+
+    def __init__(self, old: Spec, new: Spec, name: str, header: tuple[str, ...], lost: Lost) -> None:
+        self._new, self._old_file, self._file, self._lost = new, old.files[name], new.files[name], lost
+        found = Header.of(list(header), [column.name for column in self._old_file.columns])
+        self._at = found.position
+        self._extra = found.extra
+        names = {column.name for column in self._file.columns}
+        self.dropped = [c for c in self._at if c not in names and SAME.get(c) not in names]
+        self.columns = [c.name for c in self._file.columns if not c.optional or c.name in self._at]
+        self.header = self.columns + [header[i] for i in found.extra]
+        self.custom: list[list[str]] = []
+        self._choosers = {c.name: list_chooser(c.list) for c in self._file.columns if c.list}
+
+    def rows(self, rows: Iterable[list[str]]) -> Iterator[list[str]]:
+        """The rows in the new columns; what is dropped is counted and kept for :attr:`custom`."""
+        key = self._at.get(self._file.key)
+        for row in rows:
+            if not row:
+                yield row
+                continue
+            cells = {name: row[i] if i < len(row) else "" for name, i in self._at.items()}
+            gone = [cells[name] for name in self.dropped]
+            if any(gone):
+                for name, cell in zip(self.dropped, gone, strict=True):
+                    if cell:
+                        self._count(self._lost.columns, name)
+                self.custom.append([row[key] if key is not None and key < len(row) else "", *gone])
+            out = [cells.get(name, cells.get(SAME.get(name, ""), "")) for name in self.columns]
+            if self._file.name == "Export":
+                out[self.columns.index("CSVVersion")] = CSV_VERSION[self._new.version]
+            self._codes(dict(zip(self.columns, out, strict=True)))
+            yield out + [row[i] if i < len(row) else "" for i in self._extra]
+
+    @property
+    def custom_header(self) -> list[str]:
+        """Key and dropped columns."""
+        return [self._file.key, *self.dropped]
+
+    def _count(self, counts: dict[str, int], column: str) -> None:
+        name = f"{self._file.name}.{column}"
+        counts[name] = counts.get(name, 0) + 1
+
+    def _codes(self, cells: dict[str, str]) -> None:
+        for name, (by, choose) in self._choosers.items():
+            cell = cells.get(name, "").strip()
+            if cell:
+                code = self._new.code(choose([cells.get(other, "").strip() for other in by]), cell)
+                if code is not None and self._new.version not in code.years:
+                    self._count(self._lost.codes, name)
+
+
+def columns_of(file: File) -> list[str]:
+    """The header of a file that is written afresh: optional columns are left out, but not of our own companion."""
+    return [column.name for column in file.columns if not column.optional or file.name == "Consent"]
