@@ -151,6 +151,11 @@ class Gate:
         self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
         self._tangled: set[str] = set()  # patients linked with more records than one person has: nobody can tell
         self._seen: dict[str, bool] = {}
+        self._current: dict[str, Stored] = {}
+
+    def at_hand(self, current: Stored) -> None:
+        """A current version that was read in this transaction already, so that it need not be read again."""
+        self._current[current.reference] = current
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         """For each candidate, in order, whether the asker may see it. Unknown means no."""
@@ -371,7 +376,10 @@ class Gate:
         todo = set(patients)
         while todo and len(walked) <= len(patients) * _LINKED_LIMIT:
             walked |= todo
-            for one, stored in self._resources.many(sorted(todo)).items():
+            got = {one: self._current[one] for one in todo if one in self._current}
+            if missing := todo - got.keys():
+                got.update(self._resources.many(sorted(missing)))
+            for one, stored in got.items():
                 for other in self._knowledge.view(stored).refers:  # a Patient refers to Patients by its links only
                     if other.startswith("Patient/") and other != one:
                         beside.setdefault(one, set()).add(other)

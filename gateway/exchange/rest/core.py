@@ -166,7 +166,9 @@ class Rest:
         if stored is None:
             return None
         live: Stored | None = stored
-        if stored.deleted:
+        if not stored.deleted:
+            sight.at_hand(stored)
+        else:
             live = unit.resources.version(stored.type, stored.id, stored.version - 1)
         if live is None or live.deleted:
             return None

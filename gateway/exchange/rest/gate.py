@@ -12,6 +12,10 @@ from gateway.exchange.rest.ask import Ask
 class Sight(Protocol):
     """One asker in front of one snapshot or transaction: what it may see (exchange/disclose.py: Gate)."""
 
+    def at_hand(self, current: Stored) -> None:
+        """A current version that was read in this transaction already, so that it need not be read again."""
+        ...
+
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         """For each candidate, in order, whether the asker may see it."""
         ...
