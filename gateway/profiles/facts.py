@@ -140,8 +140,8 @@ class Facts:
                         name.endswith("[x]"),
                     )
                 )
-        for path, base in bases.items():
-            self._types[path] = Type(path, base, tuple(elements[path]))
+        made = {path: Type(path, base, tuple(elements[path])) for path, base in bases.items()}
+        self._types.update(made)  # at once: another thread sees all of a type or nothing
 
     @cached_property
     def _invariants(self) -> Mapping[str, tuple[Invariant, ...]]:

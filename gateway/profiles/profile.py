@@ -5,6 +5,7 @@ has nothing below it that adds anything, disappears.
 """
 
 from collections.abc import Mapping, Sequence
+from threading import RLock
 from typing import Any, Final, Protocol
 
 from gateway.kernel.fhir import JsonObject
@@ -57,9 +58,10 @@ class Profiles:
     def __init__(self, facts: Facts, definitions: Definitions) -> None:
         self.facts = facts
         self._definitions = definitions
-        self._trees: dict[str, tuple[ElementNode, JsonObject] | None] = {}
-        self._checks: dict[str, ItemCheck | None] = {}
-        self._depth = 0
+        self._trees: dict[str, tuple[ElementNode, JsonObject]] = {}
+        self._checks: dict[str, ItemCheck] = {}
+        self._compiling: set[str] = set()
+        self._lock = RLock()
 
     # ---- Library
 
@@ -67,7 +69,7 @@ class Profiles:
         if canonical not in self._trees:
             found = self._definitions.find("StructureDefinition", canonical)
             if found is None:
-                self._trees[canonical] = None
+                return None
             else:
                 kept = {k: found.get(k) for k in ("url", "type", "kind", "baseDefinition", "derivation")}
                 root, whole = read_tree(found)
@@ -107,13 +109,10 @@ class Profiles:
             return False
         silent = run.within(resource, "", contained=False)
         silent.bundle, silent.issues = run.bundle, []
-        self._depth += 1
-        try:
-            if self._depth > _DEPTH_LIMIT_PROFILES:
-                return None
-            check(Item(resource, None, str(resource.get("resourceType")), ""), silent)
-        finally:
-            self._depth -= 1
+        silent.depth = run.depth + 1
+        if silent.depth > _DEPTH_LIMIT_PROFILES:
+            return None
+        check(Item(resource, None, str(resource.get("resourceType")), ""), silent)
         return not any(issue.severity == ERROR for issue in silent.issues)
 
     def child_items(self, item: Item, name: str) -> list[Item]:
@@ -142,17 +141,24 @@ class Profiles:
 
     def check(self, canonical: str) -> ItemCheck | None:
         """The check of a profile on an instance of its type; None when it is not loaded."""
-        if canonical not in self._checks:
-            if self.is_base(canonical):
-                self._checks[canonical] = nothing
-                return nothing
-            found = self._tree(canonical)
-            if found is None:
-                self._checks[canonical] = None
-                return None
-            self._checks[canonical] = lambda item, run: self._checks[canonical](item, run)  # type: ignore[misc]
-            self._checks[canonical] = self._compile_profile(*found)
-        return self._checks[canonical]
+        known = self._checks.get(canonical)
+        if known is not None:
+            return known
+        if self.is_base(canonical):
+            return nothing
+        found = self._tree(canonical)
+        if found is None:
+            return None  # not remembered: a sender could name any number of profiles
+        with self._lock:  # one thread compiles; a profile that leads back to itself sees the stand-in
+            if canonical in self._compiling:
+                return lambda item, run: self._checks[canonical](item, run)
+            if canonical not in self._checks:
+                self._compiling.add(canonical)
+                try:
+                    self._checks[canonical] = self._compile_profile(*found)
+                finally:
+                    self._compiling.discard(canonical)
+            return self._checks[canonical]
 
     def _compile_profile(self, root: ElementNode, about: JsonObject) -> ItemCheck:
         compiled = _Compiler(self, root).item_check(root, str(about["type"])) or nothing

@@ -47,6 +47,7 @@ class Run:
         "_contained",
         "_targets",
         "bundle",
+        "depth",
         "issues",
         "path",
         "resource",
@@ -59,6 +60,7 @@ class Run:
         self.path = path  # where it stands
         self.root = resource  # %rootResource: the container when `resource` is contained
         self.bundle: Run | None = None
+        self.depth = 0  # of profiles judged for other profiles
         self.terminology = terminology
         self.issues: list[Issue] = []
         self._contained: dict[str, JsonObject] | None = None  # of the root, by id
@@ -67,7 +69,7 @@ class Run:
     def within(self, resource: JsonObject, path: str, *, contained: bool) -> "Run":
         """The run of a contained resource, or of a resource in a Bundle entry or parameter."""
         child = Run(resource, self.terminology, path)
-        child.issues = self.issues
+        child.issues, child.depth = self.issues, self.depth
         if contained:
             child.root, child.bundle = self.root, self.bundle
             child._contained = self._inside()

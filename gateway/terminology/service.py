@@ -22,7 +22,7 @@ class Terminology:
         self.tables = tables
         self._elsewhere = find
         self._sets = ValueSets(self.find)
-        self._maps: dict[str, CompiledMap | None] = {}
+        self._maps: dict[str, CompiledMap] = {}
 
     def find(self, kind: str, canonical: str) -> JsonObject | None:
         """A CodeSystem, ValueSet or ConceptMap by canonical URL."""
@@ -77,7 +77,10 @@ class Terminology:
         return self._map(map_url) is not None
 
     def _map(self, url: str) -> CompiledMap | None:
-        if url not in self._maps:
+        known = self._maps.get(url)
+        if known is None:
             found = self.find("ConceptMap", url)
-            self._maps[url] = CompiledMap(found) if found is not None else None
-        return self._maps[url]
+            if found is None:
+                return None
+            known = self._maps[url] = CompiledMap(found)
+        return known

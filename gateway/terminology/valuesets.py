@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, Final, TypeAlias
 
 from gateway.kernel.fhir import JsonObject
@@ -31,8 +32,10 @@ class ValueSets:
 
     def __init__(self, find: Find) -> None:
         self._find = find
-        self._sets: dict[str, _ValueSet | None] = {}
-        self._systems: dict[str, System | None] = {}
+        self._sets: dict[str, _ValueSet] = {}
+        self._systems: dict[str, System] = {}
+        self._compiling: set[str] = set()
+        self._lock = RLock()
 
     def holds(self, valueset: str, system: str | None, code: str) -> bool | None:
         """Whether ``valueset`` holds the code; None when the content needed is not at hand.
@@ -63,18 +66,32 @@ class ValueSets:
 
     def system(self, url: str) -> "System | None":
         """The content of a code system at hand."""
-        if url not in self._systems:
+        known = self._systems.get(url)
+        if known is None:
             found = self._find("CodeSystem", url)
-            self._systems[url] = System(found) if found is not None else None
-        return self._systems[url]
+            if found is None:
+                return None
+            known = self._systems[url] = System(found)
+        return known
 
     def _set(self, canonical: str, depth: int) -> "_ValueSet | None":
-        if canonical not in self._sets:
-            found = self._find("ValueSet", canonical) if depth < _DEPTH_LIMIT else None
-            self._sets[canonical] = None
-            if found is not None:
-                self._sets[canonical] = self._compile(found, depth)
-        return self._sets[canonical]
+        known = self._sets.get(canonical)
+        if known is not None:
+            return known
+        found = self._find("ValueSet", canonical) if depth < _DEPTH_LIMIT else None
+        if found is None:
+            return None  # not remembered: a sender could name any number of them
+        with self._lock:
+            if canonical in self._compiling:
+                return None  # a set that leads back to itself adds nothing
+            self._compiling.add(canonical)
+            try:
+                made = self._compile(found, depth)
+            finally:
+                self._compiling.discard(canonical)
+            if made is not None:
+                self._sets[canonical] = made
+            return made
 
     def _compile(self, valueset: JsonObject, depth: int) -> "_ValueSet | None":
         compose = valueset.get("compose")

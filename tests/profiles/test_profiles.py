@@ -1,5 +1,6 @@
 """Profiles: what each kind of constraint and of slice refuses and lets through, on small profiles of the test's own."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -335,3 +336,21 @@ def test_no_value_of_a_record_stands_in_a_finding(value: Any) -> None:
     found = Validator(read_data).validate(wild)
     assert found
     assert not [i for i in found if secret in i.diagnostics or secret in i.expression]
+
+
+def test_threads_that_meet_a_profile_at_the_same_time_agree() -> None:
+    for _ in range(20):
+        library = Library(MEMBER, profile("p", "Patient", element("Patient.gender", max="0"), base=URL + "member"))
+        validator = Validator(read_data, library, library)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _, v=validator: v.validate(PATIENT, [URL + "p"]), range(8)))
+        assert len(set(found)) == 1
+        assert len(found[0]) == 2
+
+
+def test_profiles_that_nobody_loaded_are_not_remembered() -> None:
+    validator = Validator(read_data)
+    before = {name: len(value) for name, value in vars(validator.profiles).items() if isinstance(value, (dict, set))}
+    for n in range(50):
+        validator.validate({**PATIENT, "meta": {"profile": [f"{URL}none-{n}"]}})
+    assert before == {n: len(v) for n, v in vars(validator.profiles).items() if isinstance(v, (dict, set))}
