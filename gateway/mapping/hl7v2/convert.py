@@ -300,8 +300,8 @@ class _Job:
     def run(self) -> Conversion:
         """Walk, map, account, relate, resolve."""
         self._walk()
-        for scope, segment, fields, actions in self._acts:
-            self._act(scope, segment, fields, actions)
+        for scope, segment, fields, place in self._acts:
+            self._act(scope, segment, fields, place)
         for link, resource, before, scope in self.later:
             link.connect(resource, before, scope, self.cx)
         effects = effects_of(self.trigger, self.placed, self.made, self.cx)
@@ -321,7 +321,7 @@ class _Job:
     def _walk(self) -> None:
         grammar, at = self.program.grammar, -1
         stack = [self.cx.scope]
-        self._acts: list[tuple[Scope, Segment, Fields, tuple[Action, ...]]] = []
+        self._acts: list[tuple[Scope, Segment, Fields, int]] = []
         trim = self._padded()
         for segment in self.message.segments:
             fields = segment.fields
@@ -340,7 +340,7 @@ class _Job:
             scope = stack[-1]
             scope.segments.setdefault(segment.id, fields)
             self.placed.append((scope, segment, fields))
-            self._acts.append((scope, segment, fields, self.program.actions[at]))
+            self._acts.append((scope, segment, fields, at))
 
     def _padded(self) -> Callable[[str], str] | None:
         """A function that strips blanks at the ends of parts, when this message has any."""
@@ -378,19 +378,21 @@ class _Job:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _act(self, scope: Scope, segment: Segment, fields: Fields, actions: tuple[Action, ...]) -> None:
+    def _act(self, scope: Scope, segment: Segment, fields: Fields, place: int) -> None:
         cx = self.cx
         cx.scope = scope
         self.ledger.segment = segment
         ran: list[Action] = []
         nulls = DELETE in segment.text
-        for action in actions:
+        for action in self.program.actions[place]:
             if action.condition is not None and not action.condition(fields, len(fields), cx.R, cx):
                 continue
             resource = self._obtain(action, scope, segment, fields)
             ran.append(action)
             if nulls and resource is not None:
                 self._mark_deleted(action, segment, resource)
+        if not ran and self.program.silenced(place, fields, cx):
+            return
         handled = self.program.handled(tuple(ran), segment.id)
         for number, text in enumerate(fields):
             if text and number not in handled:

@@ -120,6 +120,7 @@ class MessageRow:
     resource: str  # Patient[1], or AllergyIntolerance: a new one for each segment
     map: str
     links: tuple[Link, ...]
+    note: str = ""  # a row without map and with a note: the segment is deliberately not mapped
 
 
 @dataclass(frozen=True, slots=True)

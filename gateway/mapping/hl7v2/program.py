@@ -11,7 +11,7 @@ from gateway.mapping.hl7v2.generate import condition_function
 from gateway.mapping.hl7v2.grammar import Grammar, Place
 from gateway.mapping.hl7v2.model import Link, MessageRow, Tables
 from gateway.mapping.hl7v2.plan import walk
-from gateway.mapping.hl7v2.runtime import Run, Scope
+from gateway.mapping.hl7v2.runtime import Fields, Run, Scope
 
 OWN: Final = "$"
 
@@ -104,6 +104,10 @@ class Program:
             for row in place.rows:
                 if row.resource:
                     owners.setdefault(row.resource, len(row.groups))
+        self._silent = tuple(
+            tuple(_compiled(row.condition, row.segment) for row in place.rows if row.note and not row.map)
+            for place in self.grammar.places
+        )
         self.actions = tuple(
             tuple(self._action(place, row, owners, functions) for row in place.rows if row.resource)
             for place in self.grammar.places
@@ -120,6 +124,11 @@ class Program:
             row.map, functions[row.map], links,
             tuple(dict.fromkeys(c.link.steps[0].name for c in links if c.link.steps[0].repeats)),
         )  # fmt: skip
+
+    def silenced(self, place: int, fields: Fields, run: Run) -> bool:
+        """Whether a row says that this segment is deliberately not mapped."""
+        rules = self._silent[place]
+        return any(rule is None or rule(fields, len(fields), run.R, run) for rule in rules)
 
     def handled(self, ran: tuple[Action, ...], segment: str) -> frozenset[int]:
         """Field numbers that these actions deal with, and those that a rule ignores."""

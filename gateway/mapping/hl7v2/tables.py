@@ -216,6 +216,7 @@ class _Reader:
             place, row["row"], tuple(groups), segment, 1 if row["min"] == "1" else 0, row["max"] != "1",
             parse_condition(row["condition"], at=place, subject=Ref(segment)), resource, row["map"],
             tuple(self._link(text, type_, place) for text in row["references"].split(";") if text.strip()),
+            row["note"],
         )  # fmt: skip
 
     def _link(self, text: str, own: str, place: str) -> Link:
