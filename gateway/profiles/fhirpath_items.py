@@ -174,7 +174,7 @@ _DATE: Final = re.compile(
 )
 
 
-def _compare(left: Any, right: Any) -> tuple[int, bool] | None:
+def compare(left: Any, right: Any) -> tuple[int, bool] | None:
     """(-1, 0 or 1; whether that is certain), None when the two cannot be compared."""
     left, right = raw(left), raw(right)
     if is_number(left) and is_number(right):
@@ -182,7 +182,7 @@ def _compare(left: Any, right: Any) -> tuple[int, bool] | None:
     if type(left) is dict and type(right) is dict:  # Quantity
         if left.get("code", left.get("unit")) != right.get("code", right.get("unit")):
             return None
-        return _compare(left.get("value"), right.get("value"))
+        return compare(left.get("value"), right.get("value"))
     if type(left) is not str or type(right) is not str:
         return None
     one, two = _DATE.fullmatch(left), _DATE.fullmatch(right)
@@ -203,17 +203,17 @@ def _compare(left: Any, right: Any) -> tuple[int, bool] | None:
 def ordered(operator: str) -> Callable[[Items, Items], Items]:
     wanted = {"<": (-1,), ">": (1,), "<=": (-1, 0), ">=": (0, 1)}[operator]
 
-    def compare(left: Items, right: Items) -> Items:
+    def judge(left: Items, right: Items) -> Items:
         if not left or not right:
             return []
         if len(left) > 1 or len(right) > 1:
             raise Undecided
-        found = _compare(left[0], right[0])
+        found = compare(left[0], right[0])
         if found is None or (not found[1] and 0 not in wanted):
             return []
         return answer(found[0] in wanted)
 
-    return compare
+    return judge
 
 
 def same(left: Any, right: Any) -> bool:
@@ -223,7 +223,7 @@ def same(left: Any, right: Any) -> bool:
     if left == right:
         return True
     if type(left) is str and type(right) is str and left[:1].isdigit() and right[:1].isdigit():
-        return bool(_DATE.fullmatch(left) and _DATE.fullmatch(right)) and _compare(left, right) == (0, True)
+        return bool(_DATE.fullmatch(left) and _DATE.fullmatch(right)) and compare(left, right) == (0, True)
     return False
 
 

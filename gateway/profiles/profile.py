@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from gateway.kernel.fhir import JsonObject
 from gateway.profiles.contexts import Contexts
 from gateway.profiles.facts import Facts
+from gateway.profiles.fhirpath_items import compare
 from gateway.profiles.invariants import compile_rule
 from gateway.profiles.issues import ERROR, WARNING, Severity
 from gateway.profiles.items import Item, children, matches_pattern
@@ -346,12 +347,18 @@ class _Compiler:
 
     def _limits(self, node: ElementNode) -> ItemCheck | None:
         longest = node.definition.get("maxLength")
-        if not isinstance(longest, int):
+        bounds = [(node.value("minValue"), -1, "less than"), (node.value("maxValue"), 1, "more than")]
+        bounds = [bound for bound in bounds if bound[0] is not None]
+        if not isinstance(longest, int) and not bounds:
             return None
 
         def check(item: Item, run: Run) -> None:
-            if type(item.value) is str and len(item.value) > longest:
+            if isinstance(longest, int) and type(item.value) is str and len(item.value) > longest:
                 run.error("value", item.path, f"is longer than {longest} characters")
+            for bound, wrong, words in bounds:
+                found = compare(item.value, bound)
+                if found is not None and found[0] == wrong:
+                    run.error("value", item.path, f"is {words} the profile allows")
 
         return check
 

@@ -86,6 +86,19 @@ def test_fixed_and_pattern_values() -> None:
     assert errors({**OBSERVATION, "code": {"text": "x"}}, p) == ["Observation.code"]
 
 
+@pytest.mark.parametrize(
+    ("path", "said", "value", "wrong"),
+    [
+        ("Patient.multipleBirth[x]", {"minValueInteger": 1}, {"multipleBirthInteger": 0}, ["Patient.multipleBirth"]),
+        ("Patient.multipleBirth[x]", {"maxValueInteger": 9}, {"multipleBirthInteger": 9}, []),
+        ("Patient.birthDate", {"minValueDate": "1900-01-01"}, {"birthDate": "1899"}, ["Patient.birthDate"]),
+        ("Patient.name.family", {"maxLength": 3}, {"name": [{"family": "Zqab"}]}, ["Patient.name[0].family"]),
+    ],
+)
+def test_limits_of_a_value(path: str, said: JsonObject, value: JsonObject, wrong: list[str]) -> None:
+    assert errors({"resourceType": "Patient", **value}, profile("p", "Patient", element(path, **said))) == wrong
+
+
 def test_a_choice_may_be_narrowed_to_some_types() -> None:
     p = profile("p", "Observation", element("Observation.value[x]", type=[{"code": "CodeableConcept"}]))
     assert errors(OBSERVATION, p) == ["Observation.value"]
