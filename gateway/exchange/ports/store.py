@@ -76,7 +76,8 @@ class Store(Protocol):
     def submit(self, work: Callable[[Unit], T]) -> "Future[T]":
         """Run ``work`` in a transaction that shares its commit with others; the future answers once it is on disk.
 
-        ``work`` may run twice, so its only effects are those on the unit. An exception undoes it alone.
+        ``work`` may run twice, so its only effects are those on the unit. An exception undoes it alone. Two that do not
+        wait for one another may commit in either order.
         """
         ...
 

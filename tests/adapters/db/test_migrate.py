@@ -11,10 +11,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 
-from gateway.commands.tree import cli
 from gateway.adapters.db.engine import Database
 from gateway.adapters.db.migrate import revision_of, upgrade
 from gateway.adapters.db.migrations import HEAD
+from gateway.commands.tree import cli
 from gateway.settings import Settings
 from gateway.wiring import open_store
 

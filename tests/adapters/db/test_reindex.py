@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands.tree import cli
 from gateway.adapters.db.reindex import ensure, is_current, rebuild
 from gateway.adapters.db.store import DbStore
+from gateway.commands.tree import cli
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
