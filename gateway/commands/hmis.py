@@ -62,6 +62,25 @@ def export_(
         export_store(out, version or "2026", database, config, source, hash_ is not None, as_json)
 
 
+@hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv")
+@click.argument("export", type=click.Path(exists=True))
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write every finding to this CSV file.")
+@click.option(
+    "--unknowns", is_flag=True, help="List unknown answers (client does not know, not asked) as findings too."
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
+def check(export: str, csv_file: str | None, unknowns: bool, as_json: bool) -> None:
+    """Rule check of an HMIS CSV export (folder or zip): file, row, column, rule and how to fix it; no personal data.
+
+    Structure, references and codes follow HUD's specification of the export's format year; data-quality rules carry
+    the ids of mappings/hmis/checks.csv. Rows are counted below the header. Unknown answers are counted, not listed.
+    Exit code 3: there are findings.
+    """
+    from gateway.commands.hmis_check import check_command
+
+    check_command(export, csv_file, unknowns, as_json)
+
+
 @hmis.command(name="import", epilog="Example: doorway hmis import export.zip --database sqlite:///doorway.db")
 @click.argument("export", type=click.Path(exists=True))
 @click.option("--database", help="Database URL; default: DOORWAY_DATABASE_URL or sqlite:///doorway.db.")

@@ -1,0 +1,67 @@
+"""The hmis commands from the outside: exit codes, files, JSON."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.commands.hmis import hmis
+from gateway.commands.sim import sim
+from tests.support.hmis import cells_of
+
+
+def call(*arguments: str) -> Result:
+    """Run ``doorway hmis …``."""
+    return CliRunner().invoke(hmis, list(arguments))
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A generated export."""
+    out = tmp_path / "export"
+    assert CliRunner().invoke(sim, ["hmis", "--seed", "3", "--clients", "30", "--out", str(out)]).exit_code == 0
+    return out
+
+
+def test_convert_and_export_give_every_cell_back(export: Path, tmp_path: Path) -> None:
+    for processes in ("1", "2"):
+        fhir, back = tmp_path / f"fhir{processes}", tmp_path / f"back{processes}"
+        assert call("convert", str(export), "--out", str(fhir), "--processes", processes).exit_code == 0
+        assert json.loads((fhir / "report.json").read_text())["resources"]["Patient"]
+        assert call("export", "--from", str(fhir), "--out", str(back)).exit_code == 0
+        for file in sorted(export.glob("*.csv")):
+            assert cells_of((back / file.name).read_bytes()) == cells_of(file.read_bytes()), file.name
+
+
+def test_a_check_finds_nothing_in_a_clean_export_and_names_what_is_wrong(export: Path, tmp_path: Path) -> None:
+    assert call("check", str(export)).exit_code == 0
+    client = export / "Client.csv"
+    client.write_text(client.read_text().replace(",2,", ",5,", 1))
+    found = call("check", str(export), "--json", "--csv", str(tmp_path / "f.csv"))
+    assert found.exit_code == 3
+    places = [(f["file"], f["rule"]) for f in json.loads(found.stdout)["findings"]]
+    with (tmp_path / "f.csv").open() as handle:
+        assert [(row["file"], row["rule"]) for row in csv.DictReader(handle)] == places
+    assert "zq" not in found.stdout
+
+
+def test_an_import_can_be_rehearsed_done_and_repeated(export: Path, tmp_path: Path) -> None:
+    database = ("--database", f"sqlite:///{tmp_path}/d.db")
+    rehearsed = call("import", str(export), *database, "--dry-run", "--json")
+    assert rehearsed.exit_code == 0, rehearsed.output
+    done = json.loads(call("import", str(export), *database, "--json").stdout)
+    assert json.loads(rehearsed.stdout)["files"] == done["files"]
+    again = json.loads(call("import", str(export), *database, "--json").stdout)
+    assert all(set(counts) == {"unchanged"} for counts in again["files"].values())
+    assert call("export", *database, "--out", str(tmp_path / "out")).exit_code == 0
+    rows = cells_of((tmp_path / "out" / "Client.csv").read_bytes())
+    assert len(rows) == len(cells_of((export / "Client.csv").read_bytes()))
+
+
+def test_what_is_no_export_is_an_error_and_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("hello")
+    result = call("convert", str(tmp_path / "x.txt"), "--out", str(tmp_path / "o"))
+    assert result.exit_code == 1
+    assert "neither a folder nor a zip" in str(result.exception)
