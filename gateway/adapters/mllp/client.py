@@ -16,6 +16,7 @@ from gateway.codecs.mllp import COMMIT_ACK, COMMIT_NAK, FrameDecoder, encode_fra
 from gateway.kernel.errors import Busy, DoorwayError, Malformed
 
 _REPLY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_PERHAPS_S: Final = 2.0  # wait for an answer that is only due on success, or only on error
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Client:
                     raise Busy("the peer could not keep the message", at="peer")
                 if payload != COMMIT_ACK:
                     return payload
-            left = deadline - time.monotonic()
+            left = min(deadline, time.monotonic() + (self._timeout_s if hopeful else _PERHAPS_S)) - time.monotonic()
             try:
                 connection.settimeout(max(left, 0.001))
                 data = connection.recv(65536)

@@ -468,13 +468,19 @@ class _Connection:
                 task.add_done_callback(self._later.discard)
             elif reply.waits and not await self._send_result(reply.id):
                 raise Busy("no answer in time", at="processing")  # the sender asks again and finds it
-        await self._writer.drain()
+        await self._drained()
 
     async def _send_result(self, id_: str) -> bool:
         found = await self._owner.result(id_, self._one.result_timeout_s)
         self._send(found)
-        await self._writer.drain()
+        async with asyncio.timeout(self._one.frame_timeout_s):
+            await self._writer.drain()
         return bool(found)
+
+    async def _drained(self) -> None:
+        """Wait for a peer that reads slowly, within bounds; one that never reads is let go."""
+        if self._writer.transport.get_write_buffer_size() > _READ:
+            await self._within(time.monotonic() + self._one.frame_timeout_s, self._writer.drain())
 
     def _send(self, payload: bytes) -> None:
         if payload and not self._writer.is_closing():
@@ -499,7 +505,7 @@ class _Connection:
         else:
             for answer in answers:
                 self._send(answer)
-        await self._writer.drain()
+        await self._drained()
 
     def _refusal(self, payload: bytes, error: DoorwayError) -> Prepared:
         return refusal_of(
@@ -513,7 +519,7 @@ class _Connection:
             with suppress(DoorwayError):  # diagnosis is worth having, the refusal is owed either way
                 await self._kept_in_time([prepared])
         self._send(prepared.message.answer)
-        await self._writer.drain()
+        await self._drained()
 
     async def _keep_quietly(self, payload: bytes, error: DoorwayError) -> None:
         with suppress(DoorwayError):
