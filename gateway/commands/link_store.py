@@ -56,6 +56,10 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
         linked: set[tuple[str, str]] = set()
         waiting: set[tuple[str, str]] = set()
 
+        def index(unit: Unit, part: list[str]) -> int:
+            stored = unit.resources.many(f"Patient/{id_}" for id_ in part)
+            return bench.linker.index(unit, list(stored.values()), now_us=bench.now_us)
+
         def compare(unit: Unit, part: list[str]) -> None:
             for id_ in part:
                 stored = unit.resources.get("Patient", id_)
@@ -66,6 +70,7 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
                 waiting.update((min(stored.reference, o), max(stored.reference, o)) for o in found.review)
 
         def try_out(unit: Unit) -> None:
+            index(unit, ids)
             compare(unit, ids)
             raise _DryRun
 
@@ -76,6 +81,9 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
                 pass
         else:
             with click.progressbar(length=len(ids), label="comparing", file=sys.stderr, hidden=not _shown(ids)) as bar:
+                for start in range(0, len(ids), 10 * _BATCH):
+                    whole = ids[start : start + 10 * _BATCH]
+                    bench.store.write(lambda unit, whole=whole: index(unit, whole))  # type: ignore[misc]
                 for start in range(0, len(ids), _BATCH):
                     part = ids[start : start + _BATCH]
                     bench.store.write(lambda unit, part=part: compare(unit, part))  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """The work of ``doorway link train``: Splink on DuckDB learns u and m, and the gateway gets them as a model file."""
 
 import json
+import time
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -70,6 +71,13 @@ class SplinkLinker:
             warnings.simplefilter("ignore")
             found: list[dict[str, Any]] = self.linker.inference.predict().as_record_list()
         return found
+
+    def time_scores(self, person: Traits, entries: Sequence[Traits]) -> float:
+        """Milliseconds that Splink takes to score one record against its candidates."""
+        left, right = list(rows_of(entries)), list(rows_of([person]))
+        begun = time.perf_counter()
+        self.linker.inference.score_pairs(left, right).as_record_list()
+        return (time.perf_counter() - begun) * 1000
 
 
 def run_train(

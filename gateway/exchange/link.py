@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from gateway.exchange.link_events import Scribe
-from gateway.exchange.link_index import Root, StoreFrequencies, enter, find, leave
+from gateway.exchange.link_index import Root, StoreFrequencies, enter, enter_many, find, leave
 from gateway.exchange.link_law import may_be_compared
 from gateway.exchange.link_people import Persons
 from gateway.exchange.ports.links import Edge, EdgeState, Known
@@ -115,6 +115,13 @@ class Linker:
         if not enter(unit.links, person, custodian_of(patient, stored), self.root, now_us=now_us) and not again:
             return Arrived()
         return self._compare(unit, person, saver, now_us)
+
+    def index(self, unit: Unit, stored: Sequence[Stored], *, now_us: int) -> int:
+        """Put many Patients into the index without comparing them: the first half of comparing a whole store."""
+        people = [(s, parsed(s)) for s in stored if not s.deleted]
+        fit = [(s, p) for s, p in people if may_be_compared(p, unit.resources) and not _merged_into(p)]
+        ready = [(traits_of(p, self.reader), custodian_of(p, s)) for s, p in fit]
+        return enter_many(unit.links, ready, self.root, now_us=now_us)
 
     def _consent_changed(self, unit: Unit, stored: Stored, saver: Saver, now_us: int) -> None:
         reference = str((parsed(stored).get("patient") or {}).get("reference", ""))

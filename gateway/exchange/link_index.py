@@ -1,6 +1,6 @@
 """The index of linkage over a store: what a record is found by, how common its values are, who its candidates are."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,6 +85,23 @@ def enter(links: Links, person: Traits, custodian: str, root: Root, *, now_us: i
     entry = Known(person.key, custodian, packed, since_us=now_us)
     links.put(entry, index_keys(person, root), counts)
     return True
+
+
+def enter_many(links: Links, people: Sequence[tuple[Traits, str]], root: Root, *, now_us: int) -> int:
+    """Put many records with their custodians into the index at once; how many are new or changed."""
+    there = links.known(person.key for person, _ in people)
+    entries: list[tuple[Known, Sequence[int]]] = []
+    counts: dict[int, int] = {}
+    changed = 0
+    for person, custodian in people:
+        if person.key in there:
+            changed += enter(links, person, custodian, root, now_us=now_us)
+            continue
+        entries.append((Known(person.key, custodian, pack(person), since_us=now_us), index_keys(person, root)))
+        for token in _tokens(person):
+            counts[token] = counts.get(token, 0) + 1
+    links.load(entries, counts)
+    return changed + len(entries)
 
 
 def leave(links: Links, patient: str) -> bool:

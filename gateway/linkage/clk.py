@@ -1,6 +1,6 @@
 """Keyed Bloom filters (cryptographic long-term keys) for two gateways that may not share clear names.
 
-After Schnell, Bachteler and Reiher (BMC Med Inform Decis Mak 2009): the bigrams of a field set bits chosen by HMAC under
+After Schnell, Bachteler and Reiher (BMC Med Inform Decis Mak 2009): bigrams of a field set bits, chosen by HMAC under
 a secret of the agreement and its period; filters are compared by the Dice coefficient. Limits, said plainly: equal
 people give equal filters, so frequency attacks on common names exist, the secret must never leave the two gateways,
 and a filter is still personal data: law that forbids even hashes (34 USC 12291(b)(2)) forbids this. It finds

@@ -60,6 +60,7 @@ class _Ladder:
     others: tuple[tuple[float, ...], ...]  # by level, for each alternative: log2(chance/u)
 
 
+_MOST_MODELS: Final = 16
 _SOFT: Final = {"given": "soft_name", "middle": "soft_name", "last": "soft_name", "dob": "soft_dob", "ssn": "soft_ssn"}
 
 
@@ -82,31 +83,9 @@ class Scorer:
         size = max(population, 50)
         self.prior_bits: Final = log2(share / size)
         self._log_rates: Final = tuple(log2(a.rate / size) for a in model.alternatives)
-        self._ladders: Final = tuple(self._compile(c.name) for c in model.comparisons)
+        self._ladders: Final = _ladders_of(model)
         self.names: Final = tuple(ladder.name for ladder in self._ladders)
         self.position: Final = {name: i for i, name in enumerate(self.names)}
-
-    def _compile(self, name: str) -> _Ladder:
-        comparison = self.model.comparison(name)
-        known = COMPARISONS[name]
-        labels = (UNKNOWN, *(w.level for w in comparison.levels))
-        weights = (0.0, *(log2(w.m / w.u) for w in comparison.levels))
-        chances = [a.chances.get(name) for a in self.model.alternatives]
-        others = [(0.0,) * len(chances)]
-        others += [
-            tuple(_kin_bits(w.m, w.u, c.get(w.level, 0.0) if c else None) for c in chances) for w in comparison.levels
-        ]
-        return _Ladder(
-            name=name,
-            labels=labels,
-            weights=weights,
-            u=(1.0, *(w.u for w in comparison.levels)),
-            tested=tuple((i, known[label].holds) for i, label in enumerate(labels) if label != ELSE),
-            otherwise=len(labels) - 1,
-            frequent={i: FREQUENT[name, label] for i, label in enumerate(labels) if (name, label) in FREQUENT},
-            smoothing=comparison.smoothing,
-            others=tuple(others),
-        )
 
     def vector(self, a: Traits, b: Traits) -> Vector:
         """The level of each comparison."""
@@ -207,3 +186,39 @@ def _kin_bits(m: float, u: float, chance: float | None) -> float:
     bits = log2(max(chance, 1e-9) / u)
     weight = log2(m / u)
     return min(bits, weight) if weight > 0 else max(bits, weight)
+
+
+def _compile(model: Model, name: str) -> _Ladder:
+    comparison = model.comparison(name)
+    known = COMPARISONS[name]
+    labels = (UNKNOWN, *(w.level for w in comparison.levels))
+    weights = (0.0, *(log2(w.m / w.u) for w in comparison.levels))
+    chances = [a.chances.get(name) for a in model.alternatives]
+    others = [(0.0,) * len(chances)]
+    others += [
+        tuple(_kin_bits(w.m, w.u, c.get(w.level, 0.0) if c else None) for c in chances) for w in comparison.levels
+    ]
+    return _Ladder(
+        name=name,
+        labels=labels,
+        weights=weights,
+        u=(1.0, *(w.u for w in comparison.levels)),
+        tested=tuple((i, known[label].holds) for i, label in enumerate(labels) if label != ELSE),
+        otherwise=len(labels) - 1,
+        frequent={i: FREQUENT[name, label] for i, label in enumerate(labels) if (name, label) in FREQUENT},
+        smoothing=comparison.smoothing,
+        others=tuple(others),
+    )
+
+
+_COMPILED: Final[dict[int, tuple[Model, tuple[_Ladder, ...]]]] = {}  # by identity; the model is held, so ids stay true
+
+
+def _ladders_of(model: Model) -> tuple[_Ladder, ...]:
+    """The model's ladders, compiled once: a scorer is made for every arrival."""
+    found = _COMPILED.get(id(model))
+    if found is None:
+        if len(_COMPILED) >= _MOST_MODELS:
+            _COMPILED.clear()
+        found = _COMPILED[id(model)] = (model, tuple(_compile(model, c.name) for c in model.comparisons))
+    return found[1]

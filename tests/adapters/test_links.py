@@ -75,3 +75,11 @@ def test_events_are_appended_once_and_come_in_order(store: Store) -> None:
     with store.reading() as reading:
         assert list(reading.links.events()) == [early, late]
         assert list(reading.links.events("Patient/b")) == [late]
+
+
+def test_many_new_records_are_loaded_at_once(store: Store) -> None:
+    store.write(lambda unit: unit.links.load([(known("a"), [1, 2]), (known("b"), [2])], {0: 2, 9: 1}))
+    with store.reading() as reading:
+        assert [len(found) for found in reading.links.blocks([1, 2], 10)] == [1, 2]
+        assert reading.links.records() == 2
+        assert set(reading.links.known(["Patient/a", "Patient/b"])) == {"Patient/a", "Patient/b"}

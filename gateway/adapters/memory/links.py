@@ -83,6 +83,12 @@ class MemoryLinks:
         self.entries[number] = known
         self._count(counts)
 
+    def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
+        """Index many new records at once."""
+        for known, keys in entries:
+            self.put(known, keys, {})
+        self._count(counts)
+
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
         """Take a record out of the index."""
         number = shard_of(patient)

@@ -125,6 +125,10 @@ class Links(LinkReader, Protocol):
         """Index a record anew: its keys replace the old ones, the tokens' counts change by ``counts``."""
         ...
 
+    def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
+        """Index many records that are not in the index yet, at once: their keys, and the counts of all together."""
+        ...
+
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
         """Take a record out of the index with its keys; edges and events stay."""
         ...

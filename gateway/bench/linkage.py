@@ -1,0 +1,156 @@
+"""``doorway bench linkage``: one arriving record against an index of many people, in the database, on one core.
+
+The floor of the same run is the bare work of the database: as many key look-ups and row reads as the search makes.
+With Splink installed, its ``score_pairs`` on the very candidates is timed beside ours. Loading counts people a second.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.adapters.files.linkage import default_reader, load_model
+from gateway.bench._communities import county
+from gateway.exchange.link_index import StoreFrequencies, enter, enter_many, find
+from gateway.exchange.ports.store import Reading, Store, Unit
+from gateway.linkage.blocking import index_keys
+from gateway.linkage.judge import judge
+from gateway.linkage.scoring import Scorer
+from gateway.linkage.traits import Traits, unpack
+
+PEOPLE: Final = int(os.environ.get("DOORWAY_BENCH_PEOPLE", "100000"))
+QUERIES: Final = 1000
+_BATCH: Final = 1000
+
+
+def run(people: int = PEOPLE, queries: int = QUERIES) -> dict[str, Any]:
+    """Latency in milliseconds, loading and upsert, and the ratios; on SQLite in a temporary folder."""
+    from gateway.settings import Settings
+    from gateway.wiring import open_store
+
+    reader = default_reader()
+    community = county(31, people, queries)
+    left = [reader.row(row) for row in community.left]
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Settings(database_url=f"sqlite:///{Path(folder) / 'links.db'}"))
+        try:
+            out = _loaded(store, left)
+            out |= _searched(store, community.right)
+            out |= _upserted(store, left[:200])
+        finally:
+            store.close()
+    return out
+
+
+def _loaded(store: Store, left: Sequence[Traits]) -> dict[str, Any]:
+    root = default_reader().nicknames.main_root
+    begun = time.perf_counter()
+    for start in range(0, len(left), _BATCH):
+        part = left[start : start + _BATCH]
+
+        def load(unit: Unit, part: Sequence[Traits] = part) -> None:
+            enter_many(unit.links, [(person, "bench") for person in part], root, now_us=1)
+
+        store.write(load)
+    seconds = time.perf_counter() - begun
+    return {"people": len(left), "load people/s": round(len(left) / seconds), "load people/s floor": 3000}
+
+
+def _searched(store: Store, right: Sequence[dict[str, str]]) -> dict[str, Any]:
+    reader, model = default_reader(), load_model()
+    root = reader.nicknames.main_root
+    took: list[float] = []
+    bare: list[float] = []
+    counts: list[int] = []
+    pairs: list[tuple[Traits, list[Traits]]] = []
+    for row in right:
+        with store.reading() as reading:
+            begun = time.perf_counter()
+            person = reader.row(row)
+            entries = [unpack(known.traits) for known in find(reading.links, person, root).entries]
+            frequencies = StoreFrequencies(reading.links, person)
+            judge(Scorer(model, frequencies, population=frequencies.records), person, entries)
+            took.append((time.perf_counter() - begun) * 1000)
+            counts.append(len(entries))
+            bare.append(_bare(reading, person, entries))
+        if entries and len(pairs) < 30:
+            pairs.append((person, entries))
+    out: dict[str, Any] = {
+        "p50 ms": _at(took, 50), "p50 ms limit": 1.0, "p99 ms": _at(took, 99), "p99 ms limit": 10.0,
+        "candidates mean": round(statistics.mean(counts), 2), "candidates max": max(counts),
+        "ratio to bare look-ups (p50)": round(_at(took, 50) / max(_at(bare, 50), 1e-6), 2),
+    }  # fmt: skip
+    return out | _beside_splink(pairs)
+
+
+def _bare(reading: Reading, person: Traits, entries: Sequence[Traits]) -> float:
+    """The floor: the same number of key look-ups and row reads, and nothing else."""
+    keys = index_keys(person, default_reader().nicknames.main_root)
+    begun = time.perf_counter()
+    reading.links.blocks(keys, 40)
+    reading.links.known([one.key for one in entries])
+    return (time.perf_counter() - begun) * 1000
+
+
+def _upserted(store: Store, left: Sequence[Traits]) -> dict[str, Any]:
+    from dataclasses import replace
+
+    root = default_reader().nicknames.main_root
+    took = []
+    for person in left:
+        moved = replace(person, phone="4035559" + person.key[-3:].rjust(3, "0"), city="elsewhere")
+
+        def upsert(unit: Unit, moved: Traits = moved) -> float:
+            begun = time.perf_counter()
+            enter(unit.links, moved, "bench", root, now_us=2)
+            return (time.perf_counter() - begun) * 1000
+
+        took.append(store.write(upsert))
+    return {"upsert p50 ms": _at(took, 50), "upsert ms limit": 3.0}
+
+
+def _beside_splink(pairs: Sequence[tuple[Traits, list[Traits]]]) -> dict[str, Any]:
+    """Splink's score of the same candidates, if it is installed; its own ratio to ours."""
+    try:
+        import splink  # noqa: F401
+    except ImportError:
+        return {"splink": "not installed"}
+    from gateway.commands.link_train import SplinkLinker
+
+    if not pairs:
+        return {"splink": "no pairs"}
+    model = load_model()
+    people = {one.key: one for _, entries in pairs for one in entries}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine = SplinkLinker(model, list(people.values()), [person for person, _ in pairs])
+        theirs = [engine.time_scores(person, entries) for person, entries in pairs]
+    scorer = Scorer(model, _Nothing(), population=1000)
+    ours = []
+    for person, entries in pairs:
+        begun = time.perf_counter()
+        for entry in entries:
+            scorer.score(entry, person)
+        ours.append((time.perf_counter() - begun) * 1000)
+    ratio = _at(theirs, 50) / max(_at(ours, 50), 1e-6)
+    return {"splink score_pairs p50 ms": _at(theirs, 50), "ours p50 ms": _at(ours, 50),
+            "times faster than splink": round(ratio, 1), "times faster floor": 50}  # fmt: skip
+
+
+class _Nothing:
+    records = 1000
+
+    def count(self, name: str, value: str) -> int:
+        return 0
+
+    def others(self, name: str, value: str, u: float, smoothing: float) -> float:
+        return u
+
+
+def _at(values: Sequence[float], percent: int) -> float:
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) * percent // 100, len(ordered) - 1)], 3)
