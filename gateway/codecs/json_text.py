@@ -226,6 +226,17 @@ def document_with_identity(document: Document, id_: str, meta: JsonObject) -> by
     return _edited(document, wanted).encode()
 
 
+def with_last_member(document: Document, name: str, value: Any) -> bytes:
+    """The text with one member set and every other character as it was; when it is missing it becomes the last."""
+    text, new = document.text, write(value).decode()
+    if name in document.spans:
+        start, end = document.spans[name]
+        return f"{text[:start]}{new}{text[end:]}".encode()
+    end = max((end for _, end in document.spans.values()), default=text.index("{") + 1)
+    comma = "," if document.spans else ""
+    return f'{text[:end]}{comma}"{name}":{new}{text[end:]}'.encode()
+
+
 def _edited(document: Document, wanted: Mapping[str, str]) -> str:
     text, spans = document.text, document.spans
     edits = [(*spans[name], value) for name, value in wanted.items() if name in spans]

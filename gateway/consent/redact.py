@@ -76,10 +76,10 @@ def redacted(body: bytes, hidden: Iterable[ElementRule], unseen: frozenset[str])
         resource["link"] = [link for link in links if not _names(link, unseen)]
         if not resource["link"]:
             del resource["link"]
-    return _spliced(document, resource)
+    return spliced(document, resource)
 
 
-def _spliced(document: json_text.Document, wanted: JsonObject) -> bytes | None:
+def spliced(document: json_text.Document, wanted: JsonObject) -> bytes | None:
     """The document with members that changed written anew, and members that are gone cut out."""
     text = document.text
     edits = []

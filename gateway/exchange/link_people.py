@@ -5,6 +5,7 @@ from typing import Final
 
 import orjson
 
+from gateway.codecs.json_text import read, with_last_member, write
 from gateway.consent.labels import has_basis
 from gateway.exchange.link_events import Scribe
 from gateway.exchange.ports.links import EdgeState, Known
@@ -77,7 +78,15 @@ class Persons:
         linked = with_seealso(draft.resource, others)
         if linked is draft.resource:
             return draft
-        return Draft(linked, None, draft.method, draft.source, draft.labels)
+        text = draft.document or read(draft.body if draft.body is not None else write(_first(draft.resource)))
+        body = with_last_member(text, "link", linked["link"])  # as an amended version has it, so that equal stays equal
+        return Draft(linked, body, draft.method, draft.source, draft.labels)
+
+
+def _first(resource: Resource) -> Resource:
+    """Type and id first, as the store writes a resource that came without a text."""
+    own = {name: resource[name] for name in ("resourceType", "id") if name in resource}
+    return own | {name: value for name, value in resource.items() if name not in own}
 
 
 def _components(unit: Unit, patient: str) -> frozenset[str]:
@@ -138,7 +147,7 @@ def _relinked(unit: Unit, reference: str, others: frozenset[str], apart: frozens
     if changed is patient:
         return None
     vouched = tuple(label for label in (patient.get("meta") or {}).get("security", ()) if not has_basis(label))
-    return Draft(changed, None, stored.method, stored.source, vouched)
+    return Draft(changed, None, stored.method, stored.source, vouched, amend=True)
 
 
 def _person(id_: str, group: frozenset[str]) -> Resource:

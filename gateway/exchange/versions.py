@@ -1,10 +1,11 @@
 """How one version of a resource follows another; shared by every store, so that they cannot differ."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from gateway.codecs.json_text import Document, document_with_identity, read, write
+from gateway.codecs.json_text import Document, document_with_identity, read, with_last_member, write
+from gateway.consent.redact import spliced
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject, Resource, patients_named, reference_of, subject_of
@@ -64,6 +65,8 @@ def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVer
     type_, id_ = resource.get("resourceType"), resource.get("id")
     if not isinstance(type_, str) or not isinstance(id_, str) or not type_ or not id_:
         raise Invalid("a resource to store needs resourceType and id", at="resource")
+    if draft.amend and current is not None and not current.deleted:
+        return _amended(current, draft)
     document = draft.document or read(
         draft.body if draft.body is not None else write(_identified(resource, type_, id_)), at=type_
     )
@@ -77,6 +80,21 @@ def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVer
     body = document_with_identity(document, id_, meta)
     made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
     return NewVersion(Stored(type_, id_, version, now_us, draft.method, body, draft.source), made, facets_of(made))
+
+
+def _amended(current: Stored, draft: Draft) -> NewVersion | None:
+    """The newest version with the links that we derive brought up to date: same number, same instant, same text else.
+
+    A number, an instant or a space that moved would tell those who may not see the other record that there is one.
+    """
+    document = read(current.body, at=current.type)
+    links = draft.resource.get("link")
+    if links == document.resource.get("link"):
+        return None
+    rest = {name: value for name, value in document.resource.items() if name != "link"}
+    body = with_last_member(document, "link", links) if links else spliced(document, rest) or current.body
+    made = {**rest, "link": links} if links else rest
+    return NewVersion(replace(current, body=body, facets=b""), made, facets_of(made))
 
 
 def deletion(current: Stored, *, now_us: int, source: str) -> Stored:

@@ -131,6 +131,21 @@ WITHOUT = {**PERMIT, "provision": [{"type": "deny", "securityLabel": [label("SDV
 OTHERS = {"type": "permit", "actor": [actor("Organization/x")]}
 
 
+TWIN: list[JsonObject] = [
+    {
+        "name": [{"family": family, "given": [given]}],
+        "birthDate": born,
+        "gender": gender,
+        "identifier": [{"system": "http://hl7.org/fhir/sid/us-ssn", "value": number}],
+        "address": [{"line": [street], "city": "X", "postalCode": postal}],
+    }
+    for family, given, born, gender, number, street, postal in (
+        ("Zqvandermeer", "Aurelia", "1961-03-07", "female", "078051120", "1 A St", "12345"),
+        ("Zqobuya", "Tendai", "1984-11-23", "male", "219099999", "77 Quay Rd", "98765"),
+    )
+]
+
+
 def visible_part() -> list[JsonObject]:
     """What lies in both worlds: directory, people who consented, and people who did not."""
     directory: list[JsonObject] = [
@@ -138,7 +153,11 @@ def visible_part() -> list[JsonObject]:
         {"resourceType": "Organization", "id": "h", "name": "Hospital"},
         {"resourceType": "Organization", "id": "shelter", "name": "Shelter"},
     ]
-    people = [r for n in range(4) for r in (person(n), consent(n, WITHOUT if n % 2 else PERMIT), *about(n, str(n)))]
+    people = [
+        r
+        for n in range(4)
+        for r in (person(n, **(TWIN[n] if n < 2 else {})), consent(n, WITHOUT if n % 2 else PERMIT), *about(n, str(n)))
+    ]
     return directory + people + [person(7), consent(7, OTHERS), *about(7, "7")]
 
 
@@ -149,6 +168,10 @@ def hidden_part(rng: random.Random) -> list[JsonObject]:
         found += [person(n), *about(n, str(n))]
         if n % 2:
             found.append(consent(n, OTHERS))
+    for n in range(
+        2
+    ):  # other records of visible people, closed to the asker, which linking joins with the visible ones
+        found += [person(n, **TWIN[n], id=f"p3{n}"), consent(30 + n, OTHERS)]
     for n in (1, 3):  # sensitive records of people who consented to the rest
         found += about(n, f"{n}x", sensitive=True)
     for number in range(6):  # other people's resources that point at visible ones
@@ -178,13 +201,13 @@ def hidden_part(rng: random.Random) -> list[JsonObject]:
     return found
 
 
-def fill(store: Store, resources: list[JsonObject], *, start_us: int) -> None:
+def fill(store: Store, resources: list[JsonObject], *, start_us: int, source: str) -> None:
     """Write each resource at an instant of its own."""
     saver = wiring.saver(Settings())
 
     def work(unit: Any) -> None:
         for number, one in enumerate(resources):
-            draft = Draft(one, source="import", labels=tuple(one.get("meta", {}).get("security", ())))
+            draft = Draft(one, source=source, labels=tuple(one.get("meta", {}).get("security", ())))
             saver.save(unit, [draft], now_us=start_us + number * 1_000_000)
 
     store.write(work)
@@ -206,13 +229,13 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
     https, builts = [], []
     for index, store in enumerate(stores):
         store.write(lambda unit: unit.clients.keep_secret("cursor", bytes(32)))
-        fill(store, visible_part(), start_us=EPOCH_US)
+        fill(store, visible_part(), start_us=EPOCH_US, source="import")
         if index:
-            fill(store, hidden_part(random.Random(5)), start_us=EPOCH_US + 500_000)
+            fill(store, hidden_part(random.Random(5)), start_us=EPOCH_US + 500_000, source="elsewhere")
         builts.append(wiring.build_app(Settings(data_folder=str(tmp_path)), store))
         https.append(Http(builts[-1].app))
     callers = [Caller(http, token_for(store, "ehr", HOSPITAL)) for http, store in zip(https, stores, strict=True)]
-    yield Twins(callers[0], callers[1], Caller(https[1], token_for(stores[1], "import", "Organization/agency")))
+    yield Twins(callers[0], callers[1], Caller(https[1], token_for(stores[1], "elsewhere", "Organization/agency")))
     for http, built in zip(https, builts, strict=True):
         http.close()
         built.executor.shutdown()
@@ -397,6 +420,7 @@ def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
     assert twins.hidden("GET", "/Patient/p20").status_code == 200  # it is there, for whoever may see it
     assert twins.less("GET", "/Patient/p0").status_code == 200
     assert twins.more("GET", "/Patient/p20").status_code == 404
+    assert b"Patient/p0" in twins.hidden("GET", "/Patient/p30").content  # linking has joined a hidden and a visible one
     drawn = Drawn(random.Random(int(os.environ.get("DOORWAY_NON_INTERFERENCE_SEED", "7"))))
     shown = 0
     for _ in range(REQUESTS):

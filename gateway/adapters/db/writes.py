@@ -134,8 +134,9 @@ class DbResources(DbResourceReader):
         session = self._session
         fresh = [_values(made) for before, made in changes if before is None]
         later = [_values(made) for before, made in changes if before is not None]
+        kept = [made for before, made in changes if before is not None and before.stored.version != made.stored.version]
         session.many(_INSERT, fresh)
-        session.many(_KEEP, [{"type": values["type"], "key": values["key"]} for values in later])
+        session.many(_KEEP, [{"type": made.stored.type, "key": key_of(made.stored.reference)} for made in kept])
         session.many(_REPLACE, later)
         write(session, [self._change(before, made) for before, made in changes])
         session.many(_UNNAME, [row for before, made in changes for row in _named(before, made)[0]])

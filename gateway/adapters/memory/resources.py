@@ -123,7 +123,8 @@ class MemoryResources:
             assert current is not None
             return current
         made = replace(made, stored=replace(made.stored, facets=self.view(made.resource)))
-        self.versions[reference] = (*before, made)
+        amended = current is not None and made.stored.version == current.version
+        self.versions[reference] = (*(before[:-1] if amended else before), made)
         return made.stored
 
     def put_all(self, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:

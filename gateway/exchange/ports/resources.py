@@ -49,6 +49,7 @@ class Draft:
     source: str = ""
     labels: tuple[JsonObject, ...] = field(default=(), repr=False)  # security labels that our own mapping vouches for
     document: Document | None = field(default=None, repr=False)  # ``body`` as read already, to save reading it again
+    amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
 
 
 @dataclass(frozen=True, slots=True)
