@@ -435,6 +435,22 @@ def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
     assert shown > REQUESTS // 10  # the requests are about something
 
 
+SHARP = (  # questions aimed at the hidden part
+    "/Patient?link=Patient/p30", "/Patient?link:missing=true", "/Patient?link:missing=false", "/Person",
+    "/Patient?link:Patient.birthdate=1961-03-07", "/Patient?_has:Patient:link:_id=p30", "/Person?link=Patient/p0",
+    "/Patient?_include=Patient:link", "/Patient?_revinclude=Patient:link", "/Patient?_revinclude=Person:link",
+    "/Patient?_has:Observation:focus:code:text=x", "/Encounter?_has:Observation:encounter:patient=Patient/p20",
+    "/Patient?_security=http://terminology.hl7.org/CodeSystem/v3-ActCode|SDV", "/Condition?code=T74.11&_total=accurate",
+    "/Task?based-on=Task/t0", "/Task?focus=ServiceRequest/s0&_sort=-modified", "/Patient?_sort=link&_count=1",
+    "/Patient/p0/_history", "/Patient/p1/_history/2", "/Patient/p0/$everything", "/Condition?_id=d1x,d1",
+)  # fmt: skip
+
+
+def test_sharp_questions_get_blunt_answers(twins: Twins) -> None:
+    differing = [path for path in SHARP if answer(twins.less, "GET", path) != answer(twins.more, "GET", path)]
+    assert differing == []
+
+
 def _next(body: bytes) -> str:
     import orjson
 
