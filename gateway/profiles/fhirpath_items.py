@@ -128,6 +128,7 @@ def _paired(found: Any, beside: Any) -> Items:
 
 
 def all_kids(item: Any) -> Items:
+    """Every child of an item, whatever its name."""
     value = raw(item)
     if type(value) is Stub:
         raise Undecided
@@ -143,6 +144,7 @@ def all_kids(item: Any) -> Items:
 
 
 def below(items: Iterable[Any]) -> Items:
+    """Every descendant, level by level."""
     out: Items = []
     level = list(items)
     while level:
@@ -166,6 +168,7 @@ def truth(items: Items) -> bool | None:
 
 
 def answer(value: bool | None) -> Items:
+    """A truth value as a collection; None is the empty one."""
     return [] if value is None else TRUE if value else FALSE
 
 
@@ -201,6 +204,7 @@ def compare(left: Any, right: Any) -> tuple[int, bool] | None:
 
 
 def ordered(operator: str) -> Callable[[Items, Items], Items]:
+    """The comparison of two singletons by ``<``, ``>``, ``<=`` or ``>=``; empty when it cannot be told."""
     wanted = {"<": (-1,), ">": (1,), "<=": (-1, 0), ">=": (0, 1)}[operator]
 
     def judge(left: Items, right: Items) -> Items:
@@ -217,6 +221,7 @@ def ordered(operator: str) -> Callable[[Items, Items], Items]:
 
 
 def same(left: Any, right: Any) -> bool:
+    """Whether two items are equal; dates by what they mean."""
     left, right = raw(left), raw(right)
     if type(left) is bool or type(right) is bool:
         return left is right
@@ -228,12 +233,14 @@ def same(left: Any, right: Any) -> bool:
 
 
 def equal(left: Items, right: Items) -> bool | None:
+    """``=`` of two collections, in order; None when one is empty."""
     if not left or not right:
         return None
     return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
 
 
 def unique(items: Iterable[Any]) -> Items:
+    """The items without doubles, first ones kept."""
     out: Items = []
     seen: set[Any] = set()
     for item in items:
@@ -271,6 +278,7 @@ def is_type(item: Any, name: str) -> bool:
 
 
 def text_of(items: Items) -> str | None:
+    """The one text in a collection; None when there is none."""
     if not items:
         return None
     if len(items) > 1:

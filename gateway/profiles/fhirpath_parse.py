@@ -152,10 +152,12 @@ class _Parser:
 
     @property
     def kind(self) -> str:
+        """Kind of the token at hand; empty at the end."""
         return self._tokens[self._at][0]
 
     @property
     def text(self) -> str:
+        """Text of the token at hand."""
         return self._tokens[self._at][1]
 
     def _take(self) -> str:
@@ -174,6 +176,7 @@ class _Parser:
             raise NotFhirPath(f"{text!r} is missing")
 
     def expression(self, lowest: int) -> Node:
+        """An expression whose operators bind tighter than level ``lowest``."""
         left = self._unary()
         while self.kind in ("operator", "name"):
             level = _LEVELS.get(self.text, 0)

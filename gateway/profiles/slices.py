@@ -38,6 +38,7 @@ class Slice:
 
 
 def slicing(name: str, parts: list[Slice], *, closed: bool) -> SlicesCheck:
+    """The check of an element with slices: deal, count, judge."""
     untestable = [part.name for part in parts if part.test is None]
 
     def check(holder: Item, items: list[Item], run: Run) -> None:

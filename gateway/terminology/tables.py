@@ -60,6 +60,7 @@ class _Row:
         return self.cells.get(column, "")
 
     def wrong(self, message: str, fix: str = "") -> Invalid:
+        """A complaint about this row."""
         return Invalid(message, at=f"{self.file}:{self.line}", fix=fix)
 
 

@@ -149,6 +149,7 @@ class _Part:
         self._sets = sets
 
     def holds(self, system: str | None, code: str) -> bool | None:
+        """Whether it holds a code; None when it cannot be told."""
         if self.system is not None and system is not None and system != self.system:
             return False
         said = [] if self._test is None else [self._test(code)]
@@ -183,6 +184,7 @@ class _ValueSet:
         self._excludes = excludes
 
     def holds(self, system: str | None, code: str) -> bool | None:
+        """Whether it holds a code; None when it cannot be told."""
         said = [part.holds(system, code) for part in self._includes]
         inside = True if True in said else None if None in said else False
         if inside is False:
