@@ -223,7 +223,7 @@ class Gate:
         ruling = self.rule(stored)
         if not ruling.permit:
             return Judgement(False, ruling.because)
-        body = None if ruling.rule == "own-records" else self._redacted(stored)
+        body = self._redacted(stored, own=ruling.rule == "own-records")
         return Judgement(True, ruling.because, body, ruling.notices)
 
     def _by_law(self, view: ResourceView, ruling: Ruling) -> Ruling:
@@ -391,10 +391,14 @@ class Gate:
 
     # ---- redaction
 
-    def _redacted(self, stored: Stored) -> bytes | None:
-        """A copy without what the asker may not see inside a resource, None when there is nothing to take out."""
+    def _redacted(self, stored: Stored, *, own: bool = False) -> bytes | None:
+        """A copy without what the asker may not see inside a resource, None when there is nothing to take out.
+
+        Its ``own`` record it sees whole, but for links that the gateway put in: those tell of records of others.
+        """
         view = self._knowledge.view(stored)
-        rules = [rule for rule in self._knowledge.elements if rule.type == view.type and _may_hold(stored.body, rule)]
+        elements = () if own else self._knowledge.elements
+        rules = [rule for rule in elements if rule.type == view.type and _may_hold(stored.body, rule)]
         seen: dict[frozenset[str], bool] = {}  # the answer hangs on the labels alone
         for rule in rules:
             if rule.labels not in seen:

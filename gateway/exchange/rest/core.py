@@ -236,7 +236,13 @@ class Rest:
                 raise NotFound(_NOT_FOUND)
         elif seen is None:
             raise NotFound(_NOT_FOUND)
-        elif type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
+        elif not current.deleted:
+            _check_whole(seen.resources[0], current)
+        if (
+            seen is not None
+            and type_ == "Consent"
+            and _patient_of(seen.resources[0]) != document.resource.get("patient")
+        ):
             raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
         return self._store(unit, ask, document, id_, "PUT", current)
 
@@ -273,9 +279,8 @@ class Rest:
         if current.deleted:
             raise Gone("the resource was deleted")
         _check_match(ask, current)
-        if seen.resources[0].body != current.body:
-            raise Forbidden("a resource of which a part is withheld cannot be patched", at=type_)
-        changed = change(json_text.parse(current.body))
+        _check_whole(seen.resources[0], current)
+        changed = change(json_text.parse(seen.resources[0].body))
         if changed.get("id") != id_ or changed.get("resourceType") != type_:
             raise Invalid("a patch may not change type or id", at=f"{type_}.id")
         self.check(type_, changed)
@@ -335,7 +340,10 @@ class Rest:
         created = current is None or current.deleted
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         changed = current is None or stored.version != current.version
-        released = self.gate.own(ask, [stored])
+        if stored.type == "Patient":  # links that the gateway keeps in it may tell of records of others
+            released = self.gate.sight(unit.resources, ask).release([stored])
+        else:
+            released = self.gate.own(ask, [stored])
         if ask.written is not None:  # inside a transaction: one record tells of all that it wrote
             ask.written.append(stored)
         else:
@@ -346,6 +354,21 @@ class Rest:
 def _body(resources: Sequence[Stored]) -> bytes:
     """What is shown of a resource just written: nothing when consent lets the writer no longer see it."""
     return resources[0].body if resources else b""
+
+
+def _check_whole(seen: Stored, current: Stored) -> None:
+    """Refuse to overwrite what the writer cannot see; links to others' records are kept by the gateway itself.
+
+    Raises:
+        Forbidden: elements are withheld from the writer, and would be lost.
+    """
+    if seen.body == current.body:
+        return
+    shown, whole = json_text.parse(seen.body), json_text.parse(current.body)
+    for one in (shown, whole):
+        one.pop("link", None)
+    if shown != whole:
+        raise Forbidden("a resource of which a part is withheld cannot be changed", at=current.type)
 
 
 def _with_id(document: Document, id_: str) -> Document:
