@@ -325,8 +325,9 @@ class _Job:
         trim = self._padded()
         for segment in self.message.segments:
             fields = segment.fields
-            if trim and segment.id not in ("MSH", "NTE", "OBX"):
-                fields = [trim(text) for text in fields]
+            if trim and segment.id not in ("NTE", "OBX"):
+                kept = 3 if segment.id == "MSH" else 1  # the delimiters themselves
+                fields = [*fields[:kept], *map(trim, fields[kept:])]
             if DELETE in segment.text:
                 fields = self._nulls(segment, fields)
             move = grammar.move(at, segment.id)

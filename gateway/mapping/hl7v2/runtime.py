@@ -376,8 +376,8 @@ def system_of(name: str, universal: str, kind: str, authorities: Mapping[str, st
         if kind == "ISO" or (not kind and _OID.fullmatch(universal)):
             return f"urn:oid:{universal}" if _OID.fullmatch(universal) else _sid(universal)
         if kind in ("UUID", "GUID"):
-            return f"urn:uuid:{universal.lower()}"
-        if kind == "URI" and _URI.fullmatch(universal):
+            return f"urn:uuid:{universal.lower()}" if _UUID.fullmatch(universal) else _sid(universal)
+        if kind == "URI" and _well_formed(universal):
             return universal
         if kind == "DNS" and " " not in universal:
             return f"urn:dns:{universal}"
@@ -390,6 +390,15 @@ def system_of(name: str, universal: str, kind: str, authorities: Mapping[str, st
     return f"urn:oid:{name}" if _OID.fullmatch(name) else _sid(name)
 
 
+def _well_formed(uri: str) -> bool:
+    """A URI, and where it claims to be an OID or UUID, a right one."""
+    if uri.startswith("urn:oid:"):
+        return _OID.fullmatch(uri[8:]) is not None
+    if uri.startswith("urn:uuid:"):
+        return _UUID.fullmatch(uri[9:]) is not None
+    return _URI.fullmatch(uri) is not None
+
+
 @lru_cache(4096)
 def code_system_of(text: str, sender: str) -> str | None:
     """URI of a coding system that table 0396 does not know: an OID, a URI, a v2 table, else local to the sender."""
@@ -398,7 +407,7 @@ def code_system_of(text: str, sender: str) -> str | None:
         return None
     if _OID.fullmatch(text):
         return f"urn:oid:{text}"
-    if _URI.fullmatch(text):
+    if _URI.fullmatch(text) and _well_formed(text):
         return text
     table = re.fullmatch(r"(?:HL7)?-?0*(\d{1,4})", text)
     if table:
