@@ -1,7 +1,7 @@
 """Linking whole files: two sides, or duplicates within one; the same model, keys, scorer and guards as in real time."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final
@@ -37,12 +37,23 @@ class Outcome:
 
     scorer: Scorer
     pairs: list[Pair]
-    compared: set[tuple[int, int]] | None
+    compared: Iterable[tuple[int, int]] | None  # every pair that was scored; read as often as wanted
     candidates: int
     unbounded: int
 
 
 Root = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class PairsCompared:
+    """Record numbers of the pairs that were scored, eight bytes a pair."""
+
+    left: "array[int]"
+    right: "array[int]"
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.left, self.right, strict=True)
 
 
 class _Candidates:
@@ -172,7 +183,7 @@ def _finish(
         if bits >= floor:
             scored.append((i, j, bits, vector))
     pairs = _graded(left, right, scored, scorer, one_file=one_file)
-    return Outcome(scorer, pairs, set(zip(found.left, found.right, strict=True)), len(found), found.unbounded)
+    return Outcome(scorer, pairs, PairsCompared(found.left, found.right), len(found), found.unbounded)
 
 
 def scorer_population(scorer: Scorer, space: float, arrivals: int) -> int:

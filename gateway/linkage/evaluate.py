@@ -104,11 +104,11 @@ def figures(outcome: Outcome, truth: Known | None, *, arrivals: int, one_file: b
     }
     if truth is None:
         return out
-    found = outcome.compared
+    found = None if outcome.compared is None else sum(pair in truth for pair in outcome.compared)
     out["certain"] = quality(((p.left, p.right) for p in certain), truth).to_json()
     out["certain_probable"] = quality(((p.left, p.right) for p in (*certain, *probable)), truth).to_json()
     out |= along_threshold(outcome.pairs, truth)
-    out["blocking_recall"] = round(len(set(truth) & found) / len(truth), 6) if found is not None and truth else None
+    out["blocking_recall"] = round(found / len(truth), 6) if found is not None and truth else None
     if not one_file:
         partnered = {right for _, right in truth}
         alone = arrivals - len(partnered)
