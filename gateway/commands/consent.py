@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def consent() -> None:
-    """Consent: decide, explain, what-if, lint, expiring."""
+    """Consent: decide, explain, what-if, lint, expiring, form, account."""
 
 
 def vocabulary() -> Any:

@@ -145,10 +145,12 @@ def _actors(node: Any) -> Iterator[Actor]:
         at = f"asker.actors[{index}]"
         if not isinstance(actor, dict):
             raise Invalid("not an object", at=at)
-        reference, value = actor.get("reference", ""), actor.get("value", "")
+        inner = actor.get("identifier")
+        named: JsonObject = inner if isinstance(inner, dict) else actor
+        reference, value = actor.get("reference", ""), named.get("value", "")
         if not isinstance(reference, str) or not isinstance(value, str) or not (reference or value):
             raise Invalid("names neither a reference nor a system and value", at=at)
-        yield Actor(reference, str(actor.get("system", "")), value)
+        yield Actor(reference, str(named.get("system", "")), value)
 
 
 def decide(line: Any, vocabulary: Vocabulary) -> JsonObject:

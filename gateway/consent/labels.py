@@ -162,7 +162,9 @@ class Labeller:
     def _by_source(self, resource: Resource) -> Iterator[str]:
         meta = resource.get("meta")
         meta = meta if isinstance(meta, dict) else {}
-        marks = [meta.get("source"), *(t.get("code") for t in meta.get("tag") or () if isinstance(t, dict))]
+        tags = meta.get("tag")
+        marks = [meta.get("source")]
+        marks += [tag.get("code") for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, dict)]
         for mark in marks:
             for prefix, labels in self.tables.sources:
                 if isinstance(mark, str) and mark.startswith(prefix):

@@ -52,7 +52,7 @@ def paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def test_spoilt_lines_are_answered_or_refused_with_a_place() -> None:
     rng, decided, places = random.Random(4), 0, []
-    for number in range(1500):
+    for number in range(700):
         resources = [observation("o", "N", effectivePeriod={"start": "2026-01-01"}, performer=[{"reference": "x"}])]
         question = deepcopy(line([RICH, FIVE], resources, related=RELATED, dialect=DIALECTS[number % 7]))
         for _ in range(rng.randrange(1, 3)):
@@ -66,5 +66,5 @@ def test_spoilt_lines_are_answered_or_refused_with_a_place() -> None:
             decided += 1
         except Invalid as error:
             places.append(error.at)
-    assert decided > 1000
+    assert decided > 450
     assert all(places)
