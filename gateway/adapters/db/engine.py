@@ -91,7 +91,10 @@ class Database:
 
     def _connect_sqlite(self) -> sqlite3.Connection:
         path = self.url.removeprefix("sqlite:///")
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # people's records: a new file is its owner's only
+        with suppress(FileExistsError):  # people's records: a new file is its owner's only
+            # never open a file that is there: closing it would drop the locks of every connection of this process
+            # (POSIX), and another process would then remove the log that they write to
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(
             path, timeout=self._lock_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=512
         )
