@@ -14,10 +14,15 @@ def hmis() -> None:
     "--out", "out", required=True, type=click.Path(file_okay=False), help="Folder for <Type>.ndjson and report.json."
 )
 @click.option(
+    "--mapping",
+    type=click.Choice(["2024", "2026", "hifis"]),
+    help="Which tables; default: the format year that the export names. hifis: a HIFIS-like Canadian export.",
+)
+@click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Convert files side by side."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of a summary.")
-def convert(export: str, out: str, processes: int, as_json: bool) -> None:
+def convert(export: str, out: str, mapping: str | None, processes: int, as_json: bool) -> None:
     """FHIR R4 from an HMIS CSV export (folder or zip): one NDJSON file a resource type, and report.json.
 
     Every row and every cell is kept: `doorway hmis export --from` gives the export back. Needs no database.
@@ -25,7 +30,7 @@ def convert(export: str, out: str, processes: int, as_json: bool) -> None:
     """
     from gateway.commands.hmis_run import convert_export
 
-    convert_export(export, out, processes, as_json)
+    convert_export(export, out, processes, as_json, mapping)
 
 
 @hmis.command(name="export", epilog="Example: doorway hmis export --from fhir/ --out back/ --version 2026")

@@ -19,10 +19,10 @@ EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def convert_export(path: str, out: str, processes: int, as_json: bool) -> None:
+def convert_export(path: str, out: str, processes: int, as_json: bool, version: str | None = None) -> None:
     """``doorway hmis convert``."""
     files = open_export(path)
-    conversion = Conversion(files, read_data, fallback_source=Path(path).stem)
+    conversion = Conversion(files, read_data, fallback_source=Path(path).stem, version=version)
     target = Path(out)
     if processes > 1 and len(conversion.seen) > 1:
         report = _side_by_side(conversion, files, target, processes)
@@ -52,7 +52,7 @@ def progress(length: int, label: str) -> Any:
 
 def _summary(report: Report) -> None:
     rows = sum(f["rows"] for f in report.files.values())
-    click.echo(f"{rows:,} rows of {len(report.files)} files, format FY{report.version}")
+    click.echo(f"{rows:,} rows of {len(report.files)} files, format {report.version}")
     for kind, count in sorted(report.resources.items()):
         click.echo(f"  {kind:<24} {count:>12,}")
     for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1])[:20]:
@@ -203,7 +203,6 @@ def import_export(
     settings = read_settings(config, database_url=database)
     conversion = Conversion(open_export(path), read_data, fallback_source=Path(path).stem)
     store = wiring.open_store(settings)
-    arrival: Any = getattr(wiring, "link_on_arrival", None)
     total = sum(seen.bytes for seen in conversion.seen) or 1
     try:
         with progress(total, "importing") as bar:
@@ -212,7 +211,6 @@ def import_export(
                 wiring.saver(settings),
                 now_us=wiring.now_us,
                 options=Options(refresh=refresh, max_deleted_share=max_deleted, dry_run=dry_run),
-                on_arrival=arrival(settings) if arrival is not None else None,
                 tick=bar.update,
             )
             report = job.run(store)

@@ -225,14 +225,22 @@ class Exits:
 class Conversion:
     """One export being converted. Make it, then :meth:`run`, or :meth:`convert_file` for each file in a process."""
 
-    def __init__(self, files: ExportFiles, read: Read, *, fallback_source: str, overlays: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        files: ExportFiles,
+        read: Read,
+        *,
+        fallback_source: str,
+        overlays: tuple[str, ...] = (),
+        version: str | None = None,
+    ) -> None:
         self.files = files
         self.report = Report()
         self._read = read
-        newest = load_spec(read, "2026")
+        newest = load_spec(read, version or "2026")
         self.seen = self._survey(newest)
         self.export = self._export_rows(newest)
-        self.version = self._version()
+        self.version = version or self._version()
         self.spec: Spec = load_spec(read, self.version)
         if self.version != newest.version:
             self.seen = self._survey(self.spec)
@@ -286,6 +294,8 @@ class Conversion:
 
     def _export_rows(self, spec: Spec) -> list[dict[str, str]]:
         rows = list(self.dicts("Export"))
+        if "Export" not in spec.files:
+            return rows
         if not rows:
             self.report.say("Export.csv", 0, "", "missing or empty: the folder's name stands for the source")
         elif len(rows) > 1:
@@ -455,7 +465,7 @@ class FileJob:
         order = [header.position.get(column.name, -1) for column in table.file.columns]
         straight = order == list(range(width))
         key_at = [c.name for c in table.file.columns].index(table.file.key)
-        person_at = next((i for i, c in enumerate(table.file.columns) if c.name == "PersonalID"), key_at)
+        person_at = next((i for i, c in enumerate(table.file.columns) if c.name == table.person), key_at)
         computed, labels = self._lookups(table)
         previous, extra, empty = self._seen.add, bool(header.extra), [""] * len(COMPUTED)
         buffers = self._buffers

@@ -13,7 +13,6 @@ import orjson
 
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import (
-    ANCHORS,
     EPISODE_EXTENSION,
     PROJECT_EXTENSION,
     Block,
@@ -170,14 +169,14 @@ def _memo(table: FileMap, block: Block) -> Memo | References:
     source = table.source.name
     if block.convert in _IN_EXTENSION:
         url, file = _IN_EXTENSION[block.convert]
-        before = f',{{"url":"{url}","valueReference":{{"reference":"{ANCHORS[file]}/'
+        before = f',{{"url":"{url}","valueReference":{{"reference":"{table.source.anchors[file]}/'
         return References(before, source, file, "}")
     if block.convert == "reference":
         file = block.slots[0].role
         before = (
-            f',{{"reference":"{ANCHORS[file]}/'
+            f',{{"reference":"{table.source.anchors[file]}/'
             if block.repeats
-            else f',"{block.element}":{{"reference":"{ANCHORS[file]}/'
+            else f',"{block.element}":{{"reference":"{table.source.anchors[file]}/'
         )
         return References(before, source, file, "")
     return Memo(block)

@@ -1,8 +1,8 @@
 """The conversions that a mapping table may name: each turns cells into an element, and the element back into cells."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class Source:
     """Where the rows come from: the namespace of every id and identifier (Export.ImplementationID)."""
 
     name: str
+    anchors: Mapping[str, str] = field(default_factory=lambda: ANCHORS, compare=False)
 
     @property
     def base(self) -> str:
@@ -49,7 +50,7 @@ class Source:
 
     def reference(self, file: str, key: str) -> JsonObject:
         """A literal reference, with the source's own key beside it so that the cell can be read back."""
-        return {"reference": f"{ANCHORS[file]}/{self.id(file, key)}", "identifier": {"value": key}}
+        return {"reference": f"{self.anchors[file]}/{self.id(file, key)}", "identifier": {"value": key}}
 
 
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

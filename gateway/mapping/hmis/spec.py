@@ -9,7 +9,7 @@ from gateway.kernel.errors import Unsupported
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.table import read_table
 
-VERSIONS: Final = ("2024", "2026")
+VERSIONS: Final = ("2024", "2026", "hifis")  # hifis: another source by the same engine, tables only
 ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 LIST_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hud-"
 Read = Callable[[str], str]  # shipped file -> text
@@ -104,7 +104,7 @@ def load_spec(read: Read, version: str) -> Spec:
     """
     if version not in VERSIONS:
         raise Unsupported(f"no tables for HMIS CSV {version}", fix="known: " + ", ".join(VERSIONS))
-    path = f"mappings/hmis/spec/fy{version}.csv"
+    path = "mappings/hifis/spec.csv" if version == "hifis" else f"mappings/hmis/spec/fy{version}.csv"
     files: dict[str, list[Column]] = {}
     for row in read_table(read(path), file=path, columns=_SPEC, required=("file", "column", "type")):
         files.setdefault(row["file"], []).append(
@@ -119,13 +119,15 @@ def load_spec(read: Read, version: str) -> Spec:
                 row["condition"],
             )
         )
-    return Spec(version, {name: File(name, tuple(columns)) for name, columns in files.items()}, _load_lists(read))
+    return Spec(
+        version, {name: File(name, tuple(columns)) for name, columns in files.items()}, _load_lists(read, version)
+    )
 
 
 _RENAMED: Final = {"TcellCount": "TCellCount", "TcellSource": "TCellSource"}  # FY2024's spelling of the same column
 
 
-def _load_lists(read: Read) -> dict[str, dict[str, Code]]:
+def _load_lists(read: Read, version: str) -> dict[str, dict[str, Code]]:
     path = "terminology/hud/lists.conceptmap.csv"
     beside: dict[tuple[str, str], list[JsonObject]] = {}
     absent: dict[tuple[str, str], str] = {}
@@ -138,9 +140,10 @@ def _load_lists(read: Read) -> dict[str, dict[str, Code]]:
             beside.setdefault(key, []).append(
                 coding | ({"display": row["target_display"]} if row["target_display"] else {})
             )
-    path = "mappings/hmis/spec/lists.csv"
     lists: dict[str, dict[str, Code]] = {}
-    for row in read_table(read(path), file=path, columns=("list", "code", "years", "label"), required=("list", "code")):
+    paths = ["mappings/hmis/spec/lists.csv", *(["mappings/hifis/lists.csv"] if version == "hifis" else [])]
+    columns = ("list", "code", "years", "label")
+    for row in (r for path in paths for r in read_table(read(path), file=path, columns=columns, required=columns[:2])):
         key = (row["list"].lower(), row["code"])
         lists.setdefault(row["list"], {})[row["code"]] = Code(
             row["code"], row["label"], tuple(row["years"].split()), tuple(beside.get(key, ())), absent.get(key, "")

@@ -71,6 +71,7 @@ class FileMap:
     source: Source
     parts: tuple[Part, ...]
     labels: "Labels"
+    person: str | None  # the column that names the client
 
     def anchor_of(self, cells: Mapping[str, str]) -> Part:
         """The part that carries the key of this row."""
@@ -91,7 +92,7 @@ class FileMap:
     @property
     def personal(self) -> bool:
         """Whether its rows are about clients."""
-        return any(column.name == "PersonalID" for column in self.file.columns)
+        return self.person is not None
 
 
 class Labels:
@@ -135,6 +136,13 @@ class Labels:
         return codings + [self._rows[name] for name in sorted(names)]
 
 
+_FOLDERS: Final = {
+    "2024": ("mappings/hmis/fy2024", "mappings/hmis/fy2026"),
+    "2026": ("mappings/hmis/fy2026",),
+    "hifis": ("mappings/hifis/tables",),
+}
+
+
 def load_maps(read: Read, spec: Spec, source: Source, overlays: tuple[str, ...] = ()) -> dict[str, FileMap]:
     """Every file's mapping for a format year; a file of ``fy2024`` or of an overlay folder replaces the one below.
 
@@ -142,7 +150,7 @@ def load_maps(read: Read, spec: Spec, source: Source, overlays: tuple[str, ...] 
         Invalid: any fault in a table, with file:line.
     """
     labels = Labels.load(read)
-    folders = [*overlays, *(["mappings/hmis/fy2024"] if spec.version == "2024" else []), "mappings/hmis/fy2026"]
+    folders = [*overlays, *_FOLDERS[spec.version]]
     maps = {}
     for name, file in spec.files.items():
         for folder in folders:
@@ -170,7 +178,14 @@ def load_map(text: str, path: str, spec: Spec, file: File, source: Source, label
     for column in file.columns:
         if column.name not in carried:
             raise Invalid(f"no row for column {column.name}", at=path)
-    return FileMap(file, source, parts, labels)
+    return FileMap(file, source, parts, labels, _person_column(file))
+
+
+def _person_column(file: File) -> str | None:
+    """The column that names the client, by the specification's keys."""
+    if file.name == "Client":
+        return file.key
+    return next((column.name for column in file.columns if column.key.startswith("FK Client.")), None)
 
 
 _DIRECT: Final = ("resource", "level", "when", "constant", "when-deleted", "always", "row-audit")
