@@ -157,7 +157,10 @@ class Batches:
             if failed:
                 raise _together(failed)
             done: dict[int, Answer] = {}
+            self._created(unit, fresh, done, failed)
             for step in sorted(fresh, key=lambda one: _ORDER[one.method]):
+                if step.index in done or step.index in failed:
+                    continue
                 if step.method in ("GET", "HEAD") and not step.id:
                     continue  # searches run on what was committed
                 try:
@@ -182,6 +185,29 @@ class Batches:
                 done[step.index] = self._searched(step)
         answers = [done[index] for index in range(len(steps))]
         return Answer(200, bundle("transaction-response", [_entry(ask, answer) for answer in answers]))
+
+    def _created(
+        self, unit: Unit, steps: Sequence[_Step], done: dict[int, Answer], failed: dict[int, DoorwayError]
+    ) -> None:
+        """All plain creates written together; when that fails, one by one, to tell which of them it was."""
+        plain = [
+            one for one in steps if one.method == "POST" and not one.ask.if_none_exist and one.document is not None
+        ]
+        items = [(one.type, one.document, one.id) for one in plain if one.document is not None]
+        if not items:
+            return
+        try:
+            answers = self.core.create_many_in(unit, plain[0].ask, items)
+        except DoorwayError as error:
+            for step, item in zip(plain, items, strict=True):
+                try:
+                    self.core.create_many_in(unit, step.ask, [item])
+                except DoorwayError as reason:
+                    failed[step.index] = reason
+            if not failed:
+                failed[plain[0].index] = error
+            return
+        done.update((step.index, answer) for step, answer in zip(plain, answers, strict=True))
 
     def _resolved(self, unit: Unit, steps: Sequence[_Step], failed: dict[int, DoorwayError]) -> None:
         """Give every entry its identity, then make every link between entries literal, then check what results."""
