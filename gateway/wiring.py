@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
     from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.operations import Operation
     from gateway.exchange.save import Saver
     from gateway.mapping.hl7v2.convert import Converter
     from gateway.profiles.validate import Validator
@@ -382,6 +383,21 @@ class Built:
         self.store.close()
 
 
+def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
+    """The operations of the API by place and name."""
+    from gateway.exchange.rest.export import Exports
+    from gateway.exchange.rest.matching import matching_operations
+    from gateway.exchange.rest.operations import operations_of
+    from gateway.exchange.terminology import terminology_operations
+
+    return {
+        **operations_of(core, finds, checks),
+        **terminology_operations(terminology(settings)),
+        **matching_operations(finds, linker(settings)),
+        **Exports(finds).operations(),
+    }
+
+
 def build_rest(settings: Settings, store: Store) -> RestParts:
     """The REST use cases over a store, for ``serve``, tests and benchmarks."""
     from gateway import __version__
@@ -395,16 +411,12 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.capability import statement
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
-    from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
     from gateway.exchange.rest.find import Finds
-    from gateway.exchange.rest.matching import matching_operations
-    from gateway.exchange.rest.operations import operations_of
     from gateway.exchange.rest.patch import json_patch
     from gateway.exchange.rest.record import RestGate
     from gateway.exchange.rest.subset import Subset
     from gateway.exchange.rest.validation import checker, mandatory_of
-    from gateway.exchange.terminology import terminology_operations
 
     definitions, checks = search_definitions(), validator(settings)
     gate = RestGate(consent_knowledge(settings))
@@ -422,31 +434,24 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
-    operations = {
-        **operations_of(core, finds, checks),
-        **terminology_operations(terminology(settings)),
-        **matching_operations(finds, linker(settings)),
-        **Exports(finds).operations(),
-    }
-
-    @cache
-    def metadata(base: str) -> bytes:
-        return statement(
-            base=base,
-            version=__version__,
-            types=types,
-            definitions=definitions,
-            operations=operations,
-            profiles={},
-            xml=True,
-        )
+    operations = _operations(settings, core, finds, checks)
 
     uses = FhirUseCases(
         core=core,
         searches=finds,
         bundle=batches.run,
         caller=doors.caller,
-        metadata=metadata,
+        metadata=cache(
+            lambda base: statement(
+                base=base,
+                version=__version__,
+                types=types,
+                definitions=definitions,
+                operations=operations,
+                profiles={},
+                xml=True,
+            )
+        ),
         patches=patches,
         operations=operations,
         read_xml=xml.read,

@@ -65,6 +65,16 @@ def root_of(fhir: FhirApi, request: Request) -> str:
     return fhir.base_of(exchange).removesuffix("/fhir")
 
 
+async def _missing(_request: Request, _error: Exception) -> Response:
+    return Response(outcome_of(NotFound("no such address")), status_code=404, media_type="application/fhir+json")
+
+
+async def _wrong_method(_request: Request, error: Exception) -> Response:
+    refused = NotAllowed((getattr(error, "headers", None) or {}).get("Allow", "GET").split(", "))
+    headers = dict(headers_of(refused))
+    return Response(outcome_of(refused), status_code=405, media_type="application/fhir+json", headers=headers)
+
+
 def build_app(
     fhir: FhirApi,
     tokens: TokenEndpoint,
@@ -118,14 +128,6 @@ def build_app(
     ]
     app.router.redirect_slashes = False
 
-    async def missing(_request: Request, _error: Exception) -> Response:
-        return Response(outcome_of(NotFound("no such address")), status_code=404, media_type="application/fhir+json")
-
-    async def wrong_method(_request: Request, error: Exception) -> Response:
-        refused = NotAllowed((getattr(error, "headers", None) or {}).get("Allow", "GET").split(", "))
-        headers = dict(headers_of(refused))
-        return Response(outcome_of(refused), status_code=405, media_type="application/fhir+json", headers=headers)
-
-    app.add_exception_handler(404, missing)
-    app.add_exception_handler(405, wrong_method)
+    app.add_exception_handler(404, _missing)
+    app.add_exception_handler(405, _wrong_method)
     return Front(fhir, app)

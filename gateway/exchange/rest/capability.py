@@ -58,20 +58,10 @@ def statement(
         if name.startswith("$"):
             by_type.setdefault("" if place == "system" else place.removesuffix("/*"), set()).add(name[1:])
     formats = ["application/fhir+json", "json", *(["application/fhir+xml", "xml"] if xml else [])]
-    oauth = [
-        {"url": "token", "valueUri": base.removesuffix("/fhir") + "/oauth/token"},
-    ]
-    service = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
     rest: JsonObject = {
         "mode": "server",
         "documentation": "Every answer is cut to what the person consented to share with the caller's organization.",
-        "security": {
-            "extension": [
-                {"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", "extension": oauth}
-            ],
-            "cors": True,
-            "service": [{"coding": [service], "text": "SMART Backend Services"}],
-        },
+        "security": _security(base),
         "resource": [_resource(type_, definitions, by_type, profiles) for type_ in sorted(types)],
         "interaction": [{"code": "transaction"}, {"code": "batch"}],
     }
@@ -99,6 +89,19 @@ def statement(
             "rest": [rest],
         }
     )
+
+
+def _security(base: str) -> JsonObject:
+    """How a client proves itself: SMART Backend Services."""
+    tokens = [{"url": "token", "valueUri": base.removesuffix("/fhir") + "/oauth/token"}]
+    service = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
+    return {
+        "extension": [
+            {"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", "extension": tokens}
+        ],
+        "cors": True,
+        "service": [{"coding": [service], "text": "SMART Backend Services"}],
+    }
 
 
 def _operation(type_: str, name: str) -> JsonObject:
