@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta, tzinfo
+from datetime import date, tzinfo
 from typing import Final
 
 from gateway.consent.times import bounds_of
@@ -97,8 +97,3 @@ def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/poli
         else:
             raise Invalid("no such effect", at=f"{file}:{line} effect", fix="deny, specific, embargo, open or switch")
     return Law(tuple(rules), open_types, switches["agreement"], switches["break-glass"] == "allowed")
-
-
-def review_until(day: date, days: int) -> date:
-    """The day by which a break-glass access must have been reviewed."""
-    return day + timedelta(days=days)

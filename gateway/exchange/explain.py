@@ -80,7 +80,13 @@ def _sentence(ruling: Ruling) -> str:
     if ruling.rule != "consent":
         return _RULES.get(ruling.rule, ruling.rule)
     first = ruling.reasons[0]
-    word = "permits" if ruling.permit else "permits only something else" if first.verdict is Verdict.WEAK_DENY else "denies"
+    word = (
+        "permits"
+        if ruling.permit
+        else "permits only something else"
+        if first.verdict is Verdict.WEAK_DENY
+        else "denies"
+    )
     if not first.provision:
         return f"{first.consent} cannot be enforced ({first.element}), so it denies"
     return f"{first.consent} {word}: {first.provision}" + (f", by {first.element}" if first.element != "type" else "")
@@ -92,9 +98,6 @@ def _labels(stored: Stored) -> Iterator[str]:
         basis = next((e["valueCoding"] for e in label.get("extension", ()) if e.get("url") == BASIS), None)
         why = f"{basis.get('code')} {basis.get('version')}" if basis else "mapping"
         yield f"{label.get('code')} ({why})"
-
-
-_ELEMENTS: Final = ("period", "actor", "action", "purpose", "custodian", "environment", "code")
 
 
 def _parts(group: RequestGroup) -> Iterator[tuple[str, RequestGroup]]:
