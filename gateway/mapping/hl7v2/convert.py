@@ -19,10 +19,12 @@ from gateway.mapping.hl7v2.events import effects_of
 from gateway.mapping.hl7v2.generate import compiled
 from gateway.mapping.hl7v2.identity import SHARED, Resolver, scope_system
 from gateway.mapping.hl7v2.interpret import Reasons, interpreted
-from gateway.mapping.hl7v2.model import Required, Tables, Trigger
+from gateway.mapping.hl7v2.model import Tables, Trigger
 from gateway.mapping.hl7v2.plan import plan_of
 from gateway.mapping.hl7v2.program import Action, Connection, Deletions, Program
-from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope, Stamps, ZoneOf
+from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope
+from gateway.mapping.hl7v2.settle import fill, paths_of, prune
+from gateway.mapping.hl7v2.values import Stamps, ZoneOf
 
 RESIDUE: Final = f"{DOORWAY}/StructureDefinition/hl7v2-residue"
 KIND: Final = f"{DOORWAY}/CodeSystem/basic-kind"
@@ -463,13 +465,13 @@ class _Job:
         if self._dropped:
             gone = {id(e) for e, r in self.cx.refs if id(r) in self._dropped}
             for resource in kept:
-                _prune(resource, gone)
+                prune(resource, gone)
 
     def _completed(self, resource: JsonObject) -> bool:
         standing = resource.get("verificationStatus", {}).get("coding", [{}])[0].get("code")
         if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
             resource.pop("clinicalStatus", None)
-        return all(_fill(resource, row) for row in self.tables.required.get(resource["resourceType"], ()))
+        return all(fill(resource, row) for row in self.tables.required.get(resource["resourceType"], ()))
 
     def _provenance(self, resources: list[JsonObject]) -> None:
         """Every resource that the message made, except shared ones, is a target of its Provenance."""
@@ -538,7 +540,7 @@ class _Job:
         paths: dict[int, tuple[str, str]] = {}
         for resource in resources:
             rows = self.sources.get(id(resource), [])
-            _paths(resource, f"{resource['resourceType']}/{resource['id']}", rows[0][1] if rows else "", paths)
+            paths_of(resource, f"{resource['resourceType']}/{resource['id']}", rows[0][1] if rows else "", paths)
         rows_of = {
             (paths[key][0].split(" ")[0], _name(segment)): row
             for key, made in self.sources.items() if key in paths for segment, row in made
@@ -555,55 +557,3 @@ class _Job:
                 mark = " " if " " not in path else "."
                 out.append(Element(f"{path}{mark}{why.name}", why.source, why.row, row))
         return tuple(out)
-
-
-def _fill(resource: JsonObject, row: Required) -> bool:
-    """Put the value of a required row where the element is missing; False when there is no value to put."""
-    *path, last = row.steps
-    if not path and last in resource:
-        return True
-    hosts: list[Any] = [resource]
-    for step in path:
-        found: list[Any] = []
-        for host in hosts:
-            node = host.get(step)
-            found += node if isinstance(node, list) else [node] if node is not None else []
-        hosts = found
-    for host in hosts:
-        choices = last.split("|")
-        if any(name in host or f"_{name}" in host for name in choices):
-            continue
-        if row.value is None:
-            return False
-        host[choices[0]] = orjson.loads(orjson.dumps(row.value))
-    return True
-
-
-def _prune(node: Any, gone: set[int]) -> None:
-    """Take out the references to resources that could not stand."""
-    if isinstance(node, dict):
-        for key, value in list(node.items()):
-            if id(value) in gone:
-                del node[key]
-            elif isinstance(value, list):
-                kept = [item for item in value if id(item) not in gone]
-                if kept:
-                    node[key] = kept
-                    for item in kept:
-                        _prune(item, gone)
-                else:
-                    del node[key]
-            else:
-                _prune(value, gone)
-
-
-def _paths(node: Any, path: str, row: str, out: dict[int, tuple[str, str]]) -> None:
-    out[id(node)] = (path, row)
-    mark = " " if " " not in path else "."
-    for name, value in node.items():
-        if isinstance(value, dict):
-            _paths(value, f"{path}{mark}{name}", row, out)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                if isinstance(item, dict):
-                    _paths(item, f"{path}{mark}{name}[{index}]", row, out)

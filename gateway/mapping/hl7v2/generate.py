@@ -8,7 +8,7 @@ step by step and says why; tests hold the two equal.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.mapping.hl7v2 import runtime
+from gateway.mapping.hl7v2 import runtime, values
 from gateway.mapping.hl7v2.conditions import Both, Condition, Either, Not, Ref, Valued
 from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Tables
 from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, plans, value_key, walk
@@ -141,7 +141,7 @@ class _Writer:
             if row.constant:
                 literal: Any = "".join(part for _, part in row.assignment)
                 if row.type in ("boolean", "integer", "positiveInt", "decimal"):
-                    literal = runtime.CONVERSIONS[row.type](literal, runtime.NO_STAMPS)
+                    literal = values.CONVERSIONS[row.type](literal, values.NO_STAMPS)
                 self.put(f"x = {literal!r}")
             else:
                 parts = [repr(p) if kind == "text" else self.ref_text(_ref(p), True) for kind, p in row.assignment]
@@ -297,10 +297,10 @@ class _Writer:
             left = f"cx.count({text})" if tree.measure == "count" else f"len({text})"
             sign = "==" if tree.operator == "in" else tree.operator
             return f"({left} {sign} {int(str(tree.values[0]))})"
-        values = [self.ref_text(v, True) if isinstance(v, Ref) else repr(v) for v in tree.values]
+        compared = [self.ref_text(v, True) if isinstance(v, Ref) else repr(v) for v in tree.values]
         if tree.operator == "in":
-            return f"({self.ref_text(tree.ref, True)} in ({', '.join(values)},))"
-        return f"(cx.number({self.ref_text(tree.ref, True)}) {tree.operator} cx.number({values[0]}))"
+            return f"({self.ref_text(tree.ref, True)} in ({', '.join(compared)},))"
+        return f"(cx.number({self.ref_text(tree.ref, True)}) {tree.operator} cx.number({compared[0]}))"
 
     def ref_text(self, ref: Ref, compared: bool, *, whole: bool = False) -> str:
         """Python expression for the own text of a place; ``compared``: its first component where it has some."""
@@ -352,7 +352,7 @@ def compiled(tables: Tables) -> Mapping[str, Callable[..., Any]]:
         "put_extension": runtime.put_extension,
         "joined_extension": runtime.joined_extension,
         "held": runtime.held,
-        "to_date": runtime.to_date,
+        "to_date": values.to_date,
     }
     for vocabulary in tables.vocabularies.values():
         space[f"V_{_plain(vocabulary.name)}"] = vocabulary

@@ -20,7 +20,8 @@ from gateway.kernel.fhir import JsonObject
 from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2.model import Identity, Tables
 from gateway.mapping.hl7v2.plan import SHARED as SHARED
-from gateway.mapping.hl7v2.runtime import SID, merge
+from gateway.mapping.hl7v2.runtime import merge
+from gateway.mapping.hl7v2.values import SID
 
 _NOTHING: Final[Mapping[str, JsonObject]] = {}
 _cached_id = lru_cache(16384)(resource_id)

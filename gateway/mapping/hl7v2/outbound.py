@@ -15,7 +15,7 @@ from gateway.codecs.er7_build import Component, FormattedText, Value, build
 from gateway.kernel.errors import Invalid, Unsupported
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hl7v2.model import Tables, Vocabulary
-from gateway.mapping.hl7v2.runtime import SID
+from gateway.mapping.hl7v2.values import SID
 from gateway.mapping.table import read_table
 
 COLUMNS: Final = ("segment", "field", "each", "source", "conversion", "vocabulary", "assignment", "note")

@@ -60,7 +60,8 @@ def test_two_quotes_delete_and_absence_does_not() -> None:
     ("event", "status"),
     [
         ("A01", "in-progress"), ("A03", "finished"), ("A04", "in-progress"), ("A05", "planned"), ("A11", "cancelled"),
-        ("A13", "in-progress"), ("A14", "planned"), ("A21", "onleave"), ("A23", "entered-in-error"), ("A38", "cancelled"),
+        ("A13", "in-progress"), ("A14", "planned"), ("A21", "onleave"),
+        ("A23", "entered-in-error"), ("A38", "cancelled"),
     ],
 )  # fmt: skip
 def test_the_trigger_sets_the_visit(event: str, status: str) -> None:

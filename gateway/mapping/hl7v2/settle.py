@@ -1,0 +1,61 @@
+"""Last touches on mapped resources: what R4 demands, references that lead nowhere, and where elements stand."""
+
+from typing import Any
+
+import orjson
+
+from gateway.kernel.fhir import JsonObject
+from gateway.mapping.hl7v2.model import Required
+
+
+def fill(resource: JsonObject, row: Required) -> bool:
+    """Put the value of a required row where the element is missing; False when there is no value to put."""
+    *path, last = row.steps
+    if not path and last in resource:
+        return True
+    hosts: list[Any] = [resource]
+    for step in path:
+        found: list[Any] = []
+        for host in hosts:
+            node = host.get(step)
+            found += node if isinstance(node, list) else [node] if node is not None else []
+        hosts = found
+    for host in hosts:
+        choices = last.split("|")
+        if any(name in host or f"_{name}" in host for name in choices):
+            continue
+        if row.value is None:
+            return False
+        host[choices[0]] = orjson.loads(orjson.dumps(row.value))
+    return True
+
+
+def prune(node: Any, gone: set[int]) -> None:
+    """Take out the references to resources that could not stand."""
+    if isinstance(node, dict):
+        for key, value in list(node.items()):
+            if id(value) in gone:
+                del node[key]
+            elif isinstance(value, list):
+                kept = [item for item in value if id(item) not in gone]
+                if kept:
+                    node[key] = kept
+                    for item in kept:
+                        prune(item, gone)
+                else:
+                    del node[key]
+            else:
+                prune(value, gone)
+
+
+def paths_of(node: Any, path: str, row: str, out: dict[int, tuple[str, str]]) -> None:
+    """Path and message row of every object below ``node``, by its id()."""
+    out[id(node)] = (path, row)
+    mark = " " if " " not in path else "."
+    for name, value in node.items():
+        if isinstance(value, dict):
+            paths_of(value, f"{path}{mark}{name}", row, out)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, dict):
+                    paths_of(item, f"{path}{mark}{name}[{index}]", row, out)

@@ -1,0 +1,42 @@
+"""Our tables beside a guide: executed, replaced, left with a reason."""
+
+from gateway.mapping.hl7v2.coverage import Ruling, guide_conditions, guide_rows
+from tests.mapping.hl7v2.build import converter
+
+FIELDS = "a,b\nSort,Identifier\n{}\n"
+GUIDE = {
+    "segments/HL7 Segment - FHIR R4_ PID[Patient] - PID.csv": FIELDS.format(
+        "\n".join(
+            (
+                "5,PID-5,Patient Name,XPN,1,-1,,,,name[1],,HumanName",
+                "9,PID-9,Alias,XPN,0,-1,,,,contact.name,,HumanName",
+                "12,PID-12,County,IS,0,1,IF PID-11 LST.COUNT EQUALS 1,,,address[1].district,,string",
+                "1,PID-1,Set ID,SI,0,1,,,,,,",
+                "99,PID-99,None,ST,0,1,IF PID-99 LIKE 1,,,birthDate,,date",
+            )
+        )
+    ),
+    "segments/HL7 Segment - FHIR R4_ SFT[Device] - Sheet1.csv": FIELDS.format(
+        "1,SFT-1,Vendor,XON,1,1,,,,owner,,Reference"
+    ),
+    "codesystems/HL7 Concept Map_ AdministrativeSex - Sheet1.csv": FIELDS.format(
+        "F,Female,HL70001,,,,female,,Female,x"
+    ),
+}
+RULINGS = {("segments", "SFT[Device]"): Ruling("", "software is no person")}
+
+
+def test_each_row_of_the_guide_has_a_status_and_a_reason() -> None:
+    rows = {
+        (r.map, r.source): (r.status, bool(r.ours), r.reason) for r in guide_rows(GUIDE, converter().tables, RULINGS)
+    }
+    assert rows["PID[Patient]", "PID-5"][:2] == ("executed", True)
+    assert rows["PID[Patient]", "PID-9"][:2] == ("replaced", True)
+    assert rows["PID[Patient]", "PID-1"][0] == "no target"
+    assert rows["PID[Patient]", "PID-99"][0] == "left"
+    assert rows["SFT[Device]", "SFT-1"] == ("left", False, "software is no person")
+    assert rows["AdministrativeSex", "F"][0] == "executed"
+
+
+def test_conditions_of_the_guide_compile_or_are_listed() -> None:
+    assert [bool(c.problem) for c in guide_conditions(GUIDE)] == [False, True]
