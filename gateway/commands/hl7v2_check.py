@@ -54,6 +54,7 @@ def _of_files(files: tuple[IO[bytes], ...], site: str) -> Iterator[tuple[str, di
     from gateway.adapters.files.hl7v2_tables import load_tables
     from gateway.codecs.er7 import Message
     from gateway.codecs.er7_batch import split_interchange
+    from gateway.codecs.hl7_grammar import deviations
     from gateway.kernel.errors import DoorwayError
     from gateway.mapping.hl7v2.check import check_message
     from gateway.mapping.hl7v2.convert import Converter, Feed
@@ -77,6 +78,11 @@ def _of_files(files: tuple[IO[bytes], ...], site: str) -> Iterator[tuple[str, di
                 continue
             for one in check_message(message, converter, feed):
                 yield place, _finding(one.severity, one.place, one.problem, one.fix)
+            for deviation in deviations(message):
+                yield (
+                    place,
+                    _finding("warning", deviation.place, deviation.what, "as the standard of this version says"),
+                )
             key = (message.segments[0].raw(3) + "|" + message.segments[0].raw(10)).encode()
             if key in seen and message.segments[0].raw(10):
                 yield (
