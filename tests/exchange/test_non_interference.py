@@ -220,6 +220,7 @@ class Twins:
     less: Caller
     more: Caller
     hidden: Caller  # somebody who sees the hidden part of ``more``: proof that it is there
+    full: Store  # what lies behind ``more``
 
 
 @pytest.fixture(params=KINDS)
@@ -235,7 +236,8 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
         builts.append(wiring.build_app(Settings(data_folder=str(tmp_path)), store))
         https.append(Http(builts[-1].app))
     callers = [Caller(http, token_for(store, "ehr", HOSPITAL)) for http, store in zip(https, stores, strict=True)]
-    yield Twins(callers[0], callers[1], Caller(https[1], token_for(stores[1], "elsewhere", "Organization/agency")))
+    elsewhere = Caller(https[1], token_for(stores[1], "elsewhere", "Organization/agency"))
+    yield Twins(callers[0], callers[1], elsewhere, stores[1])
     for http, built in zip(https, builts, strict=True):
         http.close()
         built.executor.shutdown()
@@ -420,7 +422,11 @@ def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
     assert twins.hidden("GET", "/Patient/p20").status_code == 200  # it is there, for whoever may see it
     assert twins.less("GET", "/Patient/p0").status_code == 200
     assert twins.more("GET", "/Patient/p20").status_code == 404
-    assert b"Patient/p0" in twins.hidden("GET", "/Patient/p30").content  # linking has joined a hidden and a visible one
+    with twins.full.reading() as reading:
+        joined = reading.resources.get("Patient", "p30")
+    assert joined is not None
+    assert b"Patient/p0" in joined.body  # linking has joined a hidden and a visible one
+    assert b"Patient/p0" not in twins.hidden("GET", "/Patient/p30").content  # which its own writer may not see either
     drawn = Drawn(random.Random(int(os.environ.get("DOORWAY_NON_INTERFERENCE_SEED", "7"))))
     shown = 0
     for _ in range(REQUESTS):
