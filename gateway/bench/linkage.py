@@ -17,22 +17,23 @@ from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.bench._communities import county
 from gateway.exchange.link_index import StoreFrequencies, enter, enter_many, find
 from gateway.exchange.ports.store import Reading, Store, Unit
-from gateway.linkage.blocking import index_keys
+from gateway.linkage.blocking import BLOCK_LIMIT, index_keys
 from gateway.linkage.judge import judge
 from gateway.linkage.scoring import Scorer
 from gateway.linkage.traits import Traits, unpack
 
-PEOPLE: Final = int(os.environ.get("DOORWAY_BENCH_PEOPLE", "100000"))
+PEOPLE: Final = 100_000  # DOORWAY_BENCH_PEOPLE changes it for a quick look
 QUERIES: Final = 1000
 _BATCH: Final = 1000
 
 
-def run(people: int = PEOPLE, queries: int = QUERIES) -> dict[str, Any]:
+def run(people: int = 0, queries: int = QUERIES) -> dict[str, Any]:
     """Latency in milliseconds, loading and upsert, and the ratios; on SQLite in a temporary folder."""
     from gateway.settings import Settings
     from gateway.wiring import open_store
 
     reader = default_reader()
+    people = people or int(os.environ.get("DOORWAY_BENCH_PEOPLE", PEOPLE))
     community = county(31, people, queries)
     left = [reader.row(row) for row in community.left]
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +92,7 @@ def _bare(reading: Reading, person: Traits, entries: Sequence[Traits]) -> float:
     """The floor: the same number of key look-ups and row reads, and nothing else."""
     keys = index_keys(person, default_reader().nicknames.main_root)
     begun = time.perf_counter()
-    reading.links.blocks(keys, 40)
+    reading.links.blocks(keys, BLOCK_LIMIT)
     reading.links.known([one.key for one in entries])
     return (time.perf_counter() - begun) * 1000
 
@@ -119,7 +120,7 @@ def _beside_splink(pairs: Sequence[tuple[Traits, list[Traits]]]) -> dict[str, An
         import splink  # noqa: F401
     except ImportError:
         return {"splink": "not installed"}
-    from gateway.commands.link_train import SplinkLinker
+    from gateway.adapters.files.splink_engine import SplinkLinker
 
     if not pairs:
         return {"splink": "no pairs"}

@@ -133,8 +133,9 @@ def link_one(
     people: Sequence[Traits], model: Model, root: Root, *, fit: bool = True, step: Callable[[], None] = lambda: None
 ) -> Outcome:
     """Duplicates within one file; each pair once, ``left < right``."""
-    model = model.for_one_file()
     frequencies = Frequencies.of(people)
+    if not _households_show(frequencies):
+        model = model.for_bare_register()
     index = MemoryIndex(people, root)
     if fit and len(people) >= _FIT_FROM:
         model = fit_u(model, frequencies, people, people, same=True)
@@ -189,6 +190,12 @@ def _finish(
 def scorer_population(scorer: Scorer, space: float, arrivals: int) -> int:
     """Records that an arrival is compared with, from the size of the cross product."""
     return max(round(space / max(arrivals, 1)), 1)
+
+
+def _households_show(frequencies: Frequencies) -> bool:
+    """Whether records tell of more than name and birth date, so that kin can be told from doubles at all."""
+    beyond = max(frequencies.known.get(name, 0) for name in ("phone", "address", "ssn", "health"))
+    return beyond >= 0.2 * frequencies.records
 
 
 class Rivals:

@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 from gateway.linkage.names import sound
 from gateway.linkage.traits import Traits
 
-BLOCK_LIMIT: Final = 40  # records of one key that a search takes before it asks for a finer key
-LAST_STAGE_LIMIT: Final = 250
+BLOCK_LIMIT: Final = 6  # records of one key that a search takes before it asks for a finer key
+LAST_STAGE_LIMIT: Final = 30
 CANDIDATE_LIMIT: Final = 2000
 
 Stage: TypeAlias = tuple[str, ...]  # alternative keys, all taken

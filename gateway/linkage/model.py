@@ -68,7 +68,7 @@ class Model:
     alternatives: tuple[Alternative, ...]
     share_matched: float  # of arriving records, how many have a partner on the other side, before seeing any
     grades: Grades = Grades()
-    kin_in_one_file: float = 0.2  # how much rarer kin are among doubles of one file than among arrivals from elsewhere
+    kin_in_one_file: float = 0.2  # share of kin believed where one file tells of name and birth date only
     shared_value_limit: int = 12  # an address or phone of more people is no corroboration
     review_budget_per_1000: float = 80.0  # of arriving records, how many reviewers are given; more wait, and are told
     trained: Mapping[str, Any] = field(default_factory=dict)
@@ -112,8 +112,8 @@ class Model:
             ],
         }
 
-    def for_one_file(self) -> "Model":
-        """The model for doubles within one file."""
+    def for_bare_register(self) -> "Model":
+        """The model for doubles within one file of names and birth dates: a near date is a slip, rarely a namesake."""
         kinds = tuple(replace(a, rate=a.rate * self.kin_in_one_file) for a in self.alternatives)
         return replace(self, alternatives=kinds)
 

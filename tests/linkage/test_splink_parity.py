@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.adapters.files.linkage import default_reader, load_model
+from gateway.adapters.files.splink_engine import SplinkLinker
 from gateway.bench._communities import county, region
-from gateway.commands.link_train import SplinkLinker
 from gateway.linkage.frequency import Frequencies
 from gateway.linkage.model import read_model
 from gateway.linkage.scoring import Scorer
