@@ -152,8 +152,9 @@ class DbSearch:
         number = words.bind(number_of(criterion.parameter.name))
         if isinstance(criterion, Chain):
             return f"SELECT x.key FROM search_link x WHERE x.p = {number} AND {_among(words, inner, 'x.target')}"
+        join = "CROSS JOIN" if words.dialect == "sqlite" else "JOIN"  # CROSS: from the sources, never from all targets
         return (  # what is referred to may be gone
-            f"SELECT r.key FROM search_link x JOIN resource r ON r.type = {words.bind(type_)} AND r.key = x.target"
+            f"SELECT r.key FROM search_link x {join} resource r ON r.type = {words.bind(type_)} AND r.key = x.target"
             f" WHERE x.p = {number} AND {_among(words, inner, 'x.key')} AND r.method <> 'DELETE'"
         )
 
