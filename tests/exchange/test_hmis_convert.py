@@ -141,3 +141,35 @@ def test_the_consent_companion_becomes_consent_and_implied_ones_do_not() -> None
     assert consents[2]["provision"]["period"]["end"] == "2026-03-01"
     assert len(lines["Basic"]) == 1
     assert cells_of(export(lines)[0]["ROI.csv"])[1:] == rows
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("EndDate", "soon"),
+        ("EndDate", "2025-06-01"),
+        ("StartDate", "2026-02-30"),
+        ("Agencies", " ; "),
+        ("CoCCodes", ";"),
+        ("ConsentRegime", "implicit"),
+        ("ConsentStatus", "yes"),
+    ],
+)
+def test_a_limit_of_a_consent_that_cannot_be_read_is_never_lost(column: str, cell: str) -> None:
+    row = {"ConsentID": "1", "PersonalID": "1", "ConsentStatus": "full", "StartDate": "2026-01-01"} | {column: cell}
+    files = {"Export.csv": EXPORT, "Consent.csv": table([list(row), list(row.values())])}
+    lines, _ = convert_lines(files)
+    assert json.loads(lines["Consent"][0])["status"] == "proposed"
+    assert cells_of(export(lines)[0]["Consent.csv"]) == cells_of(files["Consent.csv"])
+
+
+def test_a_revocation_ends_a_consent_whatever_its_status_says() -> None:
+    row = {
+        "ConsentID": "1",
+        "PersonalID": "1",
+        "ConsentStatus": "full",
+        "EndDate": "2027-01-01",
+        "RevokedDate": "2026-03-01",
+    }
+    lines, _ = convert_lines({"Export.csv": EXPORT, "Consent.csv": table([list(row), list(row.values())])})
+    assert json.loads(lines["Consent"][0])["provision"]["period"]["end"] == "2026-03-01"

@@ -34,8 +34,7 @@ def _roi(b: Binding) -> tuple[Forward, Inverse]:
             else {"reference": f"Organization/{b.source.id('Export', said['source'], 'Organization:source')}"}
         )
         members: JsonObject = {
-            # a status that nobody defined permits nothing
-            "status": "entered-in-error" if said["deleted"] else _STATUS.get(status, "proposed"),
+            "status": _state(said, status),
             "organization": [organization],
             "policy": [{"uri": POLICY}],
             "sourceAttachment": {"title": values.text_of(said["form"]) or "release of information"},
@@ -53,11 +52,25 @@ def _roi(b: Binding) -> tuple[Forward, Inverse]:
     return forward, inverse
 
 
+def _state(said: dict[str, str], status: str) -> str:
+    """Consent.status; what cannot be read is proposed only and permits nothing: no limit that was meant is lost."""
+    if said["deleted"]:
+        return "entered-in-error"
+    return _STATUS.get(status, "proposed") if _readable(said) else "proposed"
+
+
+def _readable(said: dict[str, str]) -> bool:
+    """Whether every limit of the form is understood: days are days, lists name somebody, the regime is explicit."""
+    days = all(not said[role] or values.day_of(said[role]) for role in ("start", "end", "revoked"))
+    lists = all(said[role].casefold() in UNLIMITED or _listed(said[role]) for role in ("agencies", "cocs", "purposes"))
+    start = values.day_of(said["start"]) or ""
+    order = all(start <= (values.day_of(said[role]) or "9999") for role in ("end", "revoked"))
+    return days and lists and order and said.get("regime", "").casefold() in ("", "explicit")
+
+
 def _provision(b: Binding, said: dict[str, str], status: str) -> JsonObject:
     provision: JsonObject = {"type": "deny" if status == "declined" else "permit"}
-    ends = [
-        d for d in (values.day_of(said["end"]), values.day_of(said["revoked"]) if status == "revoked" else None) if d
-    ]
+    ends = [d for d in (values.day_of(said["end"]), values.day_of(said["revoked"])) if d]
     period = {"start": values.day_of(said["start"]), "end": min(ends) if ends else None}
     kept: JsonObject = {name: day for name, day in period.items() if day}
     if kept.get("start", "") > kept.get("end", "9999"):
