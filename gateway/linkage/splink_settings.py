@@ -91,11 +91,13 @@ def model_from(model: Model, trained: Mapping[str, Any], *, name: str, about: Ma
     """
     comparisons = []
     unseen: list[str] = []
-    for comparison, found in zip(model.comparisons, trained["comparisons"], strict=True):  # Splink keeps the order
-        by_label = {one["label_for_charts"]: one for one in found["comparison_levels"]}
+    told_of = {str(c.get("output_column_name", "")): c for c in trained["comparisons"]}
+    for comparison in model.comparisons:
+        found = told_of.get(f"c_{comparison.name}", {"comparison_levels": ()})
+        by_label = {str(one.get("label_for_charts", "")): one for one in found["comparison_levels"]}
         levels = []
         for weight in comparison.levels:
-            told = by_label[weight.level]
+            told = by_label.get(weight.level, {})
             m, u = (_seen(told.get(f"{kind}_probability")) for kind in "mu")
             if m is None or u is None:
                 unseen.append(f"{comparison.name}.{weight.level}")

@@ -50,3 +50,12 @@ def test_what_splink_saved_becomes_a_model_and_unseen_levels_keep_their_weight()
     assert trained.digest != model.digest
     again = read_model(json.dumps(trained.to_json()), at="x")
     assert again.digest == trained.digest
+
+
+def test_a_comparison_that_splink_dropped_keeps_its_weights() -> None:
+    model = load_model()
+    saved = settings_of(model, two_files=True)
+    dropped = saved["comparisons"].pop()["output_column_name"].removeprefix("c_")
+    trained = model_from(model, saved, name="new", about={})
+    assert trained.comparison(dropped) == model.comparison(dropped)
+    assert {one.partition(".")[0] for one in trained.trained["kept_from_start"]} == {dropped}
