@@ -75,4 +75,3 @@ def test_the_examples_survive_xml() -> None:
         if first != second:
             changed.append(name)
     assert len(changed) <= 10, "\n".join(changed[:40])
-
