@@ -165,7 +165,7 @@ class Intake:
 
     def quickly(self, payload: bytes, *, now_us: int, ack_id: str, peer: str) -> Prepared | None:
         """The message prepared, or None when it has to be judged in full."""
-        if not payload.startswith(b"MSH") or b"\n" in payload:
+        if not payload.startswith(b"MSH") or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
             return None
         end = payload.find(b"\r")
         line = payload[: end if end > 0 else len(payload)]
@@ -182,7 +182,8 @@ class Intake:
             if known is None:
                 return None
         lane = _quick_lane(payload, mark, known.source)
-        if lane is None:
+        event_us = _quick_event_us(payload, mark, parts[6])
+        if lane is None or event_us is None:
             return None
         control_id = parts[9].decode("ascii")
         digest = hashlib.sha256(payload).digest()
@@ -200,7 +201,7 @@ class Intake:
             body=payload,
             answer=answer,
             lane=lane,
-            event_us=_quick_event_us(payload, mark, parts[6]) or now_us,
+            event_us=event_us or now_us,
             peer=peer,
         )
         conflicting = partial(_conflict_of, payload, self._feed, ack_id, now_us)
@@ -210,6 +211,10 @@ class Intake:
         """Judge a message of this header once, with marks in the places that differ from message to message."""
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
+        shared = mark.join(key)
+        if any(marker.encode() in shared for marker in (*_MARKERS, stamp(0))):  # it could not be told from a marker
+            self._known[key] = None
+            return None
         sample = mark.join([*parts[:6], b"", *parts[7:9], _MARKERS[1].encode(), *parts[10:]]) + b"\r"
         judged = judge(sample, self._feed, now_us=0, ack_id=_MARKERS[0])
         found = None
@@ -265,7 +270,8 @@ def _quick_lane(payload: bytes, mark: bytes, source: str) -> str | None:
     return hashlib.blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
 
 
-def _quick_event_us(payload: bytes, mark: bytes, msh_7: bytes) -> int:
+def _quick_event_us(payload: bytes, mark: bytes, msh_7: bytes) -> int | None:
+    """0 when no time is given; None when one is written in a way that needs a closer look."""
     start = payload.find(b"\rEVN" + mark)
     found: list[bytes] = []
     if start >= 0:
@@ -273,7 +279,10 @@ def _quick_event_us(payload: bytes, mark: bytes, msh_7: bytes) -> int:
         found = payload[start : end if end > 0 else len(payload)].split(mark, 7)
     comp = payload[4:5]
     texts = (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b"")
+    others = payload[5:9].replace(mark, b"")
     for text in texts:
+        if any(text.find(other) >= 0 for other in (others[i : i + 1] for i in range(len(others)))):
+            return None
         first = text.split(comp, 1)[0] if comp in text else text
         if first and (at := instant_us(first.decode("ascii", "replace"))) is not None:
             return at
