@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.exchange.hmis_convert import Conversion, FileSeen, Seen
+from gateway.exchange.hmis_convert import Conversion, FileSeen
+from gateway.exchange.hmis_keys import Seen
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import list_chooser

@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from gateway.exchange.hmis_convert import Conversion, FileSeen, Seen
+from gateway.exchange.hmis_convert import Conversion, FileSeen
+from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import household_of
 from gateway.exchange.hmis_projects import project_facts
 from gateway.exchange.hmis_rows import (

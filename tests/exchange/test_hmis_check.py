@@ -7,9 +7,9 @@ import pytest
 from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hmis_export import open_export
 from gateway.codecs.hmis_csv import read_rows
-from gateway.commands.sim.hmis import write_export
 from gateway.exchange.hmis_check import Checked, check_export
 from gateway.exchange.hmis_convert import Conversion
+from gateway.sim.hmis import write_export
 from tests.support.hmis import MemoryFiles, table
 
 
@@ -84,7 +84,7 @@ def test_doubles_and_missing_files_and_columns_are_found(clean: dict[str, bytes]
 
 
 def test_every_oddity_of_the_simulator_is_survived(tmp_path: Path) -> None:
-    from gateway.commands.sim.hmis_files import ODDITIES
+    from gateway.sim.hmis_files import ODDITIES
 
     for odd in ODDITIES:
         write_export(read_data, tmp_path / odd, seed=2, clients=12, oddities=[odd])

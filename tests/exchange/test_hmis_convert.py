@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from gateway.adapters.files.data import read_data
-from gateway.exchange.hmis_convert import Seen
+from gateway.exchange.hmis_keys import Seen
 from gateway.mapping.hmis.spec import load_spec
 from tests.support.hmis import cells_of, convert, convert_lines, export, export_of, table
 
