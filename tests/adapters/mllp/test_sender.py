@@ -27,7 +27,9 @@ class OpenOrShut:
     def release(self, candidates: list[Stored]) -> Disclosure:
         return release("Organization/west", candidates, lambda one: Judgement(self.open and one.id not in self.cut))
 
-    def event(self, released: Released[Stored], *, activity: str, address: str = "", id_: str = "") -> Resource:
+    def event(
+        self, released: Released[Stored], *, activity: str, refused: str = "", address: str = "", id_: str = ""
+    ) -> Resource:
         return {"resourceType": "AuditEvent", "outcome": "0" if released.resources else "4"}
 
 
