@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeAlias
 
 from gateway.codecs.ack import Acknowledged, Outcome
+from gateway.exchange.audit_event import DISCLOSE
 from gateway.exchange.disclose import Disclosure
 from gateway.exchange.ports.outbox import Delivery, OutState
 from gateway.exchange.ports.resources import Stored
@@ -31,7 +32,9 @@ class Gatekeeper(Protocol):
         """Cut the candidates to what the receiver may see."""
         ...
 
-    def event(self, released: Disclosure, *, activity: str, address: str = "", id_: str = "") -> Resource:
+    def event(
+        self, released: Disclosure, *, activity: str, refused: str = "", address: str = "", id_: str = ""
+    ) -> Resource:
         """The AuditEvent of the disclosure, or of its refusal."""
         ...
 
@@ -86,9 +89,7 @@ def prepare_delivery(unit: Unit, id_: str, destination: Destination, *, now_us: 
     gate = destination.gate(unit, now_us)
     found = unit.resources.many(delivery.references)
     released = gate.release([found[reference] for reference in delivery.references if reference in found])
-    unit.audit.append(
-        gate.event(released, activity="operation", address=destination.name, id_=delivery.id), now_us=now_us
-    )
+    unit.audit.append(gate.event(released, activity=DISCLOSE, address=destination.name, id_=delivery.id), now_us=now_us)
     text = (
         destination.render(delivery.kind, released, delivery.control_id, delivery.created_us)
         if released.resources

@@ -26,7 +26,7 @@ from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
 from gateway.consent.times import instant_us, span_of
 from gateway.consent.view import ResourceView, local, unpack, view_of
-from gateway.exchange.audit_event import audit_event
+from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.kernel.fhir import ACT_REASON, DOORWAY, JsonObject, Resource
 
@@ -191,26 +191,29 @@ class Gate:
 
     def event(
         self, released: Disclosure | None, *, activity: str, what: str = "", query: str = "", refused: str = "",
-        address: str = "", id_: str = "",
+        address: str = "", id_: str = "", server: str = "",
     ) -> Resource:  # fmt: skip
         """The AuditEvent (IHE BALP) of a disclosure or of its refusal, to be on disk before the first byte leaves.
 
         Args:
-            activity: code of http://hl7.org/fhir/restful-interaction, such as ``read``.
+            activity: code of http://hl7.org/fhir/restful-interaction, such as ``read``; ``disclose`` unasked.
             what: the resource or type asked for.
             query: the search as sent.
             refused: the category of a refusal.
             address: network address of the peer.
             id_: the request id (X-Request-Id).
+            server: the base address under which the peer found the gateway.
         """
         out = released.resources if released is not None else ()
+        if activity == DISCLOSE and not out:
+            refused = refused or "forbidden"  # nothing is sent, so nothing was disclosed
         return audit_event(
             self.request, activity,
             patients=sorted({patient for stored in out for patient in self._knowledge.view(stored).patients}),
             released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
             because=released.because if released is not None else (),
             withheld=released.withheld if released is not None else None,
-            what=what, query=query, refused=refused, address=address, id_=id_,
+            what=what, query=query, refused=refused, address=address, id_=id_, server=server,
         )  # fmt: skip
 
     def asked(self) -> Asked:

@@ -71,5 +71,6 @@ class RestGate:
             refused=refused,
             address=ask.address,
             id_=ask.id,
+            server=ask.base,
         )
         unit.audit.append(event, now_us=ask.now_us)
