@@ -109,6 +109,7 @@ def _one_transaction(database: Database) -> Iterator[Any]:
     engine = create_engine(url, creator=lambda: session.connection, poolclass=StaticPool, hide_parameters=True)
     try:
         if database.dialect == "sqlite":
+            session.connection.execute("PRAGMA busy_timeout = 60000")  # another process may be migrating: wait for it
             session.connection.execute("BEGIN IMMEDIATE")
             with engine.connect() as connection:
                 yield connection

@@ -74,10 +74,11 @@ def play(*, people: int, seed: int, database: str | None, check: bool, as_json: 
     folder = Path(tempfile.mkdtemp(prefix="doorway-demo-"))
     settings = read_settings(database_url=database or f"sqlite:///{folder / 'doorway.db'}")
     say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
-    process = begin(settings.database_url, folder / "serve.log")  # makes itself ready during the first act
+    store = wiring.open_store(settings)
+    process = begin(settings.database_url, folder / "serve.log")  # makes itself ready while the files are written
     try:
         community = make_community(folder, seed=seed, size=people)
-        stage = Stage(community, settings, wiring.open_store(settings), await_ready(process), say)
+        stage = Stage(community, settings, store, await_ready(process), say)
         try:
             for act in acts.STORY:
                 act(stage)
