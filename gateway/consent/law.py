@@ -20,7 +20,8 @@ _EFFECTS: Final = ("deny", "specific", "embargo")
 class LawRule:
     """One rule: what carries one of ``labels`` is denied, or needs a permission that names one of ``needs``.
 
-    ``notice`` is the code of the text that goes with what is released under it.
+    ``notice`` is the code of the text that goes with what is released under it, ``handling`` are labels that the copy
+    carries (``system|code``).
     """
 
     name: str
@@ -29,6 +30,7 @@ class LawRule:
     needs: frozenset[str]
     notice: str
     citation: str
+    handling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,19 @@ class Law:
                 notices.append(rule.notice)
         return None, tuple(notices)
 
+    def handling(self, notices: Iterable[str]) -> tuple[str, ...]:
+        """The labels that a copy carries which goes out under these notices."""
+        wanted = set(notices)
+        return tuple(dict.fromkeys(one for rule in self.rules if rule.notice in wanted for one in rule.handling))
+
+
+def read_notices(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """From rows of (notice, language, text): the texts of each notice by language."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        found.setdefault(row["notice"], {})[row["language"]] = row["text"]
+    return found
+
 
 def embargo_label(until: date) -> str:
     """The code of the label that keeps a record back until the end of a day (civil zone of the site)."""
@@ -76,7 +91,7 @@ def _embargoed(label: str, now_us: int, zone: tzinfo) -> bool:
 
 
 def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/policies/law.csv") -> Law:
-    """From rows of (rule, effect, labels, needs, notice, citation); labels are separated by spaces.
+    """From rows of (rule, effect, labels, needs, notice, handling, citation); labels are separated by spaces.
 
     Raises:
         Invalid: an effect that does not exist, with file:line.
@@ -91,7 +106,7 @@ def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/poli
             rules.append(
                 LawRule(
                     row["rule"], row["effect"], frozenset(row["labels"].split()), frozenset(row["needs"].split()),
-                    row["notice"], row["citation"],
+                    row["notice"], row["citation"], tuple((row.get("handling") or "").split()),
                 )
             )  # fmt: skip
         else:

@@ -79,6 +79,23 @@ def redacted(body: bytes, hidden: Iterable[ElementRule], unseen: frozenset[str])
     return spliced(document, resource)
 
 
+def marked(body: bytes, labels: Iterable[str]) -> bytes | None:
+    """The text with handling labels (``system|code``) at the end of ``meta.security``; None when it has them all.
+
+    ``meta`` is written by the gateway itself, so every character else stays as it is stored.
+    """
+    document = json_text.read(body)
+    meta = document.resource.get("meta")
+    security = meta.get("security") if isinstance(meta, dict) else None
+    if not isinstance(meta, dict) or not isinstance(security, list):
+        return None  # a notice goes by a label in this list
+    have = {f"{one.get('system', '')}|{one.get('code', '')}" for one in security if isinstance(one, dict)}
+    fresh = [{"system": one.rpartition("|")[0], "code": one.rpartition("|")[2]} for one in labels if one not in have]
+    if not fresh:
+        return None
+    return spliced(document, {**document.resource, "meta": {**meta, "security": [*security, *fresh]}})
+
+
 def spliced(document: json_text.Document, wanted: JsonObject) -> bytes | None:
     """The document with members that changed written anew, and members that are gone cut out."""
     text = document.text

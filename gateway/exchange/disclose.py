@@ -18,9 +18,9 @@ import orjson
 from gateway.consent.asked import Asked, ask
 from gateway.consent.codes import Vocabulary, read_vocabulary
 from gateway.consent.engine import Bound, Program, Reason, bind, compile_directive
-from gateway.consent.law import Law, read_law
+from gateway.consent.law import Law, read_law, read_notices
 from gateway.consent.read import read_consent
-from gateway.consent.redact import ElementRule, read_element_rules, redacted
+from gateway.consent.redact import ElementRule, marked, read_element_rules, redacted
 from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
@@ -62,6 +62,7 @@ class Knowledge:
     zone: tzinfo = UTC
     domain_permit: bool = False
     privileged: frozenset[str] = frozenset()
+    notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
     _programs: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
     _views: dict[bytes, ResourceView] = field(default_factory=dict, repr=False, compare=False)
 
@@ -105,6 +106,7 @@ def read_knowledge(
         zone=zone,
         domain_permit=domain_permit,
         privileged=frozenset(privileged),
+        notices=read_notices(DictReader(StringIO(read_data("terminology/policies/notices.csv")))),
     )
 
 
@@ -227,6 +229,9 @@ class Gate:
         if not ruling.permit:
             return Judgement(False, ruling.because)
         body = self._redacted(stored, own=ruling.rule == "own-records")
+        if ruling.notices:
+            text = stored.body if body is None else body
+            body = marked(text, self._knowledge.law.handling(ruling.notices)) or body
         return Judgement(True, ruling.because, body, ruling.notices)
 
     def _by_law(self, view: ResourceView, ruling: Ruling) -> Ruling:

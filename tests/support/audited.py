@@ -13,7 +13,8 @@ P, SEEN = "Patient/p", "Observation/o/_history/1"
 
 def asker(**more: Any) -> AccessRequest:
     """A registered client of an organization."""
-    return AccessRequest(**{"now": NOW, "organization": ORGANIZATION, "client": "ehr", "purposes": ("TREAT",)} | more)
+    usual: dict[str, Any] = {"now": NOW, "organization": ORGANIZATION, "client": "ehr", "purposes": ("TREAT",)}
+    return AccessRequest(**(usual | more))
 
 
 ASKERS: dict[str, AccessRequest] = {
@@ -40,10 +41,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {  # name: (profile that must be 
     ),
     "search of many": ("Query", {"activity": "search-type", "patients": [P, "Patient/q"], "query": "/Patient"}),
     "empty search": ("Query", {"activity": "search-type", "what": "Patient", "query": "/Patient?name=x"}),
-    "delivery": ("PrivacyDisclosure.Source", {"activity": DISCLOSE, "patients": [P], "released": [SEEN], "address": "w"}),
+    "delivery": ("PrivacyDisclosure.Source", {"activity": DISCLOSE, "patients": [P], "released": [SEEN]}),
     "delivery of two": ("", {"activity": DISCLOSE, "patients": [P, "Patient/q"], "released": [SEEN]}),
     "export": ("", {"activity": "operation", "what": "Patient/$export", "query": "$export"}),
-    "export page": ("", {"activity": "operation", "patients": [P], "released": [SEEN, SEEN], "query": "$export Observation"}),
+    "export page": ("", {"activity": "operation", "patients": [P], "released": [SEEN, SEEN], "query": "$export"}),
     "transaction": ("", {"activity": "transaction", "patients": [P], "released": [SEEN, P], "what": "Bundle"}),
     "history": ("", {"activity": "history-instance", "patients": [P], "released": [SEEN], "what": "Observation/o"}),
     "refused read": ("", {"activity": "read", "what": "Patient/p", "refused": "not-found"}),

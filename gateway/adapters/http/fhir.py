@@ -31,7 +31,9 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 Pending: TypeAlias = "Future[Answer | DoorwayError]"
 
 _LOG: Final = logging.getLogger("doorway.http")
-_EXPOSED: Final = "ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, X-Progress"
+_EXPOSED: Final = (
+    "ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, X-Progress, X-Doorway-Notice"
+)
 _GENERAL: Final = frozenset({"_format", "_pretty"})  # parameters of HTTP itself, not of a search
 _TOKEN_CACHE_S: Final = 1.0  # a revoked client is refused everywhere within this time
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})

@@ -1,6 +1,6 @@
 """What is asked of the REST API, and what it answers, without HTTP."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -9,6 +9,7 @@ from gateway.consent.request import AccessRequest
 from gateway.exchange.clients import Caller
 from gateway.exchange.ports.resources import Stored
 
+NOTICE: Final = "X-Doorway-Notice"  # header: codes of the notices under which a disclosure stands
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,6 +73,10 @@ class Answer:
     location: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     chunks: Callable[[], Iterator[bytes]] | None = field(default=None, repr=False)  # a body sent piece by piece
+
+    def under(self, notices: Sequence[str]) -> Self:
+        """The answer with the notices that travel with it in its headers."""
+        return replace(self, headers={**self.headers, NOTICE: ", ".join(notices)}) if notices else self
 
     @classmethod
     def of(cls, status: int, stored: Stored, body: bytes, *, location: bool = False) -> Self:

@@ -139,7 +139,7 @@ class Rest:
         self.gate.record(unit, ask, "read", what=stored.reference, sight=sight, released=seen)
         if _unchanged(ask, stored):
             return Answer.of(304, stored, b"")
-        return Answer.of(200, stored, seen.resources[0].body)
+        return Answer.of(200, stored, seen.resources[0].body).under(seen.notices)
 
     def vread_in(self, unit: Unit, ask: Ask, type_: str, id_: str, version: str) -> Answer:
         """A vread inside a transaction; raises as :meth:`read_in`."""
@@ -156,7 +156,7 @@ class Rest:
         if not released.resources:
             raise NotFound(_NOT_FOUND)
         self.gate.record(unit, ask, "vread", what=wanted.reference, sight=sight, released=released)
-        return Answer.of(200, wanted, released.resources[0].body)
+        return Answer.of(200, wanted, released.resources[0].body).under(released.notices)
 
     def seen(self, unit: Unit, ask: Ask, sight: Sight, stored: Stored | None, letter: str) -> Released[Stored] | None:
         """The newest live version, released; None when it is missing or hidden.
@@ -213,7 +213,7 @@ class Rest:
                 sight = self.gate.sight(unit.resources, ask)
                 released = sight.release(found)
                 self.gate.record(unit, ask, "create", what=found[0].reference, sight=sight, released=released)
-                return Answer.of(200, found[0], _body(released.resources), location=True)
+                return Answer.of(200, found[0], _body(released.resources), location=True).under(released.notices)
         return self._store(unit, ask, document, id_ or self.new_id(), "POST", None)
 
     def update_in(self, unit: Unit, ask: Ask, type_: str, id_: str, document: Document) -> Answer:
@@ -377,7 +377,8 @@ def _body(resources: Sequence[Stored]) -> bytes:
 
 
 def _check_whole(seen: Stored, current: Stored) -> None:
-    """Refuse to overwrite what the writer cannot see; links to others' records are kept by the gateway itself.
+    """Refuse to overwrite what the writer cannot see; links to others' records, and ``meta`` with the handling labels
+    of the copy, are kept by the gateway itself.
 
     Raises:
         Forbidden: elements are withheld from the writer, and would be lost.
@@ -387,6 +388,7 @@ def _check_whole(seen: Stored, current: Stored) -> None:
     shown, whole = json_text.parse(seen.body), json_text.parse(current.body)
     for one in (shown, whole):
         one.pop("link", None)
+        one.pop("meta", None)
     if shown != whole:
         raise Forbidden("a resource of which a part is withheld cannot be changed", at=current.type)
 

@@ -198,13 +198,18 @@ class Finds:
         ]
         if query.ignored and ask.handling == "lenient":
             entries.append(Entry(_ignored(query.ignored), "", "outcome"))
+        entries += self._notices(released)
         used = [pair for pair in query.used if pair[0] != "_count"]
         counted = [*used, ("_count", str(query.count))]
         links = [("self", link(ask.base, type_, query.used))]
         if page.next_cursor:
             sealed = self.seal.close(page.next_cursor, ask.client)
             links.append(("next", link(ask.base, type_, [*counted, (CURSOR, sealed)])))
-        return Answer(200, bundle("searchset", entries, total=page.total, links=links))
+        return Answer(200, bundle("searchset", entries, total=page.total, links=links)).under(released.notices)
+
+    def _notices(self, released: Released[Stored]) -> list[Entry]:
+        """The texts that travel with the resources of a searchset."""
+        return [Entry(json_text.write(self.gate.notice(released.notices)), "", "outcome")] if released.notices else []
 
     def recorded(
         self, ask: Ask, sight: Scoped, released: Released[Stored], interaction: str, what: str, query: str
@@ -261,7 +266,7 @@ class Finds:
                 ("next", link(ask.base, f"{place}/_history", [*kept, ("_count", str(count)), (CURSOR, sealed)]))
             )
         total = len(entries) if id_ and not more and before is None else None
-        return Answer(200, bundle("history", entries, total=total, links=links))
+        return Answer(200, bundle("history", entries, total=total, links=links)).under(released.notices)
 
     def _known(self, reading: Reading, sight: Scoped, type_: str, id_: str) -> bool:
         newest = reading.resources.get(type_, id_)
@@ -343,13 +348,14 @@ class Finds:
         entries = [
             found(ask.base, one, one.body, "match" if one.reference in members else "include") for one in gone.resources
         ]
+        entries += self._notices(gone)
         place = f"{patient}/$everything"
         kept = [(name, value) for name, value in pairs if name != CURSOR]
         links = [("self", link(ask.base, place, kept))]
         if more:
             sealed = self.seal.close(_order(chosen[-1], patient), ask.client)
             links.append(("next", link(ask.base, place, [*kept, (CURSOR, sealed)])))
-        return Answer(200, bundle("searchset", entries, total=total, links=links))
+        return Answer(200, bundle("searchset", entries, total=total, links=links)).under(gone.notices)
 
     def _record_of(self, reading: Reading, own: Stored) -> list[Stored]:
         """The one file of the person: this record and those linked with it; each resource is judged by itself."""

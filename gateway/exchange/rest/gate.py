@@ -7,6 +7,7 @@ from gateway.consent.release import Released
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Ask
+from gateway.kernel.fhir import JsonObject
 
 
 class Sight(Protocol):
@@ -38,6 +39,10 @@ class Gate(Protocol):
 
     def own(self, ask: Ask, written: Sequence[Stored]) -> Released[Stored]:
         """What the caller has just written itself."""
+        ...
+
+    def notice(self, codes: Sequence[str]) -> JsonObject:
+        """The OperationOutcome with the texts of notices that travel with a disclosure."""
         ...
 
     def record(

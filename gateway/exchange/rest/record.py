@@ -12,7 +12,10 @@ from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Ask
 from gateway.exchange.rest.gate import Sight
+from gateway.kernel.fhir import DOORWAY, JsonObject, coding
 
+_NOTICE: Final = f"{DOORWAY}/CodeSystem/notice"
+_TRANSLATION: Final = "http://hl7.org/fhir/StructureDefinition/translation"
 _OWN: Final = Judgement(True, ("rule:own-records",))
 _CODES: Final = {"search": "search-type", "history": "history-instance"}
 
@@ -41,6 +44,23 @@ class RestGate:
     def own(self, ask: Ask, written: Sequence[Stored]) -> Released[Stored]:
         """What the caller has just written itself, with id and meta as stored."""
         return release(ask.caller.client.organization, written, lambda _stored: _OWN)
+
+    def notice(self, codes: Sequence[str]) -> JsonObject:
+        """The OperationOutcome with the texts of notices; the other languages as translations of the first."""
+        issues: list[JsonObject] = []
+        for code in codes:
+            texts = dict(self.knowledge.notices.get(code) or {"en": code})
+            language, text = next(iter(texts.items()))
+            details: JsonObject = {"coding": [coding(_NOTICE, code)], "text": text}
+            others = [
+                {"url": _TRANSLATION, "extension": [{"url": "lang", "valueCode": one},
+                                                    {"url": "content", "valueString": words}]}
+                for one, words in texts.items() if one != language
+            ]  # fmt: skip
+            if others:
+                details["_text"] = {"extension": others}
+            issues.append({"severity": "information", "code": "informational", "details": details})
+        return {"resourceType": "OperationOutcome", "issue": issues}
 
     def record(
         self,
