@@ -4,9 +4,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from gateway.kernel.errors import Invalid
 
@@ -25,6 +25,46 @@ class MllpDestination(BaseModel):
     tls_authority: str = ""  # PEM file; with it the connection is TLS
     tls_certificate: str = ""  # own certificate, PEM
     tls_key: str = ""
+
+
+class MllpAsker(BaseModel):
+    """Whose consent decisions the queries (PDQ, PIX) of an MLLP sender stand under, and when the sender is believed.
+
+    A name in MSH-3 and MSH-4 proves nothing: it counts when the connection's certificate may send as it
+    (``mllp_certificate_senders``), or when the connection comes from one of ``networks``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    organization: str  # Organization/id
+    purpose: str = "TREAT"  # v3 PurposeOfUse
+    networks: list[IPvAnyNetwork] = Field(default_factory=list)  # such as 10.20.0.0/16, a VPN's addresses
+
+
+class MllpFeed(BaseModel):
+    """What is agreed with one sender of HL7 v2 messages, known by what it says in MSH or by the listener it calls.
+
+    What is left out is as in the settings of the same meaning.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    senders: list[str] = Field(default_factory=list)  # MSH-3.1^MSH-4.1 values
+    listener: str = ""  # HOST:PORT of mllp_address: all who call there count as this one sender
+    default_charset: str = ""  # when MSH-18 is empty
+    charset: str = ""  # whatever MSH-18 says
+    time_zone: str = ""  # IANA name or +hh:mm: of times without offset
+    site: str = ""  # overlay below mappings/sites
+    jurisdiction: str = ""
+    organization: str = ""  # Organization/id: custodian of its patients where the message names none
+    conflict: Literal["quarantine", "accept"] = "quarantine"  # a control id that comes again with other content
+    wait_for_processing: bool | None = None
+
+    @model_validator(mode="after")
+    def _known_by_one_thing(self) -> Self:
+        if bool(self.senders) == bool(self.listener):
+            raise ValueError("give either senders or listener")
+        return self
 
 
 class Settings(BaseModel):
@@ -47,12 +87,17 @@ class Settings(BaseModel):
     mllp_tls_certificate: str = ""  # PEM file; with it the listener speaks TLS only
     mllp_tls_key: str = ""
     mllp_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority
+    mllp_feeds: dict[str, MllpFeed] = Field(default_factory=dict)  # by name
     mllp_destinations: dict[str, MllpDestination] = Field(default_factory=dict)  # by name
+    mllp_askers: dict[str, MllpAsker] = Field(default_factory=dict)  # by MSH-3^MSH-4: who may ask PDQ and PIX
     mllp_certificate_senders: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: MSH-3^MSH-4 values
     http_body_limit_bytes: int = 16 * 1024 * 1024
     http_receive_timeout_s: float = 20.0
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
+    break_glass_roles: list[str] = Field(default_factory=list)  # system|code of registrations that may; none: nobody
+    break_glass_minutes: int = Field(default=60, ge=1)  # from the first use of a token
+    privacy_officer: str = ""  # Organization/id that is told of each emergency access
     link_same_at_bits: float = 7.0  # log2 of the odds that two records are one person: linked from here when certain
     link_review_at_bits: float = 0.0  # from here a reviewer decides
     link_within_source: bool = False  # whether doubles of one custodian wait for review too

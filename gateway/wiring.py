@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.exchange.ports.store import Store
 from gateway.kernel.errors import Invalid
 from gateway.profiles.search_parameters import Definitions
-from gateway.settings import MllpDestination, Settings
+from gateway.settings import MllpDestination, MllpFeed, Settings
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +22,21 @@ if TYPE_CHECKING:
     from gateway.adapters.db.store import DbStore
     from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
-    from gateway.adapters.mllp.receiver import Listener
+    from gateway.adapters.mllp.receiver import Answers, Listener
     from gateway.adapters.mllp.sender import Sender
     from gateway.adapters.mllp.service import MllpService
+    from gateway.codecs.er7 import Message
     from gateway.exchange.disclose import Knowledge
     from gateway.exchange.link import Linker
     from gateway.exchange.process_messages import Processing
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.emergency import Emergency
     from gateway.exchange.rest.find import Finds
     from gateway.exchange.rest.operations import Operation
     from gateway.exchange.save import Saver
-    from gateway.mapping.hl7v2.convert import Converter
+    from gateway.mapping.hl7v2.convert import Conversion, Converter
     from gateway.profiles.validate import Validator
     from gateway.terminology import Terminology
 
@@ -140,6 +143,13 @@ def consent_knowledge(settings: Settings) -> "Knowledge":
     return read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
 
 
+def emergency(settings: Settings) -> "Emergency":
+    """Who may break the glass over the API, how long, and who is told."""
+    from gateway.exchange.rest.emergency import Emergency
+
+    return Emergency(frozenset(settings.break_glass_roles), settings.break_glass_minutes, settings.privacy_officer)
+
+
 def validator(settings: Settings) -> "Validator":
     """The validator over the shipped tables and the loaded packages."""
     from gateway.adapters.files.validation import open_validator
@@ -211,18 +221,73 @@ def hl7v2_converter(site: str = "") -> "Converter":
 def hl7v2_processing(settings: Settings) -> "Processing":
     """What turns a kept message into stored FHIR."""
     from gateway.exchange.process_messages import Processing
-    from gateway.mapping.hl7v2.convert import Feed
     from gateway.mapping.hl7v2.update import merger
 
-    converter = hl7v2_converter()
-    feed = Feed(jurisdiction=settings.jurisdiction, zone=settings.time_zone)
+    tables = hl7v2_converter().tables
+    usual = hl7v2_conversion(settings, None)
+    agreed = {source: hl7v2_conversion(settings, one) for source, one in hl7v2_sources(settings).items()}
+    sites = {one.site for one in settings.mllp_feeds.values()}
     return Processing(
-        convert=lambda message, _source: converter.convert(message, feed),
-        merge=merger(converter.tables.updates),
-        triggers=converter.tables.triggers,
+        convert=lambda message, source: agreed.get(source, usual)(message),
+        merge=merger(tables.updates),
+        triggers={
+            name: row for site in ("", *sorted(sites)) for name, row in hl7v2_converter(site).tables.triggers.items()
+        },
         saver=saver(settings),
         default_charset=settings.mllp_default_charset,
+        charsets={
+            source: (one.default_charset or settings.mllp_default_charset, one.charset)
+            for source, one in hl7v2_sources(settings).items()
+        },
     )
+
+
+def hl7v2_sources(settings: Settings) -> dict[str, MllpFeed]:
+    """What is agreed with each source of messages: ``MSH-3.1^MSH-4.1``, or the name of the feed of a listener.
+
+    Raises:
+        Invalid: a sender or a listener that stands in two feeds, or a listener that is not in ``mllp_address``.
+    """
+    out: dict[str, MllpFeed] = {}
+    listeners = [address.strip() for address in settings.mllp_address.split(",")]
+    for name, one in settings.mllp_feeds.items():
+        place = f"setting mllp_feeds.{name}"
+        if one.listener and one.listener not in listeners:
+            raise Invalid("no such listener", at=f"{place}.listener", fix="write it as in mllp_address")
+        if "^" in name or not all("^" in sender for sender in one.senders):
+            raise Invalid("a name without ^ and senders as MSH-3^MSH-4 are needed", at=place)
+        for source in one.senders or [name]:
+            if source in out:
+                raise Invalid("this sender has a feed already", at=f"{place}.senders")
+            out[source] = one
+        listeners = [address for address in listeners if address != one.listener]
+    return out
+
+
+def hl7v2_conversion(settings: Settings, agreed: MllpFeed | None) -> "Callable[[Message], Conversion]":
+    """The conversion of one feed's messages; None: of a sender with whom nothing is agreed.
+
+    Raises:
+        Invalid: a time zone that nobody knows, or a mistake in the overlay.
+    """
+    from gateway.mapping.hl7v2.convert import Feed, zone_named
+
+    one = agreed or MllpFeed(listener="any")
+    zone, jurisdiction = one.time_zone or settings.time_zone, one.jurisdiction or settings.jurisdiction
+    zone_named(zone)  # a wrong zone is told at the start
+    converter, feed = hl7v2_converter(one.site), Feed(one.site, jurisdiction, zone)
+
+    def convert(message: "Message") -> "Conversion":
+        said = converter.convert(message, feed)
+        if not one.organization:
+            return said
+        custodian = {"managingOrganization": {"reference": one.organization}}
+        return replace(
+            said,
+            resources=tuple({**custodian, **r} if r["resourceType"] == "Patient" else r for r in said.resources),
+        )
+
+    return convert
 
 
 def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> "list[Listener]":
@@ -235,9 +300,18 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
     from gateway.adapters.mllp.tls import server_context
     from gateway.exchange.receive import Feed
 
-    feed = Feed(
-        default_charset=settings.mllp_default_charset, wait=settings.mllp_wait_for_processing, supports=supports
-    )
+    def taken(one: MllpFeed, name: str = "") -> Feed:
+        wait = settings.mllp_wait_for_processing if one.wait_for_processing is None else one.wait_for_processing
+        charset = one.default_charset or settings.mllp_default_charset
+        return Feed(name, charset, one.charset, wait, one.conflict, supports)
+
+    of_listener, by_sender = dict[str, Feed](), list[tuple[str, Feed]]()
+    for source, one in hl7v2_sources(settings).items():
+        if one.listener:
+            of_listener[one.listener] = taken(one, source)
+        else:
+            by_sender.append((source, taken(one)))
+    usual = replace(taken(MllpFeed(listener="any")), by_sender=tuple(by_sender))
     tls = server_context(settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_client_authority)
     out = []
     for address in settings.mllp_address.split(","):
@@ -248,7 +322,7 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
             Listener(
                 host=host.strip("[]"),
                 port=int(port),
-                feed=feed,
+                feed=of_listener.get(address.strip(), usual),
                 message_limit_bytes=settings.mllp_message_limit_bytes,
                 idle_timeout_s=settings.mllp_idle_timeout_s,
                 frame_timeout_s=settings.mllp_frame_timeout_s,
@@ -319,6 +393,42 @@ def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Sto
     return Sender(name, Client(host.strip("[]"), int(port), timeout_s=one.timeout_s, tls=tls), steps)
 
 
+def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) -> "Answers":
+    """What answers PDQ and PIX queries on the listeners."""
+    from gateway.adapters.files.data import list_data, read_data
+    from gateway.adapters.http.seal import CursorSeal
+    from gateway.codecs.er7 import Message
+    from gateway.exchange.query import Asker, Queries
+    from gateway.exchange.receive import Feed as Incoming
+    from gateway.kernel.fhir import Resource
+    from gateway.mapping.hl7v2.convert import Feed
+    from gateway.mapping.hl7v2.outbound import read_outbound
+
+    converter = hl7v2_converter()
+    feed = Feed(jurisdiction=settings.jurisdiction, zone=settings.time_zone)
+
+    def patient_of(question: bytes) -> Resource:
+        found = converter.convert(Message.parse(question), feed).resources
+        return next((one for one in found if one["resourceType"] == "Patient"), {"resourceType": "Patient"})
+
+    def asker_of(sender: str, certified: bool, address: str) -> Asker:
+        one = settings.mllp_askers.get(sender)
+        near = one is not None and any(ip_address(address) in network for network in one.networks)
+        return Asker(one.organization, one.purpose) if one is not None and (certified or near) else Asker()
+
+    key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
+    outbound = read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, converter.tables)
+    queries = Queries(
+        store, linker(settings), consent_knowledge(settings), search_definitions(), patient_of, outbound,
+        CursorSeal(key), asker_of, ZoneInfo(settings.time_zone),
+    )  # fmt: skip
+
+    def answers(payload: bytes, taken: Incoming, address: str, ack_id: str) -> bytes:
+        return queries.answer(payload, taken, address=address, now_us=arrivals(), ack_id=ack_id)
+
+    return answers
+
+
 def mllp_service(settings: Settings, store: Store) -> "MllpService":
     """The HL7 v2 listeners over a store, and the worker that processes what they keep."""
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
@@ -349,6 +459,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
         result_of,
         arrivals,
         lambda: service.inbox.wake(),
+        mllp_queries(settings, store, arrivals),
     )
     worker = InboxWorker(store, processing, arrivals, receiver.processed)
     service = MllpService(receiver, worker, mllp_senders(settings, store), oldest, now_us)
@@ -419,7 +530,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.validation import checker, mandatory_of
 
     definitions, checks = search_definitions(), validator(settings)
-    gate = RestGate(consent_knowledge(settings))
+    gate = RestGate(consent_knowledge(settings), emergency(settings))
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
     subset = Subset(mandatory_of(checks.facts), lambda _type: None)
     finds = Finds(store, gate, definitions, CursorSeal(key), subset)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
@@ -31,9 +31,11 @@ log = logging.getLogger("doorway.mllp")
 T = TypeVar("T")
 
 Submit: TypeAlias = "Callable[[Sequence[Prepared]], Future[list[Reply]]]"  # keeps the messages in one transaction
+Answers: TypeAlias = Callable[[bytes, Feed, str, str], bytes]  # payload, feed, address, MSH-10 of ours -> response
 ResultOf: TypeAlias = Callable[[str], bytes]  # the stored application acknowledgement; b"" while there is none
 _Asked: TypeAlias = "tuple[Sequence[Prepared], asyncio.Future[list[Reply]]]"
 _READ: Final = 65_536
+_HEADER: Final = 1_024  # where MSH-9 stands
 _GROUP: Final = 256  # frames that go into one transaction at most
 _IN_FLIGHT: Final = 1  # transactions under way: what comes meanwhile goes into the next one
 _FS_GRACE_S: Final = 0.25  # a CR that follows FS in another packet comes at once; later than this it never will
@@ -90,6 +92,7 @@ class Receiver:
         result_of: reads the application acknowledgement of a message; may block.
         now_us: arrival times.
         kept: called after each commit: there is work.
+        answers: answers a query at once; b"" for what is none; may block.
     """
 
     def __init__(
@@ -99,7 +102,9 @@ class Receiver:
         result_of: ResultOf,
         now_us: Callable[[], int],
         kept: Callable[[], None] = lambda: None,
+        answers: Answers | None = None,
     ) -> None:
+        self._answers = answers
         self._listeners = listeners
         self._submit = submit
         self._result_of = result_of
@@ -237,7 +242,7 @@ class Receiver:
         names += [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
         for name in names:
             if name in one.senders:
-                return replace(one.feed, senders=one.senders[name]), name
+                return one.feed.limited_to(one.senders[name]), name
         raise Malformed("no certificate that this listener knows", at="TLS")
 
     async def result(self, id_: str, timeout_s: float) -> bytes:
@@ -255,6 +260,12 @@ class Receiver:
         finally:
             self._waiting.pop(id_, None)
         return b""
+
+    async def answered(self, payload: bytes, feed: Feed, address: str) -> bytes:
+        """The response to a query; b"" when it is none: then it is a message like any other."""
+        if self._answers is None or b"QBP" not in payload[:_HEADER]:
+            return b""
+        return await asyncio.to_thread(self._answers, payload, feed, address, secrets.token_hex(10))
 
     async def keep(self, prepared: Sequence[Prepared]) -> list[Reply]:
         """Make messages durable; the answer of the store, or its error.
@@ -429,11 +440,31 @@ class _Connection:
             return
         interchange = _interchange(frame.payload)
         if interchange is None:
-            await self._messages(None, [frame.payload])
+            if not await self._query(frame.payload):
+                await self._messages(None, [frame.payload])
         elif interchange.messages:
             await self._messages(interchange, interchange.messages)
         else:
             await self._refuse(frame.payload, Malformed("no message in the frame", at="MSH"), keep=True)
+
+    async def _query(self, payload: bytes) -> bool:
+        """Answer a query on this connection; whether it was one."""
+        address = str((self._writer.get_extra_info("peername") or ["?"])[0])
+        try:
+            answer = await self._owner.answered(payload, self._feed, address)
+        except DoorwayError as error:
+            await self._refuse(payload, error, keep=False)
+            return True
+        except Exception as error:
+            log.error("mllp defect peer=%s %s", self._peer, trace_of(error))
+            await self._refuse(payload, Fault("a defect of ours"), keep=False)
+            return True
+        if answer and self._one.release == 2:
+            self._writer.write(encode_frame(COMMIT_ACK))
+        self._send(answer)
+        if answer:
+            await self._drained()
+        return bool(answer)
 
     async def _messages(self, interchange: Interchange | None, payloads: Sequence[bytes]) -> None:
         prepared = [

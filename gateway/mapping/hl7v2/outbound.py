@@ -129,6 +129,14 @@ def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbo
     return build(segments)
 
 
+def segments_about(
+    structure: str, resources: Sequence[JsonObject], outbound: Outbound
+) -> list[tuple[str, Mapping[int, Value]]]:
+    """The segments that a table makes of resources, without a header, for a message that is put together elsewhere."""
+    writer = _Writer(resources, outbound)
+    return [(name, fields) for name, rows in _grouped(outbound.rows[structure]) for fields in writer.segments(rows)]
+
+
 def _grouped(rows: Sequence[OutRow]) -> Iterable[tuple[str, list[OutRow]]]:
     """Rows of one segment that stand together; the same name later is another segment."""
     block: list[OutRow] = []
