@@ -31,16 +31,22 @@ def coding(system: str, code: str, display: str | None = None) -> JsonObject:
 
 def references_in(node: Any) -> Iterator[str]:
     """Every ``Reference.reference`` literal below ``node``, in document order, contained resources included."""
+    found: list[str] = []
+    _collect(node, found)
+    return iter(found)
+
+
+def _collect(node: Any, found: list[str]) -> None:
     if isinstance(node, dict):
         literal = node.get("reference")
         if isinstance(literal, str):
-            yield literal
-        for value in node.values():
-            if isinstance(value, (dict, list)):
-                yield from references_in(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from references_in(value)
+            found.append(literal)
+        node = node.values()
+    elif not isinstance(node, list):
+        return
+    for value in node:
+        if isinstance(value, (dict, list)):
+            _collect(value, found)
 
 
 _PATIENT_ELEMENTS: Final = ("patient", "subject", "for", "beneficiary", "individual")

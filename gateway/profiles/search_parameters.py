@@ -16,6 +16,8 @@ from gateway.profiles.search_paths import Path, compile_path, from_fhirpath
 ANY: Final = "*"  # a reference that may point to any type
 KINDS: Final = frozenset({"token", "string", "date", "reference", "quantity", "number", "uri", "composite"})
 
+_ELEMENTS_LIMIT: Final = 400
+
 # elements that are choices of types wherever they stand; for SearchParameters that come without definitions
 _CHOICES: Final = frozenset(
     {"abatement", "asNeeded", "collected", "deceased", "due", "effective", "multipleBirth", "medication", "occurrence"}
@@ -47,6 +49,7 @@ class _Heads:
     named: Mapping[str, tuple[Parameter, ...]]
     choices: tuple[tuple[str, Parameter], ...]  # first letters of the element's name
     always: tuple[Parameter, ...]  # those that find something in what is not there
+    found: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)  # by element, once it was asked for
 
 
 @lru_cache(maxsize=4096)
@@ -104,21 +107,24 @@ class Definitions:
             self._compiled = {**self._compiled, type_: found}
         return found
 
-    def found_in(self, resource: Resource) -> Iterable[Parameter]:
-        """The parameters of its type that may find something: those whose first element the resource has."""
-        type_ = resource["resourceType"]
+    def beginning_at(self, type_: str, element: str) -> tuple[Parameter, ...]:
+        """The parameters of a type that may find something in a top-level element, those of :meth:`always` left out."""
         heads = self._heads.get(type_)
         if heads is None:
-            heads = _heads_of(self.of(type_).values())
-            self._heads = {**self._heads, type_: heads}
-        found = {parameter.code: parameter for parameter in heads.always}
-        for name in resource:
-            for parameter in heads.named.get(name, ()):
-                found[parameter.code] = parameter
-            for prefix, parameter in heads.choices:
-                if name.startswith(prefix):
-                    found[parameter.code] = parameter
-        return found.values()
+            heads = self._heads[type_] = _heads_of(self.of(type_).values())
+        found = heads.found.get(element)
+        if found is None:
+            always = {parameter.code for parameter in heads.always}
+            named = [*heads.named.get(element, ()), *(one for head, one in heads.choices if element.startswith(head))]
+            found = tuple({one.code: one for one in named if one.code not in always}.values())
+            if len(heads.found) < _ELEMENTS_LIMIT:  # names come from senders
+                heads.found[element] = found
+        return found
+
+    def always(self, type_: str) -> tuple[Parameter, ...]:
+        """The parameters that find something in what is not there."""
+        self.beginning_at(type_, "")
+        return self._heads[type_].always
 
     def compartment(self, name: str, type_: str) -> tuple[str, ...]:
         """Codes of the reference parameters that put a resource of the type into the compartment; may be empty."""

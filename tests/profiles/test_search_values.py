@@ -84,15 +84,15 @@ def test_every_path_of_the_table_compiles_and_walks_anything() -> None:
             list(parameter.values({"resourceType": type_, "meta": {}}))
 
 
-def test_the_parameters_found_in_a_resource_are_all_that_find_something() -> None:
+def test_the_parameters_of_the_elements_of_a_resource_are_all_that_find_something() -> None:
     definitions = search_definitions()
     resource = {
         "resourceType": "Observation", "id": "1", "status": "final", "effectivePeriod": {"start": "2020"},
         "component": [{"valueQuantity": {"value": 1}}], "subject": {"reference": "Patient/1"}, "meta": {"tag": []},
     }  # fmt: skip
-    near = {one.code for one in definitions.found_in(resource)}
+    near = {one.code for name in resource for one in definitions.beginning_at("Observation", name)}
     finding = {one.code for one in definitions.of("Observation").values() if any(True for _ in one.values(resource))}
-    assert [one.code for one in definitions.found_in({"resourceType": "Patient"}) if one.code == "deceased"]
+    assert [one.code for one in definitions.always("Patient")] == ["deceased"]
     assert finding - {code for code in finding if of("Observation", code).kind == "composite"} <= near
 
 

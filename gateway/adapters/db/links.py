@@ -104,6 +104,7 @@ _DROP: Final = Sql("DELETE FROM link_traits WHERE number = :number")
 _ASSIGN: Final = Sql("UPDATE link_traits SET person = :person WHERE number = :number")
 _BLOCK: Final = "SELECT number FROM link_block WHERE key = ? LIMIT ?"
 _LOAD_KEYS: Final = "INSERT OR IGNORE INTO link_block (key, number) VALUES (?, ?)"
+_LOAD_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MB for the writer: both trees of keys are written all over
 _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
@@ -157,8 +158,8 @@ class DbLinks:
         """Numbers of records under each key, one more than ``limit`` at most."""
         connection = self._session.connection
         if self._session.dialect == "sqlite":
-            ask = connection.execute
-            return [[row[0] for row in ask(_BLOCK, (key, limit + 1))] for key in keys]
+            ask = connection.cursor().execute  # one cursor: a new one for each key costs as much as the look-up
+            return [[row[0] for row in ask(_BLOCK, (key, limit + 1)).fetchall()] for key in keys]
         out: dict[int, list[int]] = {key: [] for key in keys}
         for key, number in connection.execute(_BLOCKS, (list(keys), limit + 1)).fetchall():
             out[key].append(number)
@@ -236,6 +237,7 @@ class DbLinks:
         self._session.many(_PUT[self._session.dialect], rows)
         pairs = sorted((key, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for key in keys)
         if self._session.dialect == "sqlite":
+            self._session.connection.execute(_LOAD_CACHE)
             self._session.connection.executemany(_LOAD_KEYS, pairs)
         else:
             self._session.many(_PUT_KEY["postgresql"], [{"key": key, "number": number} for key, number in pairs])

@@ -8,14 +8,15 @@ from the body alone, so an update writes only the difference to what the old bod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BigInteger, Column, Float, Index, Table
 
 from gateway.adapters.db.engine import Session
 from gateway.adapters.db.schema import METADATA, text_c
+from gateway.codecs.json_text import write as write_json
 from gateway.exchange.search_match import URI_LIMIT
-from gateway.kernel.fhir import Resource
+from gateway.kernel.fhir import JsonObject, Resource
 from gateway.kernel.identifiers import key_of
 from gateway.profiles.search_parameters import Definitions, Parameter
 from gateway.profiles.search_values import (
@@ -148,13 +149,75 @@ class Rows:
     tables: dict[str, set[tuple[Any, ...]]] = field(default_factory=lambda: {name: set() for name in _COLUMNS})
 
 
+Found: TypeAlias = tuple[tuple[str, frozenset[tuple[Any, ...]]], ...]  # rows by table, tables without any left out
+
+
 def rows_of(definitions: Definitions, resource: Resource) -> Rows:
     """What every search parameter of the type finds in the resource."""
-    rows = Rows()
-    for parameter in definitions.found_in(resource):
-        if parameter.code not in _OWN_COLUMNS and parameter.kind in _ADD:
-            _ADD[parameter.kind](rows.tables, parameter, resource)
-    return rows
+    return _indexer(definitions).rows(resource)
+
+
+@lru_cache(maxsize=4)
+def _indexer(definitions: Definitions) -> "_Indexer":
+    return _Indexer(definitions)
+
+
+class _Indexer:
+    """Remembers what was found in an element: codes, categories, labels and subjects are the same in many resources.
+
+    A path goes down from one top-level element, so what is found in a resource is what is found in each of its
+    elements. ``meta`` is taken apart once more, since its time differs in every resource.
+    """
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._known: dict[tuple[str, str, bytes], Found] = {}
+
+    def rows(self, resource: Resource) -> Rows:
+        """The index rows of a resource."""
+        type_, rows = resource["resourceType"], Rows()
+        tables = rows.tables
+        for name, value in resource.items():
+            if name == "meta" and isinstance(value, dict):
+                self._add_meta(tables, type_, value)
+            elif self._definitions.beginning_at(type_, name):
+                for table, found in self._found(type_, name, value):
+                    tables[table] |= found
+        for parameter in self._definitions.always(type_):
+            _add(tables, parameter, resource)
+        return rows
+
+    def _add_meta(self, tables: dict[str, set[tuple[Any, ...]]], type_: str, meta: JsonObject) -> None:
+        for part, value in meta.items():
+            if part not in _OURS:
+                for table, found in self._found(type_, "meta", {part: value}):
+                    tables[table] |= found
+        for parameter in self._definitions.beginning_at(type_, "meta"):
+            if parameter.path.endswith(_OUR_PATHS):
+                _add(tables, parameter, {"resourceType": type_, "meta": meta})
+
+    def _found(self, type_: str, name: str, value: Any) -> Found:
+        key = type_, name, write_json(value)
+        known = self._known.get(key)
+        if known is None:
+            rows = Rows()
+            for parameter in self._definitions.beginning_at(type_, name):
+                _add(rows.tables, parameter, {"resourceType": type_, name: value})
+            known = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+
+_OURS: Final = frozenset({"versionId", "lastUpdated"})  # other in every resource, so not worth remembering
+_OUR_PATHS: Final = ("meta.versionId", "meta.lastUpdated")
+_KNOWN_LIMIT: Final = 8_192
+
+
+def _add(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
+    if parameter.code not in _OWN_COLUMNS and parameter.kind in _ADD:
+        _ADD[parameter.kind](tables, parameter, resource)
 
 
 _OWN_COLUMNS: Final = frozenset({"_id", "_lastUpdated"})  # columns of the resource table serve these
