@@ -50,6 +50,7 @@ class Processing:
         saver: labels and stores.
         arrived: told of every version written, in the same transaction (linking, alerts).
         respond: the response message to a query; b"" for none.
+        charsets: by source, (charset when MSH-18 is empty, charset whatever MSH-18 says).
     """
 
     convert: Callable[[Message, str], Conversion]
@@ -59,6 +60,7 @@ class Processing:
     arrived: Callable[[Unit, Sequence[Stored], int], None] = nothing_arrived
     respond: Callable[[Message, Unit], bytes] = nothing_to_say
     default_charset: str = "utf-8"
+    charsets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def understand(received: Received, processing: Processing) -> Work:
         Stage: the message cannot be converted.
     """
     try:
-        message = Message.parse(received.body, default_charset=processing.default_charset)
+        default, always = processing.charsets.get(received.source, (processing.default_charset, ""))
+        message = Message.parse(received.body, default_charset=default, charset=always)
         if message.doubtful:  # a guess at a name would go into matching
             raise Invalid("bytes that are not of the charset", at="MSH-18", fix="set the sender's charset, then replay")
     except DoorwayError as error:

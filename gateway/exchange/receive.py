@@ -24,6 +24,7 @@ from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Un
 QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
 _LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
 _REFUSED_KEPT_BYTES: Final = 65_536
+_HEADER_BYTES: Final = 4_096  # of a header that is looked at to find the sender
 _DTM: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?(?:([+-])(\d\d)(\d\d))?", re.ASCII)
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")
@@ -46,6 +47,7 @@ class Feed:
         conflict: what becomes of a control id that comes again with other content.
         supports: whether a type and trigger can be processed at all; others are rejected (200, 201).
         senders: ``MSH-3.1^MSH-4.1`` values that this connection may send as (from its certificate); empty: any.
+        by_sender: what is agreed with single senders, by ``MSH-3.1^MSH-4.1``; it stands before the rest.
     """
 
     name: str = ""
@@ -55,6 +57,34 @@ class Feed:
     conflict: Literal["quarantine", "accept"] = "quarantine"
     supports: Callable[[str, str], bool] = any_kind
     senders: frozenset[str] = frozenset()
+    by_sender: "tuple[tuple[str, Feed], ...]" = ()
+
+    def limited_to(self, senders: frozenset[str]) -> "Feed":
+        """The same for a connection that may send as ``senders`` only."""
+        agreed = tuple((name, replace(feed, senders=senders)) for name, feed in self.by_sender)
+        return replace(self, senders=senders, by_sender=agreed)
+
+    def of(self, payload: bytes) -> "Feed":
+        """What is agreed with the sender of a message, found from its first four fields."""
+        if not self.by_sender:
+            return self
+        mark = payload[3:4]
+        parts = payload.split(mark, 4) if mark else []
+        start = mark.join(parts[:4])
+        if len(parts) == 5 and start.isascii() and b"\r" not in start and b"\n" not in start:
+            sender = _sender_in(start, self.default_charset)
+        else:
+            sender = _sender_in(payload.split(b"\r", 1)[0][:_HEADER_BYTES], self.charset or self.default_charset)
+        return next((feed for name, feed in self.by_sender if name == sender), self)
+
+
+@lru_cache(1024)
+def _sender_in(start: bytes, charset: str) -> str:
+    """``MSH-3.1^MSH-4.1`` of a header or the start of one; empty when there is none."""
+    try:
+        return _sender(peek(start, default_charset=charset)["MSH"])
+    except DoorwayError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +118,7 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
         now_us: arrival, microseconds since 1970 UTC; grows from message to message.
         ack_id: MSH-10 of the acknowledgement; unique.
     """
+    feed = feed.of(payload)
     quick = _intake(feed).quickly(payload, now_us=now_us, ack_id=ack_id, peer=peer)
     return quick if quick is not None else judge(payload, feed, now_us=now_us, ack_id=ack_id, peer=peer)
 
@@ -338,6 +369,7 @@ def refusal_of(
     payload: bytes, feed: Feed, error: DoorwayError, *, now_us: int, ack_id: str, peer: str = ""
 ) -> Prepared:
     """A frame that is not to be taken (too large, a store that cannot write): answered, and kept when it can be."""
+    feed = feed.of(payload)
     try:
         head: Segment | None = peek(payload, default_charset=feed.default_charset, charset=feed.charset)["MSH"]
     except DoorwayError:
