@@ -1,10 +1,17 @@
 """What must never happen should not be possible: checked over the source itself."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 SOURCES = sorted(GATEWAY.rglob("*.py"))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """The source, parsed once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def calls(path: Path, name: str) -> bool:
@@ -12,7 +19,7 @@ def calls(path: Path, name: str) -> bool:
     return any(
         isinstance(node, ast.Call)
         and (getattr(node.func, "id", None) == name or getattr(node.func, "attr", None) == name)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
     )
 
 
@@ -34,7 +41,7 @@ def test_nothing_is_unpickled_or_evaluated_from_data() -> None:
     found = []
     for path in SOURCES:
         place = path.relative_to(GATEWAY).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if not isinstance(node, ast.Call):
                 continue
             if isinstance(node.func, ast.Attribute):
@@ -50,7 +57,7 @@ def test_importing_a_module_reads_no_clock_and_no_randomness_at_import() -> None
     acting = {("time", "time"), ("datetime", "now"), ("random", "random"), ("uuid", "uuid4"), ("os", "environ")}
     found = []
     for path in SOURCES:
-        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        for statement in tree(path).body:
             if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef, ast.If)):
                 continue
             for node in ast.walk(statement):
