@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def consent() -> None:
-    """Consent: decide, explain, what-if, lint, expiring, form, account."""
+    """Consent: decide, explain, what-if, lint, expiring, form, account, break-glass."""
 
 
 def vocabulary() -> Any:
@@ -404,6 +404,31 @@ def form(jurisdiction: str, language: str, out: str | None, values: tuple[str, .
         _say(as_json, told, lines)
     else:
         click.echo(f"{chosen.canonical} written")
+
+
+@consent.command("break-glass", epilog="Example: doorway consent break-glass --since 2026-01-01T00:00:00Z --json")
+@click.option("--since", metavar="INSTANT", help="Only from this instant on.")
+@click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME.")
+@click.option("--config", metavar="FILE", help="Settings in TOML.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def break_glass(since: str | None, database: str | None, config: str | None, as_json: bool) -> None:
+    """The list to review: who saw records without consent in an emergency, when, why. Exit code 3: there are some."""
+    from gateway.consent.times import instant_of, instant_us
+    from gateway.exchange.emergencies import broken_glass
+
+    since_us = instant_us(instant_of(since)) if since else 0
+    found = 0
+    with _reading(None, _settings(database, config)) as reading:
+        for one in broken_glass(record.event for record in reading.audit.records(since_us=since_us)):
+            found += 1
+            kinds = ", ".join(f"{kind} {count}" for kind, count in one.kinds.items())
+            who = f"{one.client} ({one.organization})"
+            line = (
+                f"{one.recorded[:16].replace('T', ' ')}  {who} saw {kinds} of {', '.join(one.patients)}: {one.reason}"
+            )
+            _say(as_json, one.told(), [line])
+    if found:
+        raise SystemExit(3)
 
 
 @consent.command(epilog="Example: doorway consent account --patient Patient/p1 --language fr")

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ class Caller:
     client: Client
     scopes: Scopes
     purposes: tuple[str, ...]
+    token: bytes = field(default=b"", repr=False)  # SHA-256 of the bearer token
 
     def request(self, now: datetime, *, action: str = "access") -> AccessRequest:
         """The question that consent decides on."""
@@ -165,8 +166,9 @@ def caller_of(clients: ClientReader, token: str, *, now_us: int) -> Caller:
     Raises:
         Unauthorized: unknown, expired or revoked; the three look alike.
     """
-    grant = clients.grant(digest_of(token))
+    digest = digest_of(token)
+    grant = clients.grant(digest)
     client = clients.get(grant.client) if grant is not None and grant.expires_us > now_us else None
     if grant is None or client is None or client.revoked_us is not None:
         raise Unauthorized("the token is not valid", at="Authorization", fix="ask the token endpoint for a new one")
-    return Caller(client, Scopes.of(grant.scopes), grant.purposes)
+    return Caller(client, Scopes.of(grant.scopes), grant.purposes, digest)

@@ -22,6 +22,7 @@ from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.exchange.clients import Caller
 from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.emergency import REASON_LIMIT
 from gateway.exchange.rest.issues import Issue
 from gateway.kernel.errors import DoorwayError, Fault, Malformed, Unauthorized, Unsupported, trace_of
 from gateway.kernel.fhir import JsonObject, Resource
@@ -34,6 +35,8 @@ _LOG: Final = logging.getLogger("doorway.http")
 _EXPOSED: Final = (
     "ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, X-Progress, X-Doorway-Notice"
 )
+_SEARCHES: Final = frozenset({"type_search", "compartment_search"})
+_LOOKS: Final = _SEARCHES | {"instance", "version", "type", "compartment", "instance_history"}
 _GENERAL: Final = frozenset({"_format", "_pretty"})  # parameters of HTTP itself, not of a search
 _TOKEN_CACHE_S: Final = 1.0  # a revoked client is refused everywhere within this time
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -189,13 +192,13 @@ class FhirApi:
                 raise NotAllowed(METHODS[place.kind])
             pairs = exchange.query()
             form = answer_form(exchange.header("accept"), _one(pairs, "_format"))
-            ask = self._ask(exchange, caller)
+            ask = self._ask(exchange, caller, place)
             searched = [pair for pair in pairs if pair[0] not in _GENERAL] if pairs else pairs
             answer = await self._handlers[(place.kind, method)](exchange, ask, place, searched)
             await self._answer(exchange, ask, place, answer, form, pairs)
         return None
 
-    def _ask(self, exchange: Exchange, caller: Caller) -> Ask:
+    def _ask(self, exchange: Exchange, caller: Caller, place: Place) -> Ask:
         preferences = read_preferences(exchange.header("prefer"))
         peer = exchange.scope.get("client")
         return Ask(
@@ -211,6 +214,7 @@ class FhirApi:
             _modified_since(exchange.header("if-modified-since")),
             exchange.header("if-none-exist").removeprefix("?"),
             preferences.respond_async,
+            _reason(exchange, place),
         )
 
     def base_of(self, exchange: Exchange) -> str:
@@ -307,7 +311,7 @@ class FhirApi:
             (
                 "Access-Control-Allow-Headers",
                 "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist,"
-                " If-Modified-Since, X-Request-Id",
+                " If-Modified-Since, X-Request-Id, X-Doorway-Break-Glass-Reason",
             ),
             ("Access-Control-Max-Age", "86400"),
         ]
@@ -439,6 +443,15 @@ async def _kept(pending: Pending) -> Answer:
 
 def _one(pairs: Pairs, name: str) -> str:
     return next((value for key, value in pairs if key == name), "")
+
+
+def _reason(exchange: Exchange, place: Place) -> str:
+    """The reason of an emergency; it counts for looking at records, never for changing or exporting them."""
+    reason = exchange.header("x-doorway-break-glass-reason").strip()
+    if not reason:
+        return ""
+    looks = exchange.method in ("GET", "HEAD") or place.kind in _SEARCHES
+    return reason[:REASON_LIMIT] if looks and (place.kind in _LOOKS or place.rest == "$everything") else ""
 
 
 def _criteria(exchange: Exchange) -> str:

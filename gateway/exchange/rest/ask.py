@@ -33,6 +33,7 @@ class Ask:
     if_modified_since_us: int | None = None
     if_none_exist: str = ""
     respond_async: bool = False
+    reason: str = field(default="", repr=False)  # of an emergency (break-glass), on reads and searches only
     written: "list[Stored] | None" = field(default=None, repr=False)  # collects what a transaction writes
 
     @property

@@ -1,7 +1,7 @@
 """The gate of the REST API over the consent engine: a judge for every request, an AuditEvent for everything it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.consent.release import Judgement, Released, release
@@ -11,6 +11,7 @@ from gateway.exchange.disclose import Knowledge
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Ask
+from gateway.exchange.rest.emergency import Emergency
 from gateway.exchange.rest.gate import Sight
 from gateway.kernel.fhir import DOORWAY, JsonObject, coding
 
@@ -25,6 +26,7 @@ class RestGate:
     """Consent and audit for the REST use cases; keeps :class:`gateway.exchange.rest.gate.Gate`."""
 
     knowledge: Knowledge
+    emergency: Emergency = field(default_factory=Emergency)
 
     def sight(self, reader: ResourceReader, ask: Ask) -> Sight:
         """The judge of one request.
@@ -34,11 +36,14 @@ class RestGate:
         """
         memo: dict[Any, Sight] | None = getattr(reader, "memo", None)
         if memo is None:
-            return disclose.Gate(reader, ask.request(), self.knowledge)
-        key = (ask.client, ask.caller.client.organization, ask.caller.client.roles, ask.caller.purposes)
+            return disclose.Gate(reader, self.emergency.request(reader, ask), self.knowledge)
+        registered = ask.caller.client
+        key: tuple[Any, ...] = (ask.client, registered.organization, registered.roles, ask.caller.purposes)
+        if ask.reason:
+            key = (*key, ask.reason, ask.caller.token)
         found = memo.get(key)
         if found is None:
-            found = memo[key] = disclose.Gate(reader, ask.request(), self.knowledge)
+            found = memo[key] = disclose.Gate(reader, self.emergency.request(reader, ask), self.knowledge)
         return found
 
     def own(self, ask: Ask, written: Sequence[Stored]) -> Released[Stored]:
@@ -77,8 +82,10 @@ class RestGate:
     ) -> None:
         """Append the AuditEvent of one interaction to the unit."""
         out = [*written, *(released.resources if released is not None else ())]
+        if ask.reason and released is not None:
+            self.emergency.tell(unit, ask, released.because)
         event = audit_event(
-            ask.request(),
+            self.emergency.request(unit.resources, ask),
             _CODES.get(interaction, interaction),
             patients=sorted(
                 {one for stored in out if not stored.deleted for one in self.knowledge.view(stored).patients}
