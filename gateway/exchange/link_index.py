@@ -11,16 +11,17 @@ from gateway.linkage.frequency import FIELDS
 from gateway.linkage.traits import Traits, pack, unpack
 
 _TOTAL: Final = 0
+_KNOWN: Final = {name: key_hash(f"k|{name}") for name in FIELDS}  # the counter of records that know a field
 Root = Callable[[str], str]
 
 
 def _tokens(person: Traits) -> Iterable[int]:
     """The counters of a record: all records, those that know a field, those with its value."""
     yield _TOTAL
-    for name in FIELDS:
+    for name, known in _KNOWN.items():
         value = getattr(person, name)
         if value:
-            yield key_hash(f"k|{name}")
+            yield known
             yield key_hash(f"f|{name}|{value}")
 
 
@@ -29,10 +30,10 @@ class StoreFrequencies:
 
     def __init__(self, links: LinkReader, person: Traits) -> None:
         self._links = links
-        known = (key_hash(f"k|{name}") for name in FIELDS)
-        self._counts = links.frequencies([*_tokens(person), *known])
-        self._own = frozenset(_tokens(person)) if person.key and links.known((person.key,)) else frozenset()
-        self._asked = set(_tokens(person))
+        tokens = frozenset(_tokens(person))
+        self._counts = links.frequencies(tokens.union(_KNOWN.values()))
+        self._own = tokens if person.key and links.known((person.key,)) else frozenset()
+        self._asked = set(tokens)
 
     @property
     def records(self) -> int:
@@ -51,7 +52,7 @@ class StoreFrequencies:
         """The chance that another person has the value."""
         own = key_hash(f"f|{name}|{value}") in self._own  # the arrival itself is counted too
         seen = max(self.count(name, value) - 1 - own, 0)
-        return (seen + smoothing * u) / (self._counts.get(key_hash(f"k|{name}"), 0) + smoothing)
+        return (seen + smoothing * u) / (self._counts.get(_KNOWN[name], 0) + smoothing)
 
 
 @dataclass(frozen=True, slots=True)

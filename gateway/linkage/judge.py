@@ -30,8 +30,12 @@ def judge(scorer: Scorer, person: Traits, candidates: Sequence[Traits]) -> list[
     different people can be the arrival. Records that are probably doubles of one another are no rivals.
     """
     floor = scorer.model.grades.possible
-    scored = [(candidate, scorer.score(candidate, person)) for candidate in candidates]
-    scored = [(candidate, score) for candidate, score in scored if score.bits >= floor]
+    bounds = scorer.bounds(person)
+    scored = [
+        (candidate, score)
+        for candidate in candidates
+        if (score := scorer.above(candidate, person, floor, bounds)) is not None
+    ]
     out = []
     for candidate, score in scored:
         odds, best = 0.0, float("-inf")

@@ -1,6 +1,6 @@
 """The compiled scorer: two records in, bits with their reasons out; the same weights as in batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final, Protocol, TypeAlias
@@ -60,7 +60,9 @@ class _Ladder:
     others: tuple[tuple[float, ...], ...]  # by level, for each alternative: log2(chance/u)
 
 
+Bounds: TypeAlias = Sequence[tuple[int, float, float]]
 _MOST_MODELS: Final = 16
+_CHEAP_FIRST: Final = ("ssn", "health", "phone", "suffix", "sex", "middle", "place", "dob", "given", "last")
 _SOFT: Final = {"given": "soft_name", "middle": "soft_name", "last": "soft_name", "dob": "soft_dob", "ssn": "soft_ssn"}
 
 
@@ -86,6 +88,7 @@ class Scorer:
         self._ladders: Final = _ladders_of(model)
         self.names: Final = tuple(ladder.name for ladder in self._ladders)
         self.position: Final = {name: i for i, name in enumerate(self.names)}
+        self._looked_at: Final = tuple(self.position[name] for name in _CHEAP_FIRST if name in self.position)
 
     def vector(self, a: Traits, b: Traits) -> Vector:
         """The level of each comparison."""
@@ -100,6 +103,50 @@ class Scorer:
         if a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn:
             self._soften(out, a, b)
         return tuple(out)
+
+    def above(self, a: Traits, b: Traits, floor: float, bounds: "Bounds") -> Score | None:
+        """:meth:`score` of a pair that may reach ``floor`` bits; None as soon as it is sure that it cannot.
+
+        What shows little is looked at first and the names last, because they cost most; kin only take away.
+
+        Args:
+            bounds: of ``b`` (:meth:`bounds`), made once for all its candidates.
+        """
+        if not (a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn):
+            reach = self.prior_bits
+            levels = [0] * len(self._ladders)
+            for i, most, rest in bounds:
+                ladder = self._ladders[i]
+                level = ladder.otherwise
+                for number, holds in ladder.tested:
+                    if holds(a, b):
+                        level = number
+                        break
+                levels[i] = level
+                reach += most if level in ladder.frequent else ladder.weights[level]
+                if reach + rest < floor:
+                    return None
+            vector = tuple(levels)
+        else:
+            vector = self.vector(a, b)
+        bits, plain = self.bits(vector, a, b)
+        return Score(bits, vector, self.prior_bits, plain) if bits >= floor else None
+
+    def bounds(self, person: Traits) -> "Bounds":
+        """(comparison, the most it can add for this record, the most that those after it can) in order of looking."""
+        out: list[tuple[int, float, float]] = []
+        rest = 0.0
+        for i in reversed(self._looked_at):
+            ladder = self._ladders[i]
+            most = max(
+                self.frequency_bits(i, level, getattr(person, ladder.frequent[level]))[0]
+                if level in ladder.frequent and getattr(person, ladder.frequent[level])
+                else weight
+                for level, weight in enumerate(ladder.weights)
+            )
+            out.append((i, most, rest))
+            rest += most
+        return out[::-1]
 
     def _soften(self, vector: list[int], a: Traits, b: Traits) -> None:
         """A value that its source calls approximate may agree; that it disagrees says nothing."""

@@ -4,12 +4,13 @@ A part of a birth date that is not known stays unknown; a value that stands for 
 data-quality codes of HUD) is missing and not a disagreement; a shelter's address is no evidence.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Final
+
+import orjson
 
 from gateway.linkage.names import (
     SUFFIXES,
@@ -382,21 +383,22 @@ def _assemble(nicknames: Nicknames, names: _Names, **facts: object) -> Traits:
 
 
 _SETS: Final = ("givens", "roots", "parts", "lasts", "numbers")
+_NAMES: Final = tuple((one.name, one.name in _SETS) for one in fields(Traits))
 
 
 def pack(person: Traits) -> bytes:
     """Traits as JSON for a store; empty ones are left out."""
     out: dict[str, object] = {}
-    for one in fields(person):
-        value = getattr(person, one.name)
+    for name, is_set in _NAMES:
+        value = getattr(person, name)
         if value:
-            out[one.name] = sorted(value) if one.name in _SETS else value
-    return json.dumps(out, separators=(",", ":"), sort_keys=True).encode()
+            out[name] = sorted(value) if is_set else value
+    return orjson.dumps(out, option=orjson.OPT_SORT_KEYS)
 
 
 def unpack(text: bytes) -> Traits:
     """What :func:`pack` wrote."""
-    found = json.loads(text)
+    found = orjson.loads(text)
     for name in _SETS:
         if name in found:
             found[name] = frozenset(found[name])

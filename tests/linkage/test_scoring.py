@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.adapters.files.linkage import default_reader
+from gateway.bench._communities import county
 from gateway.linkage.grades import Grade, Guard, grade_of, guards_of
 from gateway.linkage.traits import Traits
 from tests.linkage.people import person, scorer
@@ -166,3 +168,16 @@ def test_each_kind_of_agreement_has_its_level(
 def test_a_larger_index_needs_more_evidence() -> None:
     a, b = person("a", **_WHOLE), person("b", **_WHOLE)
     assert scorer(a, b, population=1_000_000).score(a, b).bits < scorer(a, b, population=10_000).score(a, b).bits
+
+
+def test_a_pair_given_up_early_could_not_have_reached_the_floor() -> None:
+    reader, community = default_reader(), county(107, 150, 150)
+    left = [reader.row(row) for row in community.left]
+    scoring = scorer(*left, population=150)
+    for row in community.right:
+        asked = reader.row(row)
+        bounds = scoring.bounds(asked)
+        for candidate in left[:60]:
+            whole = scoring.score(candidate, asked)
+            for floor in (-5.0, 2.0):
+                assert scoring.above(candidate, asked, floor, bounds) == (whole if whole.bits >= floor else None)
