@@ -478,3 +478,53 @@ def test_a_batch_and_a_posted_search_tell_no_more(twins: Twins) -> None:
         ]
         assert said[0].content == said[1].content
         assert said[0].status_code == said[1].status_code
+
+
+HIDDEN_OR_FREE = ("Patient/p20", "Patient/p30", "Patient/p99", "Patient/p7", "Observation/h1", "Task/h2", "Consent/c21")
+WRITES = ("PUT", "PATCH", "DELETE", "transaction PUT", "batch PUT", "transaction PATCH", "batch DELETE")
+
+
+def test_writes_under_ids_that_others_use_tell_no_more(twins: Twins) -> None:
+    """Hidden and free ids are answered alike, whatever is written there; what is hidden stays as it was."""
+    import re
+
+    with twins.full.reading() as reading:
+        before = _contents(reading)
+    named = {f"{one['resourceType']}/{one['id']}": one for one in hidden_part(random.Random(5))}
+    bodies = named | {"Patient/p99": person(99), "Patient/p7": person(7), "Consent/c99": consent(99, OTHERS)}
+    patch = [{"op": "add", "path": "/language", "value": "en"}]
+    for literal in HIDDEN_OR_FREE:
+        for way in WRITES:
+            kind, _, method = way.rpartition(" ")
+            body: Any = bodies[literal] if method == "PUT" else patch if method == "PATCH" else None
+            headers = {"X_Request_Id": "r"} | ({"Content_Type": "application/json-patch+json"} if body is patch else {})
+            path = f"/{literal}"
+            if kind:
+                entry: JsonObject = {"request": {"method": method, "url": literal}}
+                entry |= {"resource": body if method == "PUT" else {"resourceType": "Parameters"}} if body else {}
+                body, path, headers = (
+                    {"resourceType": "Bundle", "type": kind, "entry": [entry]},
+                    "",
+                    {"X_Request_Id": "r"},
+                )
+            said = [
+                caller(method if not kind else "POST", path, body, **headers) for caller in (twins.less, twins.more)
+            ]
+            told = [
+                (one.status_code, re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "", one.text), one.headers.get("location"))
+                for one in said
+            ]
+            assert told[0] == told[1], (literal, way)
+    with twins.full.reading() as reading:
+        assert before == _contents(reading)
+
+
+def _contents(reading: Any) -> dict[str, tuple[str, int, JsonObject]]:
+    """What lies under the ids; the links between a person's records are the gateway's own and come and go."""
+    import orjson
+
+    found = reading.resources.many(HIDDEN_OR_FREE).items()
+    return {
+        key: (one.source, one.version, {k: v for k, v in orjson.loads(one.body).items() if k != "link"})
+        for key, one in found
+    }

@@ -25,8 +25,9 @@ class Entropy:
             return self._bytes[self._at - size : self._at]
 
     def id(self) -> str:
-        """A random UUID (version 4)."""
-        return str(uuid.UUID(bytes=self.take(16), version=4))
+        """A random UUID of version 8 (RFC 9562, 5.8): 122 random bits; clients may not choose ids of this form."""
+        bits = int.from_bytes(self.take(16))
+        return str(uuid.UUID(int=bits & ~(0xF << 76) & ~(3 << 62) | 8 << 76 | 2 << 62))
 
     def word(self) -> str:
         """128 bits as hexadecimal digits."""

@@ -51,6 +51,7 @@ class _Step:
     text: str = field(default="", repr=False)
     document: Document | None = field(default=None, repr=False)
     target: str = ""  # ``Type/id`` that the entry will have
+    exact: bool = False  # whether ``id`` is the stored id of a match, not what the caller calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,8 @@ class Batches:
                         fix=f"Bundle.entry[{seen[step.target]}] has it too",
                     )
                 seen[step.target] = step.index
+            if step.method == "PUT" and step.id:
+                targets.setdefault(f"{step.type}/{step.id}", step.target)
             if step.full_url and step.target and step.method != "DELETE":
                 targets[step.full_url] = step.target
                 local = _RESTFUL.fullmatch(step.full_url)
@@ -255,14 +258,19 @@ class Batches:
         if step.criteria and step.method in ("PUT", "PATCH", "DELETE"):
             found = self.core.matches(unit, step.ask, step.type, step.criteria, "request.url")
             if found:
-                step.id = found[0].id
-            elif step.method == "PUT":
+                step.id, step.exact = found[0].id, True
+                return found[0].reference
+            if step.method == "PUT":
                 given = json_text.parse(step.text.encode()).get("id")
                 step.id = given if isinstance(given, str) else ""
                 if not step.id:
                     step.id, step.method = self.core.new_id(), "POST"
             if not step.id:
                 return ""
+            if step.method == "POST":
+                return f"{step.type}/{step.id}"
+        if step.id and step.method in ("PUT", "PATCH", "DELETE"):
+            return self.core.target(unit, step.ask, step.type, step.id, "d" if step.method == "DELETE" else "u")
         return f"{step.type}/{step.id}" if step.id else ""
 
     def _literal(self, unit: Unit, step: _Step, targets: Mapping[str, str]) -> str:
@@ -288,9 +296,9 @@ class Batches:
         if step.method == "DELETE":
             if not step.id:
                 return Answer(204)
-            return core.delete_in(unit, ask, step.type, step.id)
+            return core.delete_in(unit, ask, step.type, step.id, exact=step.exact)
         if step.method == "PATCH":
-            return core.patch_in(unit, ask, step.type, step.id, step.criteria, self._change(step))
+            return core.patch_in(unit, ask, step.type, step.id, step.criteria, self._change(step), exact=step.exact)
         if step.method in ("GET", "HEAD"):
             if step.operation.startswith("_history/"):
                 return core.vread_in(unit, ask, step.type, step.id, step.operation.partition("/")[2])
@@ -307,7 +315,7 @@ class Batches:
             if given is not None and given != step.id:
                 raise Malformed("not the id of the match", at=f"{step.type}.id")
             document = replace(document, resource={**document.resource, "id": step.id})
-        return core.update_in(unit, ask, step.type, step.id, document)
+        return core.update_in(unit, ask, step.type, step.id, document, exact=step.exact)
 
     # -- batch -------------------------------------------------------------------------------------------------------
 

@@ -134,6 +134,11 @@ def _resource(
         "conditionalDelete": "single" if writes else "not-supported",
         "referencePolicy": ["literal", "logical"],
     }
+    if writes:
+        out["documentation"] = (
+            "An id that a client chooses for a create by PUT is that client's own name for the resource: it is stored "
+            "under the id in Location, and the client may go on using either. UUIDs of version 5 and 8 are refused."
+        )
     references = sorted(code for code, one in known.items() if one.kind == "reference")
     if references:
         out["searchInclude"] = ["*", *(f"{type_}:{code}" for code in references)]

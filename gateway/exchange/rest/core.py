@@ -19,6 +19,7 @@ from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
+from gateway.exchange.rest.own_ids import given, names, own_id, with_own_links
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import DoorwayError, Forbidden, Gone, Invalid, Malformed, NotFound, PreconditionFailed
 from gateway.kernel.fhir import Resource
@@ -26,7 +27,6 @@ from gateway.kernel.fhir import Resource
 T = TypeVar("T")
 
 _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
-_OURS: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-5[0-9a-fA-F]{3}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}", re.ASCII)
 _APPEND_ONLY: Final = frozenset({"AuditEvent"})
 _NOT_FOUND: Final = "no such resource"
 
@@ -129,9 +129,8 @@ class Rest:
             NotFound: missing or hidden. Gone: deleted, and the asker could see it before. Forbidden: scope.
         """
         ask.caller.scopes.constraints(type_, "r")
-        stored = unit.resources.get(type_, id_)
         sight = self.gate.sight(unit.resources, ask)
-        seen = self.seen(unit, ask, sight, stored, "r")
+        stored, seen = self.meant(unit, ask, sight, type_, id_, "r")
         if seen is None or stored is None:
             raise NotFound(_NOT_FOUND)
         if stored.deleted:
@@ -144,11 +143,11 @@ class Rest:
     def vread_in(self, unit: Unit, ask: Ask, type_: str, id_: str, version: str) -> Answer:
         """A vread inside a transaction; raises as :meth:`read_in`."""
         ask.caller.scopes.constraints(type_, "r")
-        newest = unit.resources.get(type_, id_)
         number = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
-        wanted = unit.resources.version(type_, id_, number) if number else None
         sight = self.gate.sight(unit.resources, ask)
-        if self.seen(unit, ask, sight, newest, "r") is None or wanted is None:
+        newest, seen = self.meant(unit, ask, sight, type_, id_, "r")
+        wanted = unit.resources.version(type_, newest.id, number) if number and newest is not None else None
+        if seen is None or wanted is None:
             raise NotFound(_NOT_FOUND)
         if wanted.deleted:
             raise Gone("this version is a deletion")
@@ -157,6 +156,39 @@ class Rest:
             raise NotFound(_NOT_FOUND)
         self.gate.record(unit, ask, "vread", what=wanted.reference, sight=sight, released=released)
         return Answer.of(200, wanted, released.resources[0].body).under(released.notices)
+
+    def meant(
+        self,
+        unit: Unit,
+        ask: Ask,
+        sight: Sight,
+        type_: str,
+        id_: str,
+        letter: str,
+        *,
+        hold: bool = False,
+        exact: bool = False,
+    ) -> tuple[Stored | None, Released[Stored] | None]:
+        """What the caller means by an id, with what it may see of it; both None when that is nothing.
+
+        With ``hold`` it stays as it is until the commit; with ``exact`` the id is a stored one, such as a match's.
+        """
+        for name in (id_,) if exact else names(ask.client, type_, id_):
+            if hold:
+                unit.resources.hold(f"{type_}/{name}")
+            stored = unit.resources.get(type_, name)
+            seen = self.seen(unit, ask, sight, stored, letter)
+            if seen is not None:
+                return stored, seen
+        return None, None
+
+    def target(self, unit: Unit, ask: Ask, type_: str, id_: str, letter: str) -> str:
+        """``Type/id`` as it is stored, or will be, of what the caller calls so."""
+        ask.caller.scopes.constraints(type_, letter)
+        current, _ = self.meant(unit, ask, self.gate.sight(unit.resources, ask), type_, id_, letter)
+        if current is not None:
+            return current.reference
+        return f"{type_}/{id_ if given(id_) else own_id(ask.client, type_, id_)}"
 
     def seen(self, unit: Unit, ask: Ask, sight: Sight, stored: Stored | None, letter: str) -> Released[Stored] | None:
         """The newest live version, released; None when it is missing or hidden.
@@ -216,35 +248,39 @@ class Rest:
                 return Answer.of(200, found[0], _body(released.resources), location=True).under(released.notices)
         return self._store(unit, ask, document, id_ or self.new_id(), "POST", None)
 
-    def update_in(self, unit: Unit, ask: Ask, type_: str, id_: str, document: Document) -> Answer:
-        """An update, or a create under the caller's id, inside a transaction.
+    def update_in(
+        self, unit: Unit, ask: Ask, type_: str, id_: str, document: Document, *, exact: bool = False
+    ) -> Answer:
+        """An update, or a create under the caller's own id, inside a transaction.
+
+        A create is stored under an id computed from the caller's name for it (own_ids): free and hidden look alike.
 
         Raises:
             Malformed: the body's id is not the address's.
             PreconditionFailed: If-Match names another version.
-            NotFound: the id belongs to something that the caller may not see, or is of the kind that we compute.
+            NotFound: an id of the form that only the gateway gives, and nothing that the caller may see.
         """
         _check_id(id_, document.resource)
         ask.caller.scopes.constraints(type_, "u")
-        unit.resources.hold(f"{type_}/{id_}")
-        current = unit.resources.get(type_, id_)
-        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "u")
-        _check_match(ask, current if seen is not None else None)
-        if current is None:
+        current, seen = self.meant(
+            unit, ask, self.gate.sight(unit.resources, ask), type_, id_, "u", hold=True, exact=exact
+        )
+        _check_match(ask, current)
+        if current is None or seen is None:
             ask.caller.scopes.constraints(type_, "c")
-            if _OURS.fullmatch(id_):  # ids computed from a record's keys: the answer must not tell which exist
-                raise NotFound(_NOT_FOUND)
-        elif seen is None:
-            raise NotFound(_NOT_FOUND)
-        elif not current.deleted:
+            stored_id = own_id(ask.client, type_, id_)
+            if given(id_) or unit.resources.get(type_, stored_id) is not None:
+                raise NotFound(_NOT_FOUND)  # nobody's to choose; or the caller's own, which it may not see any more
+            return self._store(unit, ask, _with_id(document, stored_id), stored_id, "PUT", None)
+        if not current.deleted:
             _check_whole(seen.resources[0], current)
-        if (
-            seen is not None
-            and type_ == "Consent"
-            and _patient_of(seen.resources[0]) != document.resource.get("patient")
-        ):
-            raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
-        return self._store(unit, ask, document, id_, "PUT", current)
+        if type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
+            document = with_own_links(unit.resources, ask.client, document)
+            if _patient_of(seen.resources[0]) != document.resource.get("patient"):
+                raise Invalid(
+                    "the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent"
+                )
+        return self._store(unit, ask, _with_id(document, current.id), current.id, "PUT", current)
 
     def update_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str, document: Document) -> Answer:
         """A conditional update inside a transaction: no match creates, one is updated, more are refused."""
@@ -254,14 +290,22 @@ class Rest:
         if found:
             if given is not None and given != found[0].id:
                 raise Malformed("not the id of the match", at=f"{type_}.id")
-            return self.update_in(unit, ask, type_, found[0].id, _with_id(document, found[0].id))
+            return self.update_in(unit, ask, type_, found[0].id, _with_id(document, found[0].id), exact=True)
         if given is not None:
             return self.update_in(unit, ask, type_, str(given), document)
         _check_match(ask, None)
         return self.create_in(unit, replace(ask, if_none_exist=""), type_, document)
 
     def patch_in(
-        self, unit: Unit, ask: Ask, type_: str, id_: str, criteria: str, change: Callable[[Resource], Resource]
+        self,
+        unit: Unit,
+        ask: Ask,
+        type_: str,
+        id_: str,
+        criteria: str,
+        change: Callable[[Resource], Resource],
+        *,
+        exact: bool = False,
     ) -> Answer:
         """A patch inside a transaction; the result is validated like any other content."""
         ask.caller.scopes.constraints(type_, "u")
@@ -269,10 +313,10 @@ class Rest:
             found = self.matches(unit, ask, type_, criteria, "criteria")
             if not found:
                 raise NotFound("no match", at="criteria")
-            id_ = found[0].id
-        unit.resources.hold(f"{type_}/{id_}")
-        current = unit.resources.get(type_, id_)
-        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "u")
+            id_, exact = found[0].id, True
+        current, seen = self.meant(
+            unit, ask, self.gate.sight(unit.resources, ask), type_, id_, "u", hold=True, exact=exact
+        )
         if current is None or seen is None:
             _check_match(ask, None)
             raise NotFound(_NOT_FOUND)
@@ -281,14 +325,14 @@ class Rest:
         _check_match(ask, current)
         _check_whole(seen.resources[0], current)
         changed = change(json_text.parse(seen.resources[0].body))
-        if changed.get("id") != id_ or changed.get("resourceType") != type_:
+        if changed.get("id") != current.id or changed.get("resourceType") != type_:
             raise Invalid("a patch may not change type or id", at=f"{type_}.id")
         self.check(type_, changed)
         if type_ == "Consent" and changed.get("patient") != _patient_of(current):
             raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
-        return self._store(unit, ask, json_text.read(json_text.write(changed)), id_, "PATCH", current)
+        return self._store(unit, ask, json_text.read(json_text.write(changed)), current.id, "PATCH", current)
 
-    def delete_in(self, unit: Unit, ask: Ask, type_: str, id_: str) -> Answer:
+    def delete_in(self, unit: Unit, ask: Ask, type_: str, id_: str, *, exact: bool = False) -> Answer:
         """A delete inside a transaction.
 
         Raises:
@@ -297,18 +341,18 @@ class Rest:
         ask.caller.scopes.constraints(type_, "d")
         if type_ in _APPEND_ONLY:
             raise Forbidden("records of the audit trail are not deleted", at=type_)
-        unit.resources.hold(f"{type_}/{id_}")
-        current = unit.resources.get(type_, id_)
-        seen = self.seen(unit, ask, self.gate.sight(unit.resources, ask), current, "d")
-        _check_match(ask, current if seen is not None else None)
-        if current is None or seen is None or current.deleted:
+        current, _seen = self.meant(
+            unit, ask, self.gate.sight(unit.resources, ask), type_, id_, "d", hold=True, exact=exact
+        )
+        _check_match(ask, current)
+        if current is None or current.deleted:
             self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", refused="not-found")
             return Answer(204)
-        gone = unit.resources.delete(type_, id_, now_us=ask.now_us, source=ask.client)
+        gone = unit.resources.delete(type_, current.id, now_us=ask.now_us, source=ask.client)
         if ask.written is not None:
             ask.written.extend([gone] if gone else [])
         else:
-            self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", written=[gone] if gone else [])
+            self.gate.record(unit, ask, "delete", what=current.reference, written=[gone] if gone else [])
         return Answer(204, version=gone.version if gone else None)
 
     def delete_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str) -> Answer:
@@ -318,7 +362,7 @@ class Rest:
         if not found:
             self.gate.record(unit, ask, "delete", what=type_, query=criteria, refused="not-found")
             return Answer(204)
-        return self.delete_in(unit, ask, type_, found[0].id)
+        return self.delete_in(unit, ask, type_, found[0].id, exact=True)
 
     def matches(self, unit: Unit, ask: Ask, type_: str, criteria: str, at: str) -> Sequence[Stored]:
         """None or the one match of a condition, held so that nobody can add another before the commit.
@@ -343,11 +387,12 @@ class Rest:
         drafts = []
         for type_, document, id_ in items:
             ask.caller.scopes.constraints(type_, "c")
-            drafts.append(_draft(ask, document, id_, "POST"))
+            drafts.append(_draft(ask, with_own_links(unit.resources, ask.client, document), id_, "POST"))
         written = self.saver.save(unit, drafts, now_us=ask.now_us)
         return [self._answer(unit, ask, one, "create", created=True, changed=True) for one in written]
 
     def _store(self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None) -> Answer:
+        document = with_own_links(unit.resources, ask.client, document)
         stored = self.saver.save(unit, [_draft(ask, document, id_, method)], now_us=ask.now_us)[0]
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         created = current is None or current.deleted

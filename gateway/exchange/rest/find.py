@@ -16,6 +16,7 @@ from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.bundles import Entry, bundle, found, history_entry, link
 from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import Issue
+from gateway.exchange.rest.own_ids import in_query, names
 from gateway.exchange.rest.subset import Subset
 from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, parse_query
 from gateway.exchange.search_run import CURSOR, Page, search
@@ -116,6 +117,7 @@ class Finds:
         pairs = parse_qsl(criteria, keep_blank_values=True)
         if not pairs or any(name in _CONTROLS for name, _ in pairs):
             raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
+        pairs = list(in_query(reader, ask.client, type_, pairs))
         query = self.query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
         return search(reader, query, self.sight(reader, ask)).matches
 
@@ -163,6 +165,10 @@ class Finds:
         inner = self.seal.open(cursor, ask.client) if cursor else ""
         with self.store.reading() as reading:
             sight = self.sight(reading.resources, ask)
+            meant = in_query(reading.resources, ask.client, type_, plain)
+            owner = self._meant(reading, sight, within) if within else ""
+            if meant is not plain or owner != within:
+                query = self.query(type_, meant, ask, strict=ask.handling != "lenient", within=owner)
             try:
                 page = search(reading.resources, query, sight, cursor=inner)
             except Invalid as error:
@@ -242,6 +248,7 @@ class Finds:
         place = f"{type_}/{id_}" if id_ else type_
         with self.store.reading() as reading:
             sight = self.sight(reading.resources, ask)
+            id_ = self._meant(reading, sight, place).partition("/")[2] if id_ else ""
             if id_ and before is None and not self._known(reading, sight, type_, id_):
                 self.recorded(ask, sight, sight.release(()), "history", place, "")
                 raise NotFound("no such resource")
@@ -267,6 +274,14 @@ class Finds:
             )
         total = len(entries) if id_ and not more and before is None else None
         return Answer(200, bundle("history", entries, total=total, links=links)).under(released.notices)
+
+    def _meant(self, reading: Reading, sight: Scoped, said: str) -> str:
+        """``Type/id`` as it is stored of what the asker calls ``said``; ``said`` itself when it sees nothing of it."""
+        type_, _, id_ = said.partition("/")
+        for name in names(sight.ask.client, type_, id_):
+            if self._known(reading, sight, type_, name):
+                return f"{type_}/{name}"
+        return said
 
     def _known(self, reading: Reading, sight: Scoped, type_: str, id_: str) -> bool:
         newest = reading.resources.get(type_, id_)
@@ -327,6 +342,7 @@ class Finds:
         patient = f"Patient/{id_}"
         with self.store.reading() as reading:
             sight = self.sight(reading.resources, ask)
+            patient = self._meant(reading, sight, patient)
             own = reading.resources.many([patient]).get(patient)
             if own is None or not sight.visible([own])[0]:
                 self.recorded(ask, sight, sight.release(()), "operation", patient, "$everything")

@@ -56,9 +56,62 @@ def test_the_text_received_is_the_text_returned_to_the_last_digit(world: World) 
 def test_an_update_can_create_under_the_callers_id(world: World) -> None:
     made = world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"})
     assert made.status_code == 201
-    assert world.ehr("GET", "/Patient/my-1").status_code == 200
+    id_ = made.json()["id"]
+    assert made.headers["location"].endswith(f"/Patient/{id_}/_history/1")
+    assert world.ehr("GET", "/Patient/my-1").json() == world.ehr("GET", f"/Patient/{id_}").json() == made.json()
     same = world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"})
     assert (same.status_code, same.headers["etag"]) == (200, 'W/"1"')
+    under = world.ehr("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_, "gender": "other"})
+    assert (under.status_code, under.headers["etag"]) == (200, 'W/"2"')
+    patch = [{"op": "replace", "path": "/gender", "value": "male"}]
+    patched = world.ehr("PATCH", "/Patient/my-1", patch, Content_Type="application/json-patch+json")
+    assert (patched.status_code, patched.headers["etag"]) == (200, 'W/"3"')
+    assert world.ehr("GET", "/Patient/my-1/_history").json()["total"] == 3
+    assert world.ehr("GET", "/Patient/my-1/_history/1").json()["gender"] == "female"
+    assert world.ehr("DELETE", "/Patient/my-1").status_code == 204
+    assert world.ehr("GET", f"/Patient/{id_}").status_code == 410
+    assert world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"}).headers["etag"] == 'W/"5"'
+
+
+def test_a_clients_own_ids_stand_for_themselves_in_references_searches_and_bundles(world: World) -> None:
+    id_ = world.ehr("PUT", "/Patient/my-1", {**PATIENT, "id": "my-1"}).json()["id"]
+    note = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    made = world.ehr.create({**note, "subject": {"reference": "Patient/my-1"}})
+    assert made["subject"]["reference"] == f"Patient/{id_}"
+    for query in ("subject=Patient/my-1", "subject:Patient=my-1", f"patient={id_}"):
+        assert world.ehr("GET", f"/Observation?{query}").json()["total"] == 1, query
+    assert world.ehr("GET", "/Patient?_id=my-1,other").json()["total"] == 1
+    assert world.ehr("GET", "/Patient/my-1/Observation").json()["total"] == 1
+    assert world.ehr("GET", "/Patient/my-1/$everything").json()["total"] == 2
+    entries = [
+        {"resource": {**note, "id": "n", "subject": {"reference": "Patient/new"}},
+         "request": {"method": "PUT", "url": "Observation/n"}},
+        {"resource": {**PATIENT, "id": "new"}, "request": {"method": "PUT", "url": "Patient/new"}},
+        {"resource": {**PATIENT, "id": "my-1", "active": True}, "request": {"method": "PUT", "url": "Patient/my-1"}},
+    ]  # fmt: skip
+    for status in ("201", "200"):
+        answer = world.ehr("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+        said = [one["response"]["status"][:3] for one in answer.json()["entry"]]
+        assert said == [status, status, "200"], answer.text
+        first, second = (one["resource"] for one in answer.json()["entry"][:2])
+        assert first["subject"]["reference"] == f"Patient/{second['id']}"
+    twice = [*entries, {"request": {"method": "DELETE", "url": f"Patient/{id_}"}}]
+    refused = world.ehr("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": twice})
+    assert refused.status_code == 422  # one resource under two names
+
+
+def test_the_ids_that_others_chose_are_free_to_choose_and_the_gateways_own_are_not(world: World) -> None:
+    theirs = world.ehr("PUT", "/Patient/mrn-17", {**PATIENT, "id": "mrn-17"}).json()["id"]
+    mine = world.other("PUT", "/Patient/mrn-17", {**PATIENT, "id": "mrn-17"})
+    assert mine.status_code == world.other("PUT", "/Patient/mrn-18", {**PATIENT, "id": "mrn-18"}).status_code == 201
+    assert mine.json()["id"] != theirs
+    assert world.ehr("GET", "/Patient/mrn-17").json()["id"] == theirs
+    said = {
+        world.other("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_}, X_Request_Id="x").content
+        for id_ in (theirs, world.ehr.create(PATIENT)["id"], "00000000-0000-8000-8000-000000000000")
+    }
+    assert len(said) == 1
+    assert b"no such resource" in said.pop()
 
 
 def test_if_match_and_if_none_match_guard_writes_and_spare_reads(world: World) -> None:
@@ -224,6 +277,12 @@ def test_pretty_elements_and_summary_shape_a_read(small: World) -> None:
     part = small.ehr("GET", f"/Patient/{id_}?_elements=birthDate").json()
     assert set(part) == {"resourceType", "id", "meta", "birthDate"}
     assert part["meta"]["tag"][0]["code"] == "SUBSETTED"
+    language = {"communication": [{"language": {"text": "x"}}], "deceasedBoolean": True}
+    id_ = small.ehr.create({**PATIENT, **language})["id"]
+    short = {"resourceType", "id", "meta", "name", "gender", "deceasedBoolean"}
+    assert set(small.ehr("GET", f"/Patient/{id_}?_summary=true").json()) == short
+    found = small.ehr("GET", f"/Patient?_id={id_}&_summary=true").json()
+    assert [set(entry["resource"]) for entry in found["entry"]] == [short]
 
 
 def test_a_trailing_slash_head_and_request_ids_are_taken(small: World) -> None:
