@@ -19,7 +19,7 @@ def hmis() -> None:
     help="Which tables; default: the format year that the export names. hifis: a HIFIS-like Canadian export.",
 )
 @click.option(
-    "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Convert files side by side."
+    "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Convert blocks of rows side by side."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of a summary.")
 def convert(export: str, out: str, mapping: str | None, processes: int, as_json: bool) -> None:

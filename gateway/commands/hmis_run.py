@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.adapters.files.data import read_data
-from gateway.adapters.files.hmis_export import FolderExport, FolderScratch, NdjsonFolder, ZipExport, open_export
+from gateway.adapters.files.hmis_export import FolderScratch, NdjsonFolder, open_export
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_versions import CSV_VERSION
@@ -24,8 +24,8 @@ def convert_export(path: str, out: str, processes: int, as_json: bool, version: 
     files = open_export(path)
     conversion = Conversion(files, read_data, fallback_source=Path(path).stem, version=version)
     target = Path(out)
-    if processes > 1 and len(conversion.seen) > 1:
-        report = _side_by_side(conversion, files, target, processes)
+    if processes > 1:
+        report = _side_by_side(conversion, target, processes)
     else:
         with NdjsonFolder(target) as folder, FolderScratch() as scratch:
             total = sum(seen.bytes for seen in conversion.seen) or 1
@@ -59,17 +59,11 @@ def _summary(report: Report) -> None:
         click.echo(f"  {count:>8,} x {reason}")
 
 
-def _side_by_side(conversion: Conversion, files: "FolderExport | ZipExport", target: Path, processes: int) -> Report:
-    """Files dealt out by size to forked processes; each writes shards, which are joined at the end."""
+def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Report:
+    """Every file's rows dealt out in blocks to forked processes; each writes shards, which are joined at the end."""
     import multiprocessing
     import shutil
 
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    load = [0] * processes
-    for index in sorted(range(len(conversion.seen)), key=lambda i: -conversion.seen[i].bytes):
-        lightest = load.index(min(load))
-        shares[lightest].append(index)
-        load[lightest] += conversion.seen[index].bytes
     context = multiprocessing.get_context("fork")
     queue: Any = context.SimpleQueue()
     target.mkdir(parents=True, exist_ok=True)
@@ -77,11 +71,11 @@ def _side_by_side(conversion: Conversion, files: "FolderExport | ZipExport", tar
     def work(number: int) -> None:
         conversion.report = Report()
         with NdjsonFolder(target / f".part{number}") as folder, FolderScratch() as scratch:
-            for index in sorted(shares[number]):
-                conversion.convert_file(conversion.seen[index], folder.write, scratch)
+            for seen in conversion.seen:
+                conversion.convert_file(seen, folder.write, scratch, (number, processes))
         queue.put(conversion.report)
 
-    workers = [context.Process(target=work, args=(n,)) for n in range(processes) if shares[n]]
+    workers = [context.Process(target=work, args=(n,)) for n in range(processes)]
     for worker in workers:
         worker.start()
     reports = [queue.get() for _ in workers]

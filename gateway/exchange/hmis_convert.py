@@ -57,6 +57,11 @@ class Scratch(Protocol):
 
 Sink = Callable[[str, list[str]], None]  # resource type, JSON lines
 BUCKETS: Final = 64
+Share = tuple[
+    int, int
+]  # which of how many processes: each reads every row and converts the blocks of rows that are its
+WHOLE: Final[Share] = (0, 1)
+_BLOCK_BITS: Final = 10  # rows a block: 1,024
 
 
 @dataclass(slots=True)
@@ -89,7 +94,12 @@ class Report:
 
     def absorb(self, other: "Report") -> None:
         """Add what another process saw."""
-        self.files.update(other.files)
+        for path, told in other.files.items():
+            mine = self.files.setdefault(path, {**told, "rows": 0, "kept_whole": 0})
+            mine["rows"] += told["rows"]
+            mine["kept_whole"] += told["kept_whole"]
+            if told.get("blank_rows") and mine.get("blank_rows") is not told["blank_rows"]:
+                mine["blank_rows"] = sorted({*mine.get("blank_rows", ()), *told["blank_rows"]})
         for kind, count in other.resources.items():
             self.resources[kind] = self.resources.get(kind, 0) + count
         for reason, count in other.reasons.items():
@@ -161,6 +171,7 @@ class Conversion:
         self.labels = Labels.load(read)
         self.report.source, self.report.version = self.source.name, self.version
         self.context = Context()
+        self.relations: dict[str, JsonObject | None] = {}  # concepts of 3.15.1, shared by the Groups
         self._gather()
 
     # -- what is there -----------------------------------------------------------------------------------------------
@@ -292,10 +303,10 @@ class Conversion:
         self.manifest(sink)
         return self.report
 
-    def convert_file(self, seen: FileSeen, sink: Sink, scratch: Scratch) -> None:
-        """One file: every row becomes resources, or is kept whole with the reason."""
+    def convert_file(self, seen: FileSeen, sink: Sink, scratch: Scratch, share: Share = WHOLE) -> None:
+        """One file, or a share of its rows: every row becomes resources, or is kept whole with the reason."""
         table = self.maps.get(seen.name)
-        job = FileJob(self, seen, table, sink, scratch)
+        job = FileJob(self, seen, table, sink, scratch, share)
         job.run()
         self.report.files[seen.path] = job.summary()
         for kind, count in job.counts.items():
@@ -331,9 +342,17 @@ class FileJob:
     """The rows of one file on their way."""
 
     def __init__(
-        self, conversion: Conversion, seen: FileSeen, table: FileMap | None, sink: Sink, scratch: Scratch
+        self,
+        conversion: Conversion,
+        seen: FileSeen,
+        table: FileMap | None,
+        sink: Sink,
+        scratch: Scratch,
+        share: Share = WHOLE,
     ) -> None:
         self.conversion, self.seen, self.table = conversion, seen, table
+        self._which, self._processes = share
+        self._turn = conversion.seen.index(seen)  # so that small files do not all fall to the first process
         self._sink, self._scratch = sink, scratch
         self.counts: dict[str, int] = {}
         self.rows = self.kept = 0
@@ -363,13 +382,17 @@ class FileJob:
         """All rows, then the households of Enrollment."""
         if self.table is None:
             for number, row in enumerate(self.conversion.rows(self.seen), 1):
-                self._whole(number, row, "") if row else self.blank.append(number)
-                self.rows += 1
+                if self._mine(number):
+                    self._whole(number, row, "") if row else self.blank.append(number)
+                    self.rows += 1
         else:
             self._mapped(self.table, compile_map(self.table))
         if self.seen.name == "Enrollment":
             self._households()
         self._flush()
+
+    def _mine(self, number: int) -> bool:
+        return ((number >> _BLOCK_BITS) + self._turn) % self._processes == self._which
 
     def _mapped(self, table: FileMap, function: RowFunction) -> None:
         header = self.seen.header
@@ -380,12 +403,15 @@ class FileJob:
         person_at = next((i for i, c in enumerate(table.file.columns) if c.name == table.person), key_at)
         computed, labels = self._lookups(table)
         previous, extra, empty = self._seen.add, bool(header.extra), [""] * len(COMPUTED)
-        buffers = self._buffers
+        buffers, mine, alone = self._buffers, True, self._processes == 1
+        remembers = computed if table.file.name in ("Enrollment", "Export") else None  # rows matter to later ones
         for number, row in enumerate(self.conversion.rows(self.seen), 1):
+            mine = alone or self._mine(number)
             if not row:
-                self.blank.append(number)
+                if mine:
+                    self.blank.append(number)
                 continue
-            self.rows += 1
+            self.rows += mine
             size = len(row)
             cells = row if straight and size == width else [row[i] if 0 <= i < size else "" for i in order]
             key = cells[key_at].strip()
@@ -393,8 +419,13 @@ class FileJob:
             if not reason and previous(key):
                 reason = "the key came before in this file"
             if reason:
-                self.conversion.report.say(self.seen.path, number, table.file.key, reason)
-                self._whole(number, row, reason)
+                if mine:
+                    self.conversion.report.say(self.seen.path, number, table.file.key, reason)
+                    self._whole(number, row, reason)
+                continue
+            if not mine:
+                if remembers:
+                    remembers(cells)
                 continue
             facts = cells + computed(cells) if computed else cells + empty
             inherited = labels(cells) if labels else ""
@@ -508,13 +539,16 @@ class FileJob:
             labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]], "")
             person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
             kept = (household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels)
+            bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
+            if bucket % self._processes != self._which:
+                return
             line = "\x1f".join(kept)
             if "\n" in line or "\r" in line:
                 line = line.replace("\r", " ").replace("\n", " ")
-            self._scratch.add(crc32(household.encode("utf-8", "replace")) % BUCKETS, line)
+            self._scratch.add(bucket, line)
 
     def _households(self) -> None:
-        for bucket in range(BUCKETS):
+        for bucket in range(self._which, BUCKETS, self._processes):
             members: dict[str, list[list[str]]] = {}
             for line in self._scratch.read(bucket):
                 member = line.split("\x1f")

@@ -87,11 +87,12 @@ def household_of(conversion: "Conversion", household: str, members: list[list[st
     for person, relation, entry, exit_, inherited in members:
         labels.update(inherited.split())
         member: JsonObject = {"entity": source.reference("Client", person)}
-        code = spec.code("3.15.1", relation)
-        if code is not None:
-            member["extension"] = [
-                {"url": RELATION_EXTENSION, "valueCodeableConcept": concept_of(spec, "3.15.1", code)}
-            ]
+        if relation not in conversion.relations:
+            code = spec.code("3.15.1", relation)
+            conversion.relations[relation] = None if code is None else concept_of(spec, "3.15.1", code)
+        concept = conversion.relations[relation]
+        if concept is not None:
+            member["extension"] = [{"url": RELATION_EXTENSION, "valueCodeableConcept": concept}]
         period = {name: day for name, day in (("start", day_of(entry)), ("end", exit_)) if day}
         if period.get("start", "") > period.get("end", "9999"):
             period.pop("end")

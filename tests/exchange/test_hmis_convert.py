@@ -6,9 +6,11 @@ from random import Random
 import pytest
 
 from gateway.adapters.files.data import read_data
+from gateway.exchange import hmis_convert
+from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
 from gateway.mapping.hmis.spec import load_spec
-from tests.support.hmis import cells_of, convert, convert_lines, export, export_of, table
+from tests.support.hmis import MemoryFiles, MemoryScratch, cells_of, convert, convert_lines, export, export_of, table
 
 EXPORT = table(
     [["ExportID", "ExportDate", "CSVVersion", "ImplementationID"], ["E", "2026-01-01 00:00:00", "2026 v1", "s"]]
@@ -173,3 +175,29 @@ def test_a_revocation_ends_a_consent_whatever_its_status_says() -> None:
     }
     lines, _ = convert_lines({"Export.csv": EXPORT, "Consent.csv": table([list(row), list(row.values())])})
     assert json.loads(lines["Consent"][0])["provision"]["period"]["end"] == "2026-03-01"
+
+
+def test_processes_that_share_the_rows_write_together_what_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hmis_convert, "_BLOCK_BITS", 1)
+    files = export_of(load_spec(read_data, "2026"), Random(7), rows=24, nasty=0.1)
+    whole, told = shares(files, 1)
+    shared, said = shares(files, 3)
+    assert {kind: sorted(lines) for kind, lines in shared.items()} == {k: sorted(v) for k, v in whole.items()}
+    assert said.as_json() == told.as_json() | {"findings": said.as_json()["findings"]}
+    assert sorted(map(repr, said.findings)) == sorted(map(repr, told.findings))
+
+
+def shares(files: dict[str, bytes], processes: int) -> tuple[dict[str, list[str]], Report]:
+    conversion = Conversion(MemoryFiles(files), read_data, fallback_source="test")
+    reports, out = [], dict[str, list[str]]()
+    for which in range(processes):
+        conversion.report = Report()
+        scratch = MemoryScratch()
+        for seen in conversion.seen:
+            share = (which, processes)
+            conversion.convert_file(seen, lambda kind, its: out.setdefault(kind, []).extend(its), scratch, share)
+        reports.append(conversion.report)
+    total = Report()
+    for report in reports:
+        total.absorb(report)
+    return out, total

@@ -22,6 +22,8 @@ from gateway.mapping.hmis.explain import SOURCE_PART, audit_value
 from gateway.mapping.hmis.tables import AUDIT, COMPUTED, ROW_EXTENSION, FileMap, Part
 
 KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
+KEPT_GROUPS: Final = 1 << 12  # distinct combinations remembered for neighbouring blocks
+GROUP_BLOCKS: Final = 8  # more would repeat less often than it saves
 RowFunction = Callable[[Sequence[str], str, str], "list[str]"]
 
 
@@ -62,6 +64,24 @@ class Memo(dict[Any, str]):
         if len(self) >= KEPT_VALUES:
             self.clear()
         self[key] = text
+        return text
+
+
+class Group(dict[tuple[str, ...], str]):
+    """Cells of neighbouring coded blocks of one array -> their JSON text joined: answers repeat as combinations."""
+
+    def __init__(self, memos: Sequence[tuple[Memo, int]]) -> None:
+        super().__init__()
+        self._memos = memos
+
+    def __missing__(self, key: tuple[str, ...]) -> str:
+        at, pieces = 0, []
+        for memo, width in self._memos:
+            pieces.append(memo[key[at] if width == 1 else key[at : at + width]])
+            at += width
+        if len(self) >= KEPT_GROUPS:
+            self.clear()
+        self[key] = text = "".join(pieces)
         return text
 
 
@@ -155,11 +175,20 @@ class _Writer:
 
     def lookup(self, block: Block) -> str:
         """The expression for a block's text."""
+        return f"{self.memo(block)}[{', '.join(self.cell(name) for name in block.reads)}]"
+
+    def memo(self, block: Block) -> str:
+        """The name of a block's memo; blocks that do the same share it."""
         signature = (block.element, block.convert, block.reads, tuple((s.role, s.list, s.owned) for s in block.slots))
         memo = self._memos.get(signature)
         if memo is None:
             memo = self._memos[signature] = self.keep("m", _memo(self.table, block))
-        return f"{memo}[{', '.join(self.cell(name) for name in block.reads)}]"
+        return memo
+
+    def group(self, blocks: Sequence[Block]) -> str:
+        """The expression for the texts of neighbouring blocks, looked up at once."""
+        name = self.keep("g", Group([(self.names[self.memo(block)], len(block.reads)) for block in blocks]))
+        return f"{name}[{', '.join(self.cell(column) for block in blocks for column in block.reads)}]"
 
 
 _IN_EXTENSION: Final = {"episode": (EPISODE_EXTENSION, "Enrollment"), "project": (PROJECT_EXTENSION, "Project")}
@@ -226,8 +255,9 @@ def _part(w: _Writer, part: Part, indent: int) -> None:
     for element, value in part.constants:
         if element.endswith("[]"):
             arrays.setdefault(element[:-2], []).append(_quoted("," + to_json(value)))
-    for block in part.blocks:
-        expression = _block(w, block)
+    for blocks in _runs(part.blocks):
+        block = blocks[0]
+        expression = "{" + w.group(blocks) + "}" if len(blocks) > 1 else _block(w, block)
         if block.owns and not (part.anchor or part.always):
             variable = f"v{len(variables)}"
             variables.append((variable, expression[1:-1] if expression[:1] == "{" else repr(expression)))
@@ -257,6 +287,27 @@ def _part(w: _Writer, part: Part, indent: int) -> None:
         w.add(indent, f"{name} = {expression}")
     w.add(indent, "out.append(" + repr(part.resource) + ")")
     w.add(indent, "out.append(f'" + text + "}}')")
+
+
+def _runs(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Neighbouring blocks of coded or numeric columns of one array, in groups; every other block alone."""
+    runs: list[list[Block]] = []
+    for block in blocks:
+        last = runs[-1] if runs else []
+        if last and len(last) < GROUP_BLOCKS and _groups(block) and _alike(block, last[0]):
+            last.append(block)
+        else:
+            runs.append([block])
+    return runs
+
+
+def _alike(block: Block, first: Block) -> bool:
+    return _groups(first) and first.element == block.element and bool(first.owns) == bool(block.owns)
+
+
+def _groups(block: Block) -> bool:
+    coded = all(slot.list or slot.type[:1] in ("I", "M") for slot in block.slots)
+    return coded and block.convert in ("component", "item", "extension")
 
 
 def _block(w: _Writer, block: Block) -> str:

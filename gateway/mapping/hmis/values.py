@@ -3,6 +3,7 @@
 import re
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.kernel.fhir import DOORWAY, JsonObject
@@ -26,6 +27,7 @@ def text_of(cell: str) -> str | None:
     return text
 
 
+@lru_cache(maxsize=1 << 14)  # days repeat within an export; a birth date is looked at once
 def day_of(cell: str) -> str | None:
     """A cell as ``YYYY-MM-DD``; US day-month order is read too, a year of two digits is not guessed.
 
