@@ -95,6 +95,7 @@ class Settings(BaseModel):
     http_receive_timeout_s: float = 20.0
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
+    organization_labels: dict[str, list[str]] = Field(default_factory=dict)  # Organization/id: what naming it tells
     break_glass_roles: list[str] = Field(default_factory=list)  # system|code of registrations that may; none: nobody
     break_glass_minutes: int = Field(default=60, ge=1)  # from the first use of a token
     privacy_officer: str = ""  # Organization/id that is told of each emergency access

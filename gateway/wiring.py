@@ -114,7 +114,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Saver
 
-    labeller = read_labeller(read_data)
+    labeller = read_labeller(read_data, settings.organization_labels)
     linking = linker(settings)
     told = ConsentRule(read_forms(read_data))
     followers = (check_referrals, carry_referrals) if interactive else (carry_referrals,)

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def consent() -> None:
-    """Consent: decide, explain, what-if, lint, expiring, form, account, break-glass."""
+    """Consent: decide, explain, what-if, lint, expiring, form, account, break-glass, relabel."""
 
 
 def vocabulary() -> Any:
@@ -404,6 +404,46 @@ def form(jurisdiction: str, language: str, out: str | None, values: tuple[str, .
         _say(as_json, told, lines)
     else:
         click.echo(f"{chosen.canonical} written")
+
+
+@consent.command(epilog="Example: doorway consent relabel --database sqlite:///doorway.db")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only these resource types; repeatable.")
+@click.option("--after", default="", metavar="REF", help="Go on behind this Type/id, where a run was broken off.")
+@click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME.")
+@click.option("--config", metavar="FILE", help="Settings in TOML.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def relabel(types: tuple[str, ...], after: str, database: str | None, config: str | None, as_json: bool) -> None:
+    """Label every record anew after a sensitivity table or a setting of labels has changed.
+
+    A record whose labels stay as they are is not touched, so a run that was broken off can be run again as it is; the
+    gateway may serve meanwhile.
+    """
+    from gateway import wiring
+    from gateway.exchange.relabel import relabelling
+
+    settings = _settings(database, config)
+    served = wiring.search_definitions().types
+    if unknown := sorted(set(types) - set(served)):
+        raise click.UsageError(f"no such resource type: {unknown[0]}")
+    if after and (not after.partition("/")[2] or after.partition("/")[0] not in served):
+        raise click.UsageError("--after is not Type/id")
+    store = wiring.open_store(settings)
+    seen = changed = 0
+    last = after
+    try:
+        with store.reading() as reading:
+            total = sum(reading.resources.count(type_, ()) for type_ in types or served)
+        steps = relabelling(store, wiring.saver(settings), types or served, now_us=wiring.now_us(), after=after)
+        with click.progressbar(length=total, label="labelling", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+            for step in steps:
+                seen, changed, last = seen + step.seen, changed + step.changed, step.last
+                bar.update(step.seen)
+    except KeyboardInterrupt:
+        click.echo(f"broken off; go on with --after {last}" if last else "broken off", err=True)
+        raise SystemExit(1) from None
+    finally:
+        store.close()
+    _say(as_json, {"seen": seen, "changed": changed}, [f"{seen} records looked at, {changed} labelled otherwise"])
 
 
 @consent.command("break-glass", epilog="Example: doorway consent break-glass --since 2026-01-01T00:00:00Z --json")

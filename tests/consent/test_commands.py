@@ -136,3 +136,23 @@ def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> 
              "--database", url, "--json"]  # fmt: skip
     assert lines(run(*shown, *AT))[0]["decision"] == "deny"
     assert lines(run(*shown, "--as-of", "2026-01-01T00:00:00Z"))[0]["decision"] == "permit"
+
+
+def test_relabel_labels_what_a_changed_setting_tells_and_says_how_much(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'doorway.db'}"
+    store = wiring.open_store(Settings(database_url=url))
+    saver = wiring.saver(Settings())
+    from gateway.exchange.ports.resources import Draft
+
+    referral = {"resourceType": "ServiceRequest", "id": "s", "status": "active", "intent": "order",
+                "subject": {"reference": "Patient/p"}, "requester": {"reference": "Organization/dv"}}  # fmt: skip
+    store.write(lambda unit: saver.save(unit, [Draft(client()[0]), Draft(referral)], now_us=1))
+    store.close()
+    config = tmp_path / "doorway.toml"
+    config.write_text('[organization_labels]\n"Organization/dv" = ["VIO"]\n')
+    assert lines(run("relabel", "--database", url, "--json")) == [{"seen": 2, "changed": 0}]
+    again = run("relabel", "--database", url, "--config", str(config), "--type", "ServiceRequest")
+    assert (again.exit_code, again.stdout) == (0, "1 records looked at, 1 labelled otherwise\n")
+    assert lines(run("relabel", "--database", url, "--config", str(config), "--json"))[0]["changed"] == 0
+    assert run("relabel", "--database", url, "--type", "Nothing").exit_code == 2
+    assert run("relabel", "--database", url, "--after", "Patient").exit_code == 2

@@ -8,7 +8,7 @@ from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
 from gateway.consent.labels import BASIS, Labeller, merged
 from gateway.exchange.ports.resources import Draft
-from gateway.exchange.relabel import read_labeller, relabel
+from gateway.exchange.relabel import read_labeller, relabel, relabelling
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import ACT_CODE, CONFIDENTIALITY, LEVEL, JsonObject
 
@@ -121,3 +121,25 @@ def test_a_changed_table_relabels_what_it_labelled_and_leaves_what_a_mapping_vou
     assert b'"HIV"' in stored.body
     assert b'"MH"' not in stored.body
     store.close()
+
+
+def test_a_run_that_was_broken_off_goes_on_behind_the_last_one() -> None:
+    store = MemoryStore()
+    bare = Saver(lambda _r: ())
+    store.write(
+        lambda unit: bare.save(unit, [Draft(condition(ICD, "I10") | {"id": f"c{n:03}"}) for n in range(450)], now_us=1)
+    )
+    saver = Saver(LABELLER, join=LABELLER.join)
+    first = next(relabelling(store, saver, ["Condition"], now_us=2))
+    assert (first.last, first.seen, first.changed) == ("Condition/c199", 200, 200)
+    rest = list(relabelling(store, saver, ["Account", "Condition"], now_us=2, after=first.last))
+    assert [(step.last, step.changed) for step in rest] == [("Condition/c399", 200), ("Condition/c449", 50)]
+    assert relabel(store, saver, ["Condition"], now_us=3) == 0
+    store.close()
+
+
+def test_whatever_names_a_shelter_for_survivors_carries_what_that_tells() -> None:
+    told = read_labeller(read_data, {"Organization/dv": ["VIO"]})
+    referral = {"resourceType": "ServiceRequest", "requester": {"reference": "Organization/dv"}}
+    assert "VIO" in {c["code"] for c in told(referral)}
+    assert "VIO" not in {c["code"] for c in LABELLER(referral)}
