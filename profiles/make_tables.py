@@ -3,7 +3,7 @@
 The structure comes from the models of fhir.resources (R4B), the rest from the facts beside it:
 ``facts/corrections.csv`` says where R4 (4.0.1) differs from R4B and states the types that have no R4B model.
 
-Run:   python profiles/make_tables.py          (rewrites profiles/r4/elements.csv)
+Run:   python profiles/make_tables.py          (rewrites profiles/r4/elements.csv and summary.csv)
 Check: tests/profiles/test_tables.py runs it again and compares; tests/conformance compares with HL7's definitions.
 """
 
@@ -154,5 +154,29 @@ def table_text() -> str:
     return out.getvalue()
 
 
+def summary_text() -> str:
+    """The top-level elements that R4 shows in a summary, one row a resource type, as CSV.
+
+    ``facts/summary.csv`` states the types where R4 (4.0.1) differs from R4B. What every resource shows is left out.
+    """
+    with (HERE / "elements.csv").open(encoding="utf-8", newline="") as file:
+        types = [row["type"] for row in csv.DictReader(file) if row["types"] in ("Resource", "DomainResource")]
+    known, found = models(), dict[str, list[str]]()
+    for name in types:
+        if name in known:
+            fields = {
+                field.alias or key: field.json_schema_extra or {} for key, field in known[name].model_fields.items()
+            }
+            found[name] = sorted(
+                {f"{extra['one_of_many']}[x]" if extra.get("one_of_many") else alias
+                 for alias, extra in fields.items()
+                 if extra.get("summary_element_property") and alias not in COMMON["DomainResource"]}
+            )  # fmt: skip
+    with (HERE / "facts" / "summary.csv").open(encoding="utf-8", newline="") as file:
+        found.update({row["type"]: row["elements"].split() for row in csv.DictReader(file)})
+    return "type,elements\n" + "".join(f"{name},{' '.join(found[name])}\n" for name in sorted(found))
+
+
 if __name__ == "__main__":
     (HERE / "elements.csv").write_text(table_text(), encoding="utf-8")
+    (HERE / "summary.csv").write_text(summary_text(), encoding="utf-8")

@@ -156,6 +156,15 @@ class Facts:
         return self._invariants.get(path, ())
 
     @cached_property
+    def _summaries(self) -> Mapping[str, frozenset[str]]:
+        rows = csv.DictReader(self._read("profiles/r4/summary.csv").splitlines())
+        return {row["type"]: frozenset(one.removesuffix("[x]") for one in row["elements"].split(" ")) for row in rows}
+
+    def summary(self, type_: str) -> frozenset[str] | None:
+        """The top-level elements that R4 marks as summary, choices without ``[x]``; None for a type without a row."""
+        return self._summaries.get(type_)
+
+    @cached_property
     def _bindings(self) -> Mapping[str, str]:
         rows = csv.DictReader(self._read("profiles/r4/bindings.csv").splitlines())
         return {row["element"]: row["valueset"] for row in rows}

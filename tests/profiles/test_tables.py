@@ -30,6 +30,18 @@ def test_the_script_makes_the_table_that_is_here() -> None:
     assert script().table_text() == read_data("profiles/r4/elements.csv")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_script_makes_the_table_of_summaries_and_every_type_has_one() -> None:
+    assert script().summary_text() == read_data("profiles/r4/summary.csv")
+    assert FACTS.resource_types - {"Parameters", "Binary", "OperationOutcome"} <= {
+        type_ for type_ in FACTS.resource_types if FACTS.summary(type_)
+    }
+    assert FACTS.summary("Patient") == {
+        "active", "address", "birthDate", "deceased", "gender", "identifier", "link", "managingOrganization", "name",
+        "telecom",
+    }  # fmt: skip
+
+
 def test_every_resource_type_of_r4_is_there() -> None:
     assert len(FACTS.resource_types) == 146
     for name in ("Patient", "Consent", "Task", "EpisodeOfCare", "Linkage", "MedicinalProduct", "Binary", "Parameters"):

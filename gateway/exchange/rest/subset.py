@@ -44,9 +44,10 @@ class Subset:
         elif summary == "data":
             keep = frozenset(resource) - {"text"}
         else:
-            keep = self._summary(type_)
-            if keep is None:
+            marked = self._summary(type_)
+            if marked is None:
                 return body  # R4: a server may return more than the summary
+            keep = marked | self._mandatory(type_)
         return json_text.write(_tagged({name: value for name, value in resource.items() if _kept(name, keep)}))
 
 
