@@ -112,13 +112,19 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     from gateway.exchange.consent_forms import ConsentRule, read_forms
     from gateway.exchange.referral import carry_referrals, check_referrals
     from gateway.exchange.relabel import read_labeller
-    from gateway.exchange.save import Saver
+    from gateway.exchange.save import Follower, Saver
+    from gateway.exchange.tell import Partner, Tell
 
     labeller = read_labeller(read_data, settings.organization_labels)
     linking = linker(settings)
     told = ConsentRule(read_forms(read_data))
-    followers = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
-    return Saver(labeller, (told, *followers, linking.follow), join=labeller.join, prepare=linking.prepare)
+    followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
+    partners = {
+        name: Partner(one.organization, f"{one.application}^{one.facility}" if one.application else "")
+        for name, one in settings.mllp_destinations.items()
+    }
+    followers = (told, *followers, linking.follow, *([Tell(partners)] if partners else []))
+    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare)
 
 
 def linker(settings: Settings) -> "Linker":
@@ -496,6 +502,7 @@ class Built:
 
 def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
     """The operations of the API by place and name."""
+    from gateway.exchange.rest.consent_operations import ConsentOperations
     from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.matching import matching_operations
     from gateway.exchange.rest.operations import operations_of
@@ -506,6 +513,7 @@ def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Valid
         **terminology_operations(terminology(settings)),
         **matching_operations(finds, linker(settings)),
         **Exports(finds).operations(),
+        **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
 
 
@@ -532,7 +540,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     definitions, checks = search_definitions(), validator(settings)
     gate = RestGate(consent_knowledge(settings), emergency(settings))
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
-    subset = Subset(mandatory_of(checks.facts), lambda _type: None)
+    subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
     finds = Finds(store, gate, definitions, CursorSeal(key), subset)
     types = checks.facts.resource_types
     core = Rest(
@@ -589,8 +597,10 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
     from gateway.adapters.http.metrics import Metrics
     from gateway.adapters.http.openapi import document
     from gateway.adapters.http.smart import TokenEndpoint
+    from gateway.adapters.http.tls import Bindings
 
     rest = build_rest(settings, store)
+    bindings = Bindings(settings.http_certificate_clients)
     executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="doorway-http")
     metrics = Metrics()
     api = FhirApi(
@@ -599,7 +609,13 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
         clock=clock(settings),
         executor=executor,
         metrics=metrics,
-        limits=Limits(in_flight=256, per_minute=60, clock_s=time.monotonic),
+        limits=Limits(
+            in_flight=settings.http_requests_in_flight,
+            per_minute=settings.match_per_minute,
+            clock_s=time.monotonic,
+        ),
+        cors_origins=settings.http_cors_origins,
+        bindings=bindings,
         public_base_url=settings.public_base_url,
         body_limit=settings.http_body_limit_bytes,
         body_timeout_s=settings.http_receive_timeout_s,
@@ -609,7 +625,7 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
         root = api.base_of(exchange).removesuffix("/fhir")
         return frozenset({root, f"{root}/oauth/token", f"{root}/fhir"})
 
-    tokens = TokenEndpoint(rest.doors, addresses, time.time, lambda: secrets.token_urlsafe(32))
+    tokens = TokenEndpoint(rest.doors, addresses, time.time, lambda: secrets.token_urlsafe(32), bindings)
 
     async def ready() -> Mapping[str, str]:
         def look() -> dict[str, str]:
@@ -617,13 +633,12 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
                 store.write(lambda unit: unit.clients.secret("cursor"))
             except Exception as error:
                 return {"database": type(error).__name__}
-            return {"database": ""}
+            return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
 
         try:
-            parts = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
         except TimeoutError:
-            parts = {"database": "slow"}
-        return parts | {one.name: one.trouble() for one in beside}
+            return {"database": "slow"}
 
     def openapi() -> dict[str, Any]:
         return document(rest.types, rest.uses.operations)

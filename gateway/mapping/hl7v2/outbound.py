@@ -57,6 +57,7 @@ class Outbound:
     """The outbound tables, checked: event (``REF^I12``) to rows."""
 
     structures: Mapping[str, str]
+    needs: Mapping[str, frozenset[str]]  # event -> resource types without which nothing is said
     rows: Mapping[str, tuple[OutRow, ...]]
     vocabularies: Mapping[str, Vocabulary]
     systems: Mapping[str, str]  # coding system URI -> table 0396 name
@@ -73,14 +74,17 @@ def read_outbound(texts: Mapping[str, str], tables: Tables) -> Outbound:
     for path in sorted(p for p in texts if p.startswith(root) and not p.endswith("/events.csv")):
         rows[path.removeprefix(root).removesuffix(".csv")] = tuple(_read(texts[path], path, tables))
     structures: dict[str, str] = {}
-    for row in read_table(texts[f"{root}events.csv"], file=f"{root}events.csv", columns=("event", "structure", "note")):
+    needs: dict[str, frozenset[str]] = {}
+    columns = ("event", "structure", "needs", "note")
+    for row in read_table(texts[f"{root}events.csv"], file=f"{root}events.csv", columns=columns):
         if row["structure"] not in rows:
             raise Invalid(f"no outbound table {row['structure']}", at=row.place)
         structures[row["event"]] = row["structure"]
+        needs[row["event"]] = frozenset(row["needs"].split())
     systems: dict[str, str] = {}
     for name, system in tables.code_systems.items():
         systems.setdefault(system, name)
-    return Outbound(structures, rows, tables.vocabularies, systems)
+    return Outbound(structures, needs, rows, tables.vocabularies, systems)
 
 
 def _read(text: str, path: str, tables: Tables) -> Iterable[OutRow]:
@@ -102,7 +106,8 @@ def _read(text: str, path: str, tables: Tables) -> Iterable[OutRow]:
 def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbound: Outbound) -> bytes:
     """The bytes of the message ``event`` (``REF^I12``) about these resources.
 
-    What consent withheld is simply not among ``resources``: its segments are left out and the message stays valid.
+    What consent withheld is simply not among ``resources``: its segments are left out and the message stays valid; b""
+    when something is withheld that the event cannot be told without (``needs`` of events.csv).
 
     Raises:
         Unsupported: no outbound table for the event.
@@ -112,6 +117,8 @@ def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbo
         raise Unsupported(
             "no outbound mapping for this event", at="MSH-9", fix="see mappings/hl7v2/outbound/events.csv"
         )
+    if not outbound.needs[event] <= {resource["resourceType"] for resource in resources}:
+        return b""
     kind, trigger = event.split("^")
     head: dict[int, Value] = {
         3: envelope.sending_application, 4: envelope.sending_facility, 5: envelope.receiving_application,
@@ -354,7 +361,9 @@ def _xcn(node: Any, _: _Writer) -> Components | None:
 
 
 def _xon(node: Any, _: _Writer) -> Components | None:
-    if not isinstance(node, dict) or not (node.get("name") or node.get("identifier")):
+    if not isinstance(node, dict) or node.get("resourceType") != "Organization":
+        return None
+    if not (node.get("name") or node.get("identifier")):
         return None
     number = (node.get("identifier") or [{}])[0]
     authority = _authority(number.get("system", ""))

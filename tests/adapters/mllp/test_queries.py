@@ -33,11 +33,11 @@ def patient(id_: str, system: str, value: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def consent(id_: str, who: str, kind: str = "permit") -> dict[str, Any]:
+def consent(id_: str, who: str, kind: str = "permit", to: str = "west") -> dict[str, Any]:
     provision: dict[str, Any] = {"type": kind}
     if kind == "permit":
         role = {"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}
-        actor = {"role": {"coding": [role]}, "reference": {"reference": "Organization/west"}}
+        actor = {"role": {"coding": [role]}, "reference": {"reference": f"Organization/{to}"}}
         provision["actor"] = [actor]
     return {
         "resourceType": "Consent", "id": id_, "status": "active", "patient": {"reference": f"Patient/{who}"},

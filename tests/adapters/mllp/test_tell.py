@@ -1,0 +1,116 @@
+"""A referral that moves here is told to the partner that takes part in it, while consent lets it be, and to no other."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.adapters.db.store import DbStore
+from gateway.codecs.er7 import Message
+from gateway.exchange.ports.resources import Draft
+from gateway.settings import Settings
+from gateway.wiring import mllp_service, saver
+from tests.adapters.http.conftest import World, world_over
+from tests.adapters.mllp.test_queries import consent
+from tests.adapters.mllp.test_service import eventually
+from tests.support.mllp import ScriptedPeer, ack, framed
+
+AGENCY: dict[str, Any] = {"resourceType": "Organization", "id": "s", "active": True, "name": "Zqshelter"}
+HOSPITAL: dict[str, Any] = {"resourceType": "Organization", "id": "west", "active": True, "name": "West General"}
+PERSON: dict[str, Any] = {
+    "resourceType": "Patient", "id": "p1", "name": [{"family": "Zqtell", "given": ["Ann"]}], "birthDate": "1980-01-01",
+    "identifier": [{"system": "urn:oid:1.2.3", "value": "c1712345"}],
+}  # fmt: skip
+REQUEST: dict[str, Any] = {
+    "resourceType": "ServiceRequest", "id": "r1", "status": "active", "intent": "order",
+    "subject": {"reference": "Patient/p1"}, "requester": {"reference": "Organization/west"},
+    "performer": [{"reference": "Organization/s"}], "code": {"text": "housing"},
+    "identifier": [{"type": {"coding": [{"code": "PLAC"}]}, "system": "urn:oid:1.2.9", "value": "R-5"}],
+}  # fmt: skip
+
+
+def task(status: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Task", "id": "t1", "status": status, "intent": "order",
+        "focus": {"reference": "ServiceRequest/r1"}, "for": {"reference": "Patient/p1"},
+        "requester": {"reference": "Organization/west"}, "owner": {"reference": "Organization/s"},
+    }  # fmt: skip
+
+
+@dataclass
+class Both:
+    """A gateway, and two partners that listen."""
+
+    world: World
+    settings: Settings
+    west: ScriptedPeer
+    east: ScriptedPeer
+
+    def save(self, *resources: dict[str, Any], source: str = "EHR^WEST") -> None:
+        at = time.time_ns() // 1000
+        drafts = [Draft(one, source=source) for one in resources]
+        self.world.store.write(lambda unit: saver(self.settings).save(unit, drafts, now_us=at))
+
+    def states(self) -> dict[str, int]:
+        with self.world.store.reading() as reading:
+            return {state: number for (_, state), number in reading.outbox.counts().items()}
+
+
+@pytest.fixture
+def both(sqlite_store: DbStore, tmp_path: Path) -> Iterator[Both]:
+    west, east = (ScriptedPeer(lambda message: framed(ack(message, "AA"))) for _ in "we")
+    named = {
+        name: {"address": "{}:{}".format(*peer.address), "organization": f"Organization/{name}", "application": "EHR",
+               "facility": name.upper()} for name, peer in (("west", west), ("east", east))
+    }  # fmt: skip
+    more: dict[str, Any] = {"mllp_destinations": named, "mllp_address": "127.0.0.1:0"}
+    for world in world_over(sqlite_store, tmp_path, **more):
+        made = Both(world, Settings(**more), west, east)
+        made.save(AGENCY, HOSPITAL, PERSON, consent("c1", "p1"), consent("c2", "p1", to="s"))
+        service = mllp_service(made.settings, world.store)
+        service.start()
+        yield made
+        service.stop()
+    west.close()
+    east.close()
+
+
+def test_an_accepted_referral_is_answered_to_the_hospital_that_asked(both: Both) -> None:
+    both.save(REQUEST, task("requested"))  # from the hospital itself: no news to it
+    assert both.states() == {}
+    answer = both.world.other("PUT", "/Task/t1", task("accepted"))
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: both.states() == {"delivered": 1})
+    (sent,) = both.west.received
+    message = Message.parse(sent)
+    assert message.header.raw(9) == "RRI^I12^RRI_I12"
+    assert message.get("RF1-6.1") == "R-5"
+    assert (message.get("PID-3.1"), message.get("PID-5.1")) == ("c1712345", "Zqtell")
+    assert [prd.get(1) for prd in message.all("PRD")] == ["RP", "RT"]
+    assert both.east.received == []
+
+
+def test_a_revoked_consent_lets_nothing_leave(both: Both) -> None:
+    both.save(consent("c1", "p1", "deny"))
+    both.save(REQUEST, task("requested"), source="shelter")
+    eventually(lambda: both.states() == {"withheld": 1})
+    assert both.west.received == []
+
+
+def test_a_referral_to_a_hospital_is_sent_changed_and_cancelled_in_order(both: Both) -> None:
+    out = {**REQUEST, "requester": {"reference": "Organization/s"}, "performer": [{"reference": "Organization/west"}]}
+    both.save(out, source="shelter")
+    eventually(lambda: both.states() == {"delivered": 1})
+    both.save({**out, "priority": "urgent"}, source="shelter")
+    both.save({**out, "priority": "urgent", "status": "revoked"}, source="shelter")
+    eventually(lambda: both.states() == {"delivered": 3})
+    assert [Message.parse(one).header.raw(9)[:7] for one in both.west.received] == ["REF^I12", "REF^I13", "REF^I14"]
+
+
+def test_a_referral_without_its_person_is_not_told(both: Both) -> None:
+    both.save({**REQUEST, "subject": {"reference": "Patient/nobody"}}, source="shelter")
+    eventually(lambda: both.states() == {"withheld": 1})
+    assert both.west.received == []
