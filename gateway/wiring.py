@@ -503,6 +503,7 @@ class Built:
 def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
     """The operations of the API by place and name."""
     from gateway.exchange.rest.consent_operations import ConsentOperations
+    from gateway.exchange.rest.consent_operations import ConsentOperations
     from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.matching import matching_operations
     from gateway.exchange.rest.operations import operations_of
@@ -513,6 +514,7 @@ def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Valid
         **terminology_operations(terminology(settings)),
         **matching_operations(finds, linker(settings)),
         **Exports(finds).operations(),
+        **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
 
