@@ -93,6 +93,13 @@ class Settings(BaseModel):
     mllp_certificate_senders: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: MSH-3^MSH-4 values
     http_body_limit_bytes: int = 16 * 1024 * 1024
     http_receive_timeout_s: float = 20.0
+    http_cors_origins: str = "*"  # origins whose pages may read answers, separated by spaces; empty: none
+    http_requests_in_flight: int = Field(default=256, ge=1)  # of one client at the same time; beyond it 429
+    match_per_minute: int = Field(default=60, ge=1)  # $match requests of one client; beyond it 429
+    http_tls_certificate: str = ""  # PEM file; with it the API speaks TLS only
+    http_tls_key: str = ""
+    http_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority
+    http_certificate_clients: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: clients it may be
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
     organization_labels: dict[str, list[str]] = Field(default_factory=dict)  # Organization/id: what naming it tells

@@ -503,7 +503,6 @@ class Built:
 def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
     """The operations of the API by place and name."""
     from gateway.exchange.rest.consent_operations import ConsentOperations
-    from gateway.exchange.rest.consent_operations import ConsentOperations
     from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.matching import matching_operations
     from gateway.exchange.rest.operations import operations_of
@@ -514,7 +513,6 @@ def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Valid
         **terminology_operations(terminology(settings)),
         **matching_operations(finds, linker(settings)),
         **Exports(finds).operations(),
-        **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
 
@@ -633,9 +631,9 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
         def look() -> dict[str, str]:
             try:
                 store.write(lambda unit: unit.clients.secret("cursor"))
+                return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
             except Exception as error:
                 return {"database": type(error).__name__}
-            return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
 
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)

@@ -16,14 +16,18 @@ def serve(
 
     The database is brought up to date first. Settings come from --config, then DOORWAY_<NAME> variables, then these
     options. /livez says that the process runs, /readyz that it can do its work, /metrics counts for Prometheus.
-    Port 0 takes a free port; the line on stdout says which. Exit codes: 0 stopped as asked, 1 could not start.
+    With http_tls_certificate the API speaks TLS only. Port 0 takes a free port; the line on stdout says which.
+    Exit codes: 0 stopped as asked, 1 could not start.
     """
     from gateway.adapters.http.server import run
     from gateway.settings import read_settings
 
     settings = read_settings(config, database_url=database, http_address=http_address, mllp_address=mllp_address)
     from gateway import wiring
+    from gateway.adapters.http.tls import server_context
 
+    tls = server_context(settings.http_tls_certificate, settings.http_tls_key, settings.http_tls_client_authority)
+    scheme = "https" if tls is not None else "http"
     store = wiring.open_store(settings)
     beside = wiring.services(settings, store)
     built = wiring.build_app(settings, store, beside)
@@ -35,19 +39,20 @@ def serve(
             started.append(service)
 
         def announce(address: str) -> None:
-            lines = [f"http on {address}", *(line for line in said if line)]
+            lines = [f"{scheme} on {address}", *(line for line in said if line)]
             if as_json:
                 import json
 
-                click.echo(json.dumps({"fhir": f"http://{address}/fhir", "listening": lines}))
+                click.echo(json.dumps({"fhir": f"{scheme}://{address}/fhir", "listening": lines}))
             else:
-                click.echo("doorway: " + ", ".join(lines) + f"; FHIR at http://{address}/fhir")
+                click.echo("doorway: " + ", ".join(lines) + f"; FHIR at {scheme}://{address}/fhir")
 
         run(
             built.app,
             settings.http_address,
             receive_timeout_s=settings.http_receive_timeout_s,
             announce=announce,
+            tls=tls,
         )
     finally:
         for service in reversed(started):

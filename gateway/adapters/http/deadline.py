@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.adapters.http.tls import EXTENSION, names_in
+
 _GRACE_S: Final = 1.0  # the application answers a late body with 408 first; this only catches what it cannot see
 
 _NO_HTTP: Final = (
@@ -28,12 +30,20 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._deadline: asyncio.TimerHandle | None = None
         self._peer = ""
+        self._names: frozenset[str] = frozenset()
+
+    def on_message_begin(self) -> None:
+        """The application learns whose certificate the connection showed."""
+        super().on_message_begin()
+        if self._names:
+            self.scope["extensions"] = {EXTENSION: self._names}  # type: ignore[dict-item]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection and start its first deadline."""
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self._open[self._peer] += 1
+        self._names = names_in(transport.get_extra_info("peercert") or {})
         super().connection_made(transport)
         if self._open[self._peer] > self.connections_per_peer:
             transport.abort()

@@ -18,6 +18,7 @@ from gateway.adapters.http.metrics import Metrics
 from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form, read_preferences, version_of
 from gateway.adapters.http.outcome import NotAllowed, headers_of, outcome, outcome_of, status_of
 from gateway.adapters.http.route import METHODS, Place, place_of
+from gateway.adapters.http.tls import Bindings
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.exchange.clients import Caller
@@ -95,6 +96,8 @@ class FhirApi:
         executor: threads for what may take longer than an event loop should wait.
         base_path: where the API is mounted, ``/fhir``.
         public_base_url: the base as partners see it, or empty to take it from the request.
+        cors_origins: origins whose pages may read answers, separated by spaces; ``*``: any; empty: none.
+        bindings: which clients the certificate of a connection may speak as.
     """
 
     def __init__(
@@ -110,7 +113,8 @@ class FhirApi:
         public_base_url: str = "",
         body_limit: int = 16 * 1024 * 1024,
         body_timeout_s: float = 20.0,
-        cors_origin: str = "*",
+        cors_origins: str = "*",
+        bindings: Bindings | None = None,
     ) -> None:
         self._uses = uses
         self._types = types
@@ -122,9 +126,8 @@ class FhirApi:
         self._public = public_base_url.rstrip("/")
         self._body_limit = body_limit
         self._body_timeout_s = body_timeout_s
-        self._cors = [("Access-Control-Allow-Origin", cors_origin), ("Access-Control-Expose-Headers", _EXPOSED)]
-        if not cors_origin:
-            self._cors = []
+        self._origins = frozenset(cors_origins.split())
+        self._bindings = bindings if bindings is not None else Bindings({})
         self._callers: dict[str, tuple[Caller, float]] = {}
         self._handlers: dict[tuple[str, str], Callable[[Exchange, Ask, Place, Pairs], Awaitable[Answer]]] = {
             ("base", "POST"): self._bundle,
@@ -217,6 +220,21 @@ class FhirApi:
             _reason(exchange, place),
         )
 
+    def _cors(self, exchange: Exchange) -> list[tuple[str, str]]:
+        """The headers that let a browser's page read the answer (Fetch standard, CORS protocol)."""
+        if "*" in self._origins:
+            return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
+        if not self._origins:
+            return []
+        origin = exchange.header("origin")
+        if origin not in self._origins:
+            return [("Vary", "Origin")]
+        return [
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Expose-Headers", _EXPOSED),
+            ("Vary", "Origin"),
+        ]
+
     def base_of(self, exchange: Exchange) -> str:
         """The service base URL as the caller sees it."""
         if self._public:
@@ -235,12 +253,17 @@ class FhirApi:
         now = time.monotonic()
         known = self._callers.get(token)
         if known is not None and known[1] > now:
-            return known[0]
+            return self._bound(exchange, known[0])
         self._callers.pop(token, None)
         caller = await self._run(self._uses.caller, token)
         if len(self._callers) > 10_000:
             self._callers.clear()
         self._callers[token] = (caller, now + _TOKEN_CACHE_S)
+        return self._bound(exchange, caller)
+
+    def _bound(self, exchange: Exchange, caller: Caller) -> Caller:
+        if not self._bindings.allow(exchange.scope, caller.client.name):
+            raise Unauthorized("the token is not for the certificate of this connection", at="Authorization")
         return caller
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -249,7 +272,7 @@ class FhirApi:
     async def _answer(
         self, exchange: Exchange, ask: Ask, place: Place, answer: Answer, form: str, pairs: Pairs
     ) -> None:
-        headers = list(self._cors)
+        headers = self._cors(exchange)
         if answer.version is not None:
             headers.append(("ETag", f'W/"{answer.version}"'))
         if answer.updated_us is not None:
@@ -297,7 +320,12 @@ class FhirApi:
                 body = self._to_xml(body)
         except DoorwayError:
             form = "json"
-        headers = [*self._cors, *headers_of(error), ("Content-Type", CONTENT_TYPE[form]), ("Cache-Control", "no-store")]
+        headers = [
+            *self._cors(exchange),
+            *headers_of(error),
+            ("Content-Type", CONTENT_TYPE[form]),
+            ("Cache-Control", "no-store"),
+        ]
         if not exchange.read and (
             exchange.header("content-length") not in ("", "0") or exchange.header("transfer-encoding")
         ):
@@ -306,7 +334,7 @@ class FhirApi:
 
     async def _options(self, exchange: Exchange) -> None:
         headers = [
-            *self._cors,
+            *self._cors(exchange),
             ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             (
                 "Access-Control-Allow-Headers",
@@ -327,7 +355,7 @@ class FhirApi:
             body = self._to_xml(body)
         elif _one(pairs, "_pretty") == "true":
             body = json_text.write_pretty(body)
-        await exchange.answer(200, [*self._cors, ("Content-Type", CONTENT_TYPE[form])], body)
+        await exchange.answer(200, [*self._cors(exchange), ("Content-Type", CONTENT_TYPE[form])], body)
 
     # -- bodies ------------------------------------------------------------------------------------------------------
 

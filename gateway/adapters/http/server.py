@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 
 import uvicorn
@@ -50,8 +51,10 @@ class _Server(uvicorn.Server):
         self._announce()
 
 
-def server_for(app: ASGIApp, *, receive_timeout_s: float, announce: Callable[[], None]) -> uvicorn.Server:
-    """The configured server; the caller gives it sockets."""
+def server_for(
+    app: ASGIApp, *, receive_timeout_s: float, announce: Callable[[], None], tls: ssl.SSLContext | None = None
+) -> uvicorn.Server:
+    """The configured server; the caller gives it sockets. With ``tls`` it speaks TLS only."""
     config = uvicorn.Config(
         app,
         http=protocol_with(receive_timeout_s=receive_timeout_s, connections_per_peer=CONNECTIONS_PER_PEER),
@@ -67,11 +70,19 @@ def server_for(app: ASGIApp, *, receive_timeout_s: float, announce: Callable[[],
         timeout_keep_alive=75,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         h11_max_incomplete_event_size=65_536,
+        ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
     return _Server(config, announce)
 
 
-def run(app: ASGIApp, address: str, *, receive_timeout_s: float, announce: Callable[[str], None]) -> None:
+def run(
+    app: ASGIApp,
+    address: str,
+    *,
+    receive_timeout_s: float,
+    announce: Callable[[str], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; requests that are running are finished first.
 
     Args:
@@ -81,7 +92,7 @@ def run(app: ASGIApp, address: str, *, receive_timeout_s: float, announce: Calla
     listening = bound(address)
     host, port = listening.getsockname()[:2]
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    server = server_for(app, receive_timeout_s=receive_timeout_s, announce=lambda: announce(where))
+    server = server_for(app, receive_timeout_s=receive_timeout_s, announce=lambda: announce(where), tls=tls)
     try:
         uvloop.run(server.serve([listening]))
     except KeyboardInterrupt:

@@ -7,13 +7,14 @@ of the registered client: the header of the assertion never chooses a key set, a
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import jwt
 import orjson
 
 from gateway.adapters.http.exchange import Exchange, pairs_of
+from gateway.adapters.http.tls import Bindings
 from gateway.exchange.clients import KEY_TYPES, digest_of, read_jwks
 from gateway.exchange.ports.clients import Client, Grant
 from gateway.kernel.errors import DoorwayError, Invalid
@@ -59,14 +60,18 @@ class TokenEndpoint:
         addresses: the addresses that an assertion's ``aud`` may name, given the request.
         now_s: the clock, seconds since 1970.
         new_token: 256 random bits as text.
+        bindings: which clients the certificate of a connection may speak as.
     """
 
     desk: TokenDesk
     addresses: Callable[[Exchange], frozenset[str]]
     now_s: Callable[[], float]
     new_token: Callable[[], str]
+    bindings: Bindings = field(default_factory=lambda: Bindings({}))
 
-    def grant(self, form: Mapping[str, str], basic: str, addresses: frozenset[str]) -> bytes:
+    def grant(
+        self, form: Mapping[str, str], basic: str, addresses: frozenset[str], scope: Mapping[str, Any] | None = None
+    ) -> bytes:
         """The token answer (RFC 6749 section 5.1) for a token request.
 
         Raises:
@@ -78,6 +83,8 @@ class TokenEndpoint:
             client, purposes = self._by_assertion(form.get("client_assertion", ""), addresses)
         else:
             client, purposes = self._by_secret(form, basic), []
+        if not self.bindings.allow(scope or {}, client.name):
+            raise Refused("invalid_client", "the certificate of the connection is not bound to this client", 401)
         token = self.new_token()
         try:
             made = self.desk.issue(client.name, token, form.get("scope", "").split(), purposes, TOKEN_LIFETIME_S)
@@ -168,7 +175,7 @@ class TokenEndpoint:
                 raise Refused("invalid_request", "a parameter stands twice")
             scheme, _, credentials = exchange.header("authorization").partition(" ")
             basic = credentials if scheme.lower() == "basic" else ""
-            body = await run(self.grant, form, basic, self.addresses(exchange))
+            body = await run(self.grant, form, basic, self.addresses(exchange), exchange.scope)
         except Refused as refused:
             status = refused.status
             body = orjson.dumps({"error": refused.error, "error_description": refused.text})

@@ -1,10 +1,12 @@
 """The REST core to the letter of R4: single resources."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.adapters.http.conftest import World
+from gateway.adapters.db.store import DbStore
+from tests.adapters.http.conftest import World, world_over
 
 PATIENT: dict[str, Any] = {"resourceType": "Patient", "name": [{"family": "Zq"}], "gender": "female"}
 
@@ -301,6 +303,19 @@ def test_cors_lets_browsers_see_the_headers_that_clients_need(small: World) -> N
     assert "If-Match" in asked.headers["access-control-allow-headers"]
     exposed = small.ehr("GET", "/Patient", Origin="https://app.example").headers["access-control-expose-headers"]
     assert {"ETag", "Location"} <= {name.strip() for name in exposed.split(",")}
+
+
+def test_settings_bound_origins_requests_and_matches(sqlite_store: DbStore, tmp_path: Path) -> None:
+    settings = {"http_cors_origins": "https://a.example https://b.example", "match_per_minute": 1}
+    for small in world_over(sqlite_store, tmp_path, **settings):
+        allowed = small.ehr("GET", "/Patient", Origin="https://b.example").headers
+        assert (allowed["access-control-allow-origin"], allowed["vary"]) == ("https://b.example", "Origin")
+        assert "access-control-allow-origin" not in small.ehr("GET", "/Patient", Origin="https://c.example").headers
+        body = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": PATIENT}]}
+        first, second = (small.ehr("POST", "/Patient/$match", body) for _ in range(2))
+        assert (first.status_code != 429, second.status_code, bool(second.headers["retry-after"])) == (True, 429, True)
+    for small in world_over(sqlite_store, tmp_path, http_cors_origins=""):
+        assert "vary" not in small.ehr("GET", "/Patient", Origin="https://b.example").headers
 
 
 def test_nobody_is_let_in_without_a_token_and_no_body_is_read_before(small: World) -> None:
