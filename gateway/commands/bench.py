@@ -1,6 +1,7 @@
 """``doorway bench``: every benchmark is a module of gateway.bench with ``run() -> dict`` of ratios and their floors."""
 
 import json
+import keyword
 import pkgutil
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,7 @@ from gateway import bench as benches
 
 def names() -> list[str]:
     """The benchmarks there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
+    return sorted(m.name.rstrip("_") for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
 
 
 def _lines(figures: Any, indent: str = "  ") -> list[str]:
@@ -46,7 +47,8 @@ def bench(name: str | None, as_json: bool, listing: bool) -> None:
     if name is not None and name not in known:
         raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(known)}")
     for each in [name] if name else known:
-        figures = import_module(f"gateway.bench.{each}").run()
+        module = f"{each}_" if keyword.iskeyword(each) else each
+        figures = import_module(f"gateway.bench.{module}").run()
         if as_json:
             click.echo(json.dumps({"benchmark": each, **figures}))
         else:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+import orjson
+
 from gateway.consent.codes import RANK, system_of
 from gateway.consent.law import HANDLING
 from gateway.kernel.errors import Invalid
@@ -18,6 +20,8 @@ from gateway.kernel.fhir import ACT_CODE, CONFIDENTIALITY, DOORWAY, LEVEL, JsonO
 BASIS: Final = "http://hl7.org/fhir/uv/security-label-ds4p/StructureDefinition/extension-sec-label-basis"
 BASIS_SYSTEM: Final = f"{DOORWAY}/CodeSystem/label-basis"
 _HANDLING_CODES: Final = frozenset({"VSP", "RESTRICTED"})
+_KNOWN_LIMIT: Final = 4_096  # elements whose labels are remembered
+_KNOWN_SIZE: Final = 4_000  # bytes of an element that is worth it
 _WORD: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 
 
@@ -87,6 +91,9 @@ class Labeller:
 
     tables: LabelTables
     organizations: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    _known: dict[tuple[bool, bytes], tuple[tuple[str, ...], tuple[str, ...]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __call__(self, resource: Resource) -> tuple[JsonObject, ...]:
         """The Codings for ``meta.security``: level, Confidentiality, sensitivities, each with its basis."""
@@ -102,13 +109,15 @@ class Labeller:
 
     def sensitivities(self, resource: Resource) -> dict[str, str]:
         """Label code -> the table that says so (the first that did)."""
-        found: dict[str, str] = {}
-        for system, code in _codings(resource):
-            for label in self._by_code(system_of(system), code):
-                found.setdefault(label, "codes")
-        for text in _texts(resource):
-            for label in self._by_words(text):
-                found.setdefault(label, "words")
+        by_code, by_words = self._in_node({name: value for name, value in resource.items() if isinstance(value, str)})
+        for name, value in resource.items():
+            if isinstance(value, (dict, list)) and name != "meta":
+                codes, words = self._in_element(value, name in _NARRATIVE)
+                by_code += codes
+                by_words += words
+        found = dict.fromkeys(by_code, "codes")
+        for label in by_words:
+            found.setdefault(label, "words")
         for label in self._by_source(resource):
             found.setdefault(label, "sources")
         for label in self._by_inference(resource):
@@ -151,6 +160,26 @@ class Labeller:
             for end in range(len(dotted), 3, -1):
                 yield from held.get(dotted[:end], ())
 
+    def _in_element(self, value: Any, narrative: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What codes and words in a top-level element say; remembered, since codes and categories repeat."""
+        try:
+            key = narrative, orjson.dumps(value)  # tells 304.0 from "304.0": a number is no code
+        except TypeError:  # decimals that keep their digits; half a character, which the store will refuse
+            return self._in_node(value, narrative)
+        known = self._known.get(key)
+        if known is None:
+            known = self._in_node(value, narrative)
+            if len(key[1]) <= _KNOWN_SIZE:
+                if len(self._known) >= _KNOWN_LIMIT:
+                    self._known.clear()
+                self._known[key] = known
+        return known
+
+    def _in_node(self, node: Any, narrative: bool = False) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        codes = (label for system, code in _codings(node) for label in self._by_code(system_of(system), code))
+        words = (label for text in (() if narrative else _texts(node)) for label in self._by_words(text))
+        return tuple(codes), tuple(words)
+
     def _by_words(self, text: str) -> Iterator[str]:
         words = _WORD.findall(text.casefold())
         for at, word in enumerate(words):
@@ -177,35 +206,51 @@ class Labeller:
             yield from sorted(self.organizations.get(literal, ()))
 
 
-def _codings(node: Any) -> Iterator[tuple[str, str]]:
-    """Every (system, code) below, the resource's own meta left out."""
+def _codings(node: Any) -> list[tuple[str, str]]:
+    """Every (system, code) below, no meta among them."""
+    found: list[tuple[str, str]] = []
+    _collect_codings(node, found)
+    return found
+
+
+def _collect_codings(node: Any, found: list[tuple[str, str]]) -> None:
     if isinstance(node, dict):
         system, code = node.get("system"), node.get("code")
         if isinstance(system, str) and isinstance(code, str):
-            yield system, code
+            found.append((system, code))
         for name, value in node.items():
-            if name != "meta" and isinstance(value, (dict, list)):
-                yield from _codings(value)
-    elif isinstance(node, list):
+            if isinstance(value, (dict, list)) and name != "meta":
+                _collect_codings(value, found)
+    else:
         for item in node:
-            yield from _codings(item)
+            if isinstance(item, (dict, list)):
+                _collect_codings(item, found)
 
 
 _NARRATIVE: Final = frozenset({"meta", "name", "address", "telecom", "contact", "div"})
 
 
-def _texts(node: Any) -> Iterator[str]:
+def _texts(node: Any) -> list[str]:
     """Text and display of concepts, wherever they stand; names and addresses of people are none."""
+    found: list[str] = []
+    _collect_texts(node, found)
+    return found
+
+
+def _collect_texts(node: Any, found: list[str]) -> None:
     if isinstance(node, dict):
-        for name in ("text", "display"):
-            if isinstance(node.get(name), str) and "reference" not in node:
-                yield node[name]
+        if "reference" not in node:
+            for name in ("text", "display"):
+                text = node.get(name)
+                if isinstance(text, str):
+                    found.append(text)
         for name, value in node.items():
-            if name not in _NARRATIVE and isinstance(value, (dict, list)):
-                yield from _texts(value)
-    elif isinstance(node, list):
+            if isinstance(value, (dict, list)) and name not in _NARRATIVE:
+                _collect_texts(value, found)
+    else:
         for item in node:
-            yield from _texts(item)
+            if isinstance(item, (dict, list)):
+                _collect_texts(item, found)
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -253,7 +253,7 @@ def _makers(resource: Resource, type_: str) -> Iterator[str]:
     """Organizations that a record says made it: a receiver (performer, owner of a Task) is none of them."""
     elements = _MAKERS + (("performer",) if type_ in ("Observation", "DiagnosticReport", "Procedure") else ())
     for element in elements:
-        for node in _at(resource, element):
+        for node in _at(resource, element) if element in resource else ():
             literal = node.get("reference") if isinstance(node, dict) else None
             if isinstance(literal, str) and local(literal).startswith("Organization/"):
                 yield local(literal)
@@ -324,7 +324,7 @@ def _interval(resource: Resource, type_: str, zone: tzinfo) -> tuple[int | None,
 
 def _authors(resource: Resource) -> Iterator[str]:
     for element in _AUTHORS:
-        for node in _at(resource, element):
+        for node in _at(resource, element) if element in resource else ():
             for part in ("", "actor", "who", "onBehalfOf"):
                 inner = node.get(part) if part and isinstance(node, dict) else node
                 literal = inner.get("reference") if isinstance(inner, dict) else None

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from gateway.codecs.json_text import read
 from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import household_of
@@ -343,9 +344,10 @@ class Import:
         return [self._draft(line) for line in lines]
 
     def _draft(self, line: str) -> Draft:
-        resource = json.loads(line, parse_float=Decimal)
-        security = tuple(resource.get("meta", {}).get("security", ()))
-        return Draft(resource, line.encode(), source=self._source, labels=security)
+        body = line.encode()
+        document = read(body)
+        security = tuple(document.resource.get("meta", {}).get("security", ()))
+        return Draft(document.resource, body, source=self._source, labels=security, document=document)
 
     def _stale(self, table: FileMap, key: str, made: Sequence[Draft]) -> list[tuple[str, str]]:
         """Resources that an older version of the row may have made and this one does not."""

@@ -37,15 +37,17 @@ def references_in(node: Any) -> Iterator[str]:
 
 
 def _collect(node: Any, found: list[str]) -> None:
-    if isinstance(node, dict):
-        literal = node.get("reference")
-        if isinstance(literal, str):
-            found.append(literal)
-        node = node.values()
-    elif not isinstance(node, list):
-        return
-    for value in node:
-        if isinstance(value, (dict, list)):
+    """Walked for every resource that is written: exact types, since JSON knows no others, are told apart faster."""
+    kind = type(node)
+    if kind is dict:
+        for name, value in node.items():
+            inner = type(value)
+            if inner is dict or inner is list:
+                _collect(value, found)
+            elif name == "reference" and isinstance(value, str):
+                found.append(value)
+    elif kind is list:
+        for value in node:
             _collect(value, found)
 
 

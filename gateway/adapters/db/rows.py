@@ -1,7 +1,7 @@
 """Row states in the database: one narrow row an HMIS row, found by key, project, enrollment and household."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table
@@ -33,6 +33,7 @@ Index("hmis_row_project", ROW.c.source, ROW.c.project, ROW.c.file)
 Index("hmis_row_person", ROW.c.source, ROW.c.person, ROW.c.file)
 Index("hmis_row_household", ROW.c.source, ROW.c.household)
 _NAMES: Final = tuple(column.name for column in ROW.columns)
+_VALUES: Final = attrgetter(*_NAMES)
 _ALL: Final = ", ".join(_NAMES)
 _GET: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _LIVE: Final = "deleted = 0 AND cells = ''"
@@ -133,4 +134,6 @@ class DbRows:
 
     def put(self, states: Sequence[RowState]) -> None:
         """Keep states, replacing those with the same source, file and key."""
-        self._session.many(_PUT[self._session.dialect], [asdict(state) for state in states])
+        self._session.many(
+            _PUT[self._session.dialect], [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states]
+        )

@@ -204,15 +204,17 @@ class _Indexer:
             for parameter in self._definitions.beginning_at(type_, name):
                 _add(rows.tables, parameter, {"resourceType": type_, name: value})
             known = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
-            if len(self._known) >= _KNOWN_LIMIT:
-                self._known.clear()
-            self._known[key] = known
+            if len(key[2]) <= _KNOWN_SIZE:
+                if len(self._known) >= _KNOWN_LIMIT:
+                    self._known.clear()
+                self._known[key] = known
         return known
 
 
 _OURS: Final = frozenset({"versionId", "lastUpdated"})  # other in every resource, so not worth remembering
 _OUR_PATHS: Final = ("meta.versionId", "meta.lastUpdated")
-_KNOWN_LIMIT: Final = 8_192
+_KNOWN_LIMIT: Final = 8_192  # elements that are remembered
+_KNOWN_SIZE: Final = 4_000  # bytes of an element that is worth it
 
 
 def _add(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:

@@ -139,8 +139,9 @@ class DbResources(DbResourceReader):
         session.many(_KEEP, [{"type": made.stored.type, "key": key_of(made.stored.reference)} for made in kept])
         session.many(_REPLACE, later)
         write(session, [self._change(before, made) for before, made in changes])
-        session.many(_UNNAME, [row for before, made in changes for row in _named(before, made)[0]])
-        session.many(_NAME, [row for before, made in changes for row in _named(before, made)[1]])
+        named = [_named(before, made) for before, made in changes]
+        session.many(_UNNAME, [row for gone, _ in named for row in gone])
+        session.many(_NAME, [row for _, come in named for row in come])
 
     def _change(self, before: _Current | None, made: NewVersion) -> Change:
         """The search index from what the old body gave to what the new one gives."""
