@@ -45,10 +45,14 @@ class Loop:
         """There is something to do."""
         self._wake.set()
 
-    def stop(self, timeout_s: float = 30.0) -> None:
-        """Finish the turn under way and end."""
+    def end(self) -> None:
+        """Begin no other turn; do not wait for the one under way."""
         self._stopping.set()
         self._wake.set()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Finish the turn under way and end."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 

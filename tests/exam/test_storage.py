@@ -1,4 +1,4 @@
-"""Faults 6 to 8: a full disk, a writer elsewhere, a database that dies or hangs; what is not on disk is never accepted."""
+"""Faults 6 to 8: a full disk, a writer elsewhere, a database that dies or hangs: nothing unsafe is accepted."""
 
 import os
 import resource

@@ -44,6 +44,8 @@ class MllpService:
     def stop(self) -> None:
         """Take no new message, finish what is begun."""
         self._receiver.stop()
+        for loop in self._loops:  # all are told before any is waited for: silent peers are waited for side by side
+            loop.end()
         for loop in self._loops:
             loop.stop()
         for _, sender in self._senders:
