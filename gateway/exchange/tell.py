@@ -1,4 +1,4 @@
-"""Who is told of what over HL7 v2: a follower of the saver that puts referrals into the outbox, in the same transaction.
+"""Who is told of what over HL7 v2: a follower of the saver puts referrals into the outbox, in the same transaction.
 
 Only that something is to be told is written here, never what: the text is made when it is sent, from what consent lets
 the receiver see at that moment. One change of a referral is told to one destination once, whether it was its Task, its
@@ -23,7 +23,7 @@ _ENDED: Final = frozenset({"revoked", "entered-in-error"})
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """A destination of the settings: its Organization, and the sender (``MSH-3^MSH-4``) whose own news it need not hear."""
+    """A destination of the settings: its Organization, and the sender (``MSH-3^MSH-4``) whose own news it is spared."""
 
     organization: str
     sender: str = ""

@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ _DTM: Final = re.compile(
 _ISO: Final = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?)?)?", re.ASCII)
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*))+", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,38}[A-Za-z0-9])?", re.ASCII)  # as table 0396 names systems
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", re.ASCII)
 
 
@@ -97,7 +99,13 @@ def code_system_of(text: str, sender: str) -> str | None:
     table = re.fullmatch(r"(?:HL7)?-?0*(\d{1,4})", text)
     if table:
         return f"http://terminology.hl7.org/CodeSystem/v2-{int(table[1]):04d}"
-    return f"{DOORWAY}/CodeSystem/local-{quote(sender, safe='')}/{quote(text, safe='')}"
+    return f"{DOORWAY}/CodeSystem/local-{quote(sender, safe='')}/{_system_name(text)}"
+
+
+def _system_name(text: str) -> str:
+    """A name of a coding system as part of a URL; free text, which a shifted component may fill with a person's name,
+    becomes an opaque word, the same for the same text: a URL goes into logs and indexes."""
+    return text if _TOKEN.fullmatch(text) else f"x-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 # -- primitives: text to JSON value, or None ------------------------------------------------------------------------

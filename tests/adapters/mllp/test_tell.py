@@ -1,4 +1,4 @@
-"""A referral that moves here is told to the partner that takes part in it, while consent lets it be, and to no other."""
+"""A referral that moves here is told to the partner that takes part in it while consent lets it be, to no other."""
 
 import time
 from collections.abc import Iterator
