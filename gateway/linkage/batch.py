@@ -17,6 +17,7 @@ from gateway.linkage.traits import Traits
 
 _FIT_PAIRS: Final = 80_000  # candidate pairs that the fit looks at; more change nothing but the time
 _RIVAL_WITHIN: Final = 8.0  # bits; a record that fits this much worse takes nothing away
+_ALL_ARE_KNOWN: Final = 0.8  # share of arrivals with a partner, as fitted, from which strangers are an exception
 _FIT_FROM: Final = 200  # records; a smaller file keeps the shipped weights
 
 
@@ -134,6 +135,7 @@ def link_one(
 ) -> Outcome:
     """Duplicates within one file; each pair once, ``left < right``."""
     frequencies = Frequencies.of(people)
+    model = model.for_registers()
     if not _households_show(frequencies):
         model = model.for_bare_register()
     index = MemoryIndex(people, root)
@@ -176,6 +178,8 @@ def _finish(
             seen_of(scorer, vector, left[i], right[j]) for n, (i, j, vector) in enumerate(found) if n % stride == 0
         )
         model = fit_m(scorer.model, scorer.prior_bits, sample, arrivals=arrivals / stride, space=space / stride)
+        if model.share_matched >= _ALL_ARE_KNOWN:
+            model = model.for_registers()
         scorer = Scorer(model, scorer.frequencies, population=round(space / max(arrivals, 1)))
     scored: list[tuple[int, int, float, Vector]] = []
     floor = scorer.model.grades.possible

@@ -43,6 +43,7 @@ RUNNER_UP_BITS: Final = 3.0
 WEAK_SUPPORT_BITS: Final = 4.0
 WEAK_NEEDS_BITS: Final = 3.0  # above certain, where only weak items support the name and birth date
 _CAPS_TO_POSSIBLE: Final = frozenset({Guard.VETO})
+_CONTRADICTS: Final = frozenset({Guard.SSN_CONFLICT, Guard.HEALTH_CONFLICT, Guard.GENERATION})
 _GIVEN_AGREES: Final = frozenset({"same", "alias", "nickname", "one_edit", "swapped", "middle", "two_edits", "near"})
 _GIVEN_SAME: Final = frozenset({"same", "alias", "nickname", "swapped"})
 _LAST_AGREES: Final = frozenset({"same", "alias", "part", "one_edit", "two_edits", "near"})
@@ -134,7 +135,16 @@ def _enough(support: frozenset[str], given: str, last: str, dob: str) -> bool:
         return given in _GIVEN_AGREES or dob in _DOB_AGREES
     if "last four" in support:
         return dob in _DOB_LIKELY and (given in _GIVEN_AGREES or last in _LAST_AGREES)
-    return bool(support) and given in _GIVEN_AGREES and dob in _DOB_AGREES
+    if not support or given not in _GIVEN_AGREES:
+        return False
+    # kin of one household and one given name are a generation apart, so that here an estimated date is enough
+    return dob in _DOB_AGREES or (given in _GIVEN_SAME and last in _LAST_AGREES and dob in _DOB_LIKELY)
+
+
+def contradicted(guards: frozenset[Guard]) -> bool:
+    """Whether a full number or a generation speaks against the pair and nothing beyond name and birth date for it: a
+    namesake far more often than a slip in both."""
+    return Guard.NOT_CORROBORATED in guards and not _CONTRADICTS.isdisjoint(guards)
 
 
 def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard]) -> Grade:
@@ -143,6 +153,8 @@ def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard]) -> Grade:
     if bits < grades.possible:
         return Grade.CERTAINLY_NOT
     if bits < grades.probable or not _CAPS_TO_POSSIBLE.isdisjoint(guards):
+        return Grade.POSSIBLE
+    if bits < grades.contradicted and contradicted(guards):
         return Grade.POSSIBLE
     if bits < grades.certain or guards:
         return Grade.PROBABLE

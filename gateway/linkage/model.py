@@ -55,6 +55,8 @@ class Grades:
 
     certain: float = 9.0
     probable: float = 0.0
+    contradicted: float = 9.0  # from here a pair is probable that a number contradicts and nothing corroborates
+    probable_in_registers: float = 0.0  # of one register or its copy no kin come in from outside: even odds are enough
     possible: float = -6.0
 
 
@@ -96,6 +98,8 @@ class Model:
             "grades": {
                 "certain": self.grades.certain,
                 "probable": self.grades.probable,
+                "contradicted": self.grades.contradicted,
+                "probable_in_registers": self.grades.probable_in_registers,
                 "possible": self.grades.possible,
             },
             "comparisons": [
@@ -111,6 +115,11 @@ class Model:
                 for a in self.alternatives
             ],
         }
+
+    def for_registers(self) -> "Model":
+        """The model for doubles of one register, or for two of which nearly everybody is in both."""
+        even = self.grades.probable_in_registers
+        return replace(self, grades=replace(self.grades, probable=even, contradicted=even))
 
     def for_bare_register(self) -> "Model":
         """The model for doubles within one file of names and birth dates: a near date is a slip, rarely a namesake."""

@@ -7,6 +7,7 @@ import pytest
 from jellyfish import soundex
 
 from gateway.adapters.files.linkage import default_reader, load_model
+from gateway.bench._clerks import clerks
 from gateway.bench._communities import Community, county, region
 from gateway.bench._registers import febrl, registry
 from gateway.linkage.batch import Outcome, link_one, link_two, stream
@@ -30,7 +31,7 @@ def measured(community: Community) -> tuple[dict[str, Any], Outcome]:
     return figures(outcome, truth, arrivals=len(right or left), one_file=not right), outcome
 
 
-@pytest.mark.parametrize(("make", "recall"), [(county, 0.6), (region, 0.4)])
+@pytest.mark.parametrize(("make", "recall"), [(county, 0.6), (region, 0.4), (clerks, 0.4)])
 def test_hard_communities_are_linked_safely_and_found(make: Any, recall: float) -> None:
     found, _ = measured(make(101, 1200, 1200))
     assert found["certain"]["precision"] >= 0.99
