@@ -12,6 +12,7 @@ The client is a process of its own; each connection waits for its answer before 
 
 import asyncio
 import multiprocessing
+import os
 import secrets
 import tempfile
 import threading
@@ -21,7 +22,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
+import psycopg
 import uvloop
 
 from gateway.adapters.db.engine import Session
@@ -229,7 +232,27 @@ def measure(store: DbStore) -> dict[str, Any]:
     return out
 
 
+@contextmanager
+def _database(server: str) -> Iterator[str]:
+    """The URL of a new database on a PostgreSQL server, dropped afterwards."""
+    name = f"doorway_bench_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def run() -> dict[str, Any]:
-    """SQLite in a temporary folder; ratios are what to trust."""
+    """SQLite in a temporary folder; ratios are what to trust.
+
+    With DOORWAY_BENCH_POSTGRES, the URL of a database whose user may create others, the same on a new one there.
+    """
     with tempfile.TemporaryDirectory() as folder, bench_store(f"sqlite:///{folder}/bench.db") as store:
-        return measure(store)
+        out = measure(store)
+    if server := os.environ.get("DOORWAY_BENCH_POSTGRES"):
+        with _database(server) as url, bench_store(url) as store:
+            out["PostgreSQL"] = measure(store)
+    return out
