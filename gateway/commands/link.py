@@ -141,7 +141,11 @@ def review(
     config: str | None,
     as_json: bool,
 ) -> None:
-    """The review queue, most likely first, with the evidence of each trait in bits; or a decision on one pair."""
+    """The review queue, most likely first, with the evidence of each trait in bits; or a decision on one pair.
+
+    Reviewers are given at most the model's review_budget_per_1000 for each 1,000 records held; what waits behind that
+    is counted (`behind`) and moves up as pairs are decided.
+    """
     from gateway.commands.link_store import run_decide, run_queue
 
     if decision is None:

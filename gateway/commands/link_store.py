@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from gateway.exchange.link import Linker
-from gateway.exchange.link_review import Case, Decision, case_of, decide, undo
+from gateway.exchange.link_review import Case, Decision, case_of, decide, given_to_reviewers, undo
 from gateway.exchange.ports.links import Edge
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.save import Saver
@@ -102,21 +102,25 @@ def run_queue(url: str | None, config: str | None, limit: int, values: bool, as_
     with _bench(url, config) as bench:
         cases: list[Case] = []
 
-        def read(unit: Unit) -> tuple[int, int]:
+        def read(unit: Unit) -> tuple[int, int, int]:
             cases.clear()
-            for edge in unit.links.queue(limit=limit):
+            waiting, since_us = unit.links.backlog()
+            given = given_to_reviewers(bench.linker, unit, waiting)
+            for edge in unit.links.queue(limit=min(limit, given)):
                 try:
                     cases.append(case_of(bench.linker, unit, edge, now_us=bench.now_us, values=values))
                 except NotFound:
                     continue
-            return unit.links.backlog()
+            return waiting, since_us, given
 
-        count, oldest = bench.store.write(read)
+        count, oldest, given = bench.store.write(read)
         age_h = (bench.now_us - oldest) / 3.6e9 if count else 0.0
     if as_json:
-        click.echo(json.dumps({"waiting": count, "oldest_hours": round(age_h, 1), "pairs": [_case(c) for c in cases]}))
+        told = {"waiting": count, "to_review": given, "behind": count - given, "oldest_hours": round(age_h, 1)}
+        click.echo(json.dumps({**told, "pairs": [_case(c) for c in cases]}))
     else:
-        click.echo(f"{count} pairs wait, the oldest for {age_h:.1f} h")
+        behind = f"; {count - given} of them behind what reviewers are given" if count > given else ""
+        click.echo(f"{count} pairs wait, the oldest for {age_h:.1f} h{behind}")
         for case in cases:
             click.echo(_shown_case(case))
     if count:

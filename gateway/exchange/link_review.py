@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -139,6 +140,15 @@ def _veto(linker: Linker, unit: Unit, edge: Edge, saver: Saver, by: str, why: st
     if was_linked:
         linker.persons.split(unit, edge.one, edge.other, saver=saver, now_us=now_us)
     return held
+
+
+def given_to_reviewers(linker: Linker, unit: Unit, waiting: int) -> int:
+    """How many of the ``waiting`` pairs reviewers are given, best first: the model's budget over the records held.
+
+    The rest waits behind, counted and told, and moves up as pairs are decided; nothing is dropped.
+    """
+    budget = ceil(linker.model.review_budget_per_1000 * unit.links.records() / 1000)
+    return min(waiting, budget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None
     assert code == 3
     waiting = json.loads(printed)
     assert waiting["waiting"] == 1
+    assert (waiting["to_review"], waiting["behind"]) == (1, 0)
     assert "zqabitha" not in printed.lower()
     assert run("review", "Patient/h", "Patient/m", "--same", "--database", url)[0] == 2
     assert run("review", "h", "m", "--same", "--by", "ann", "--why", "card", "--database", url)[0] == 0

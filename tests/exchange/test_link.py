@@ -9,7 +9,7 @@ import pytest
 from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.link import Linker, Rules
-from gateway.exchange.link_review import case_of, decide, state_digest, undo
+from gateway.exchange.link_review import case_of, decide, given_to_reviewers, state_digest, undo
 from gateway.exchange.ports.links import EdgeState
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
@@ -290,3 +290,9 @@ def test_every_change_has_who_when_why_and_model(store: Store) -> None:
         events = list(reading.links.events())
     assert [e.kind for e in events] == ["link", "unlink"]
     assert all(e.by and e.why and e.model and e.at_us for e in events)
+
+
+def test_reviewers_are_given_what_the_budget_allows_and_the_rest_waits_behind(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))  # 80 for 1,000 records: one for two
+    given = store.write(lambda unit: [given_to_reviewers(LINKER, unit, waiting) for waiting in (0, 1, 5)])
+    assert given == [0, 1, 1]
