@@ -41,6 +41,11 @@ def convert(export: str, out: str, mapping: str | None, processes: int, as_json:
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file of settings.")
 @click.option("--source", help="ImplementationID, when the store holds several sources.")
 @click.option("--hash", "hash_", type=click.Choice(["sha256"]), help="Hash names and SSNs (HashStatus 4).")
+@click.option(
+    "--delta", is_flag=True, help="From the store: only what referrals brought (Event, CurrentLivingSituation)."
+)
+@click.option("--since", help="With --delta: changes from this day or instant on (2026-06-30, 2026-06-30T09:00:00Z).")
+@click.option("--enroll-at", help="With --delta: ProjectID of coordinated entry where new Enrollments are allowed.")
 @click.option("--neutralise-formulas", is_flag=True, help="Put ' before cells that a spreadsheet would execute.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export_(
@@ -51,6 +56,9 @@ def export_(
     config: str | None,
     source: str | None,
     hash_: str | None,
+    delta: bool,
+    since: str | None,
+    enroll_at: str | None,
     neutralise_formulas: bool,
     as_json: bool,
 ) -> None:
@@ -58,10 +66,21 @@ def export_(
 
     Files are UTF-8 with CRLF line ends. A cell that FHIR has no form for comes back as it stood unless the resource was
     changed in FHIR. With --version what the other format year has no place for is printed and kept in Custom files.
-    """
-    from gateway.commands.hmis_run import export_folder, export_store
 
-    if folder is not None:
+    With --delta: a delta export of what came back through FHIR. New referrals to the source's projects become Events,
+    outcomes are set on the Events they belong to, and housing statuses with a HUD code that were sent with a referral
+    become CurrentLivingSituations. What HUD has no code for is never guessed: not-in-hmis.csv lists it with the
+    reason, and the exit code is 3.
+    """
+    from gateway.commands.hmis_run import export_delta, export_folder, export_store
+
+    if not delta and (since or enroll_at):
+        raise click.UsageError("--since and --enroll-at belong to --delta")
+    if delta:
+        if folder is not None or hash_ is not None or neutralise_formulas:
+            raise click.UsageError("--delta reads the store: not with --from, --hash or --neutralise-formulas")
+        export_delta(out, version or "2026", database, config, source, since, enroll_at or "", as_json)
+    elif folder is not None:
         export_folder(folder, out, version, neutralise_formulas, hash_ is not None, as_json)
     else:
         export_store(out, version or "2026", database, config, source, hash_ is not None, as_json)

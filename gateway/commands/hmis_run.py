@@ -162,10 +162,7 @@ def export_store(
     store = wiring.open_store(read_settings(config, database_url=database))
     try:
         with store.reading() as reading:
-            sources = reading.rows.sources()
-            if source is None and len(sources) != 1:
-                raise click.UsageError(f"the store holds {len(sources)} HMIS sources; name one with --source")
-            name = source if source is not None else sources[0]
+            name = _the_source(reading.rows.sources(), source)
             now = datetime.now(UTC)
             cells = _export_row(name, now, version, hashing)
             job = StoreExport(read_data, name, version, cells, hash_names=hashing)
@@ -177,6 +174,58 @@ def export_store(
         return
     for file, rows in job.rows.items():
         click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
+
+
+def _the_source(sources: list[str], source: str | None) -> str:
+    if source is None and len(sources) != 1:
+        raise click.UsageError(f"the store holds {len(sources)} HMIS sources; name one with --source")
+    if source is not None and source not in sources:
+        raise click.UsageError("the store holds no HMIS rows of the source named with --source")
+    return source if source is not None else sources[0]
+
+
+def export_delta(
+    out: str,
+    version: str,
+    database: str | None,
+    config: str | None,
+    source: str | None,
+    since: str | None,
+    enroll_at: str,
+    as_json: bool,
+) -> None:
+    """``doorway hmis export --delta``: what came back through FHIR."""
+    from gateway import wiring
+    from gateway.exchange.hmis_delta import SIDE_FILE, Delta
+    from gateway.settings import read_settings
+
+    try:
+        begin = datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
+    except ValueError:
+        raise click.UsageError("--since is no day or instant, such as 2026-06-30T09:00:00Z") from None
+    begin = begin if begin.tzinfo else begin.replace(tzinfo=UTC)
+    store = wiring.open_store(read_settings(config, database_url=database))
+    try:
+        with store.reading() as reading:
+            name = _the_source(reading.rows.sources(), source)
+            cells = _export_row(name, datetime.now(UTC), version, False)
+            cells |= {"ExportPeriodType": "1", "ExportDirective": "1"}
+            cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
+            since_us = int(begin.timestamp() * 1_000_000)
+            job = Delta(read_data, name, version, cells, since_us=since_us, enroll_at=enroll_at)
+            job.write(reading, _writer(Path(out)))
+    finally:
+        store.close()
+    if as_json:
+        told = [{"resource": where, "state": state, "reason": why} for where, state, why in job.aside]
+        click.echo(json.dumps({"source": name, "rows": job.rows, "aside": told}))
+    else:
+        for file, rows in job.rows.items():
+            click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
+        if job.aside:
+            click.echo(f"{len(job.aside):,} states have no place in HUD's format: see {SIDE_FILE}")
+    if job.aside:
+        sys.exit(EXIT_FINDINGS)
 
 
 def import_export(

@@ -11,6 +11,7 @@ from gateway.exchange.hmis_hash import hash_rows
 from gateway.exchange.hmis_rows import ORDER
 from gateway.exchange.hmis_versions import columns_of
 from gateway.exchange.ports.store import Reading
+from gateway.kernel.fhir import Resource
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.explain import part_id, restore_row
 from gateway.mapping.hmis.spec import Read, load_spec
@@ -55,17 +56,15 @@ class StoreExport:
         after = ""
         while states := reading.rows.page(self._source, table.file.name, after, PAGE_ROWS):
             after = states[-1].key
-            wanted = {
-                f"{part.resource}/{part_id(table, part, state.key)}": (state.key, part.name)
-                for state in states
-                for part in table.parts
-            }
-            found: dict[str, dict[str, object]] = {}
-            for reference, stored in reading.resources.many(wanted).items():
-                key, part_name = wanted[reference]
-                found.setdefault(key, {})[part_name] = json.loads(stored.body, parse_float=Decimal)
-            for state in states:
-                parts = found.get(state.key)
-                if parts:
-                    row = restore_row(table, parts)  # type: ignore[arg-type]
-                    yield {**row, "ExportID": self._export["ExportID"]}
+            for row in restored(reading, table, [state.key for state in states]).values():
+                yield {**row, "ExportID": self._export["ExportID"]}
+
+
+def restored(reading: Reading, table: FileMap, keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Rows of a file by key, as their resources now say; keys without resources are left out."""
+    wanted = {f"{part.resource}/{part_id(table, part, key)}": (key, part.name) for key in keys for part in table.parts}
+    found: dict[str, dict[str, Resource]] = {}
+    for reference, stored in reading.resources.many(wanted).items():
+        key, part_name = wanted[reference]
+        found.setdefault(key, {})[part_name] = json.loads(stored.body, parse_float=Decimal)
+    return {key: restore_row(table, found[key]) for key in dict.fromkeys(k for k, _ in wanted.values()) if key in found}

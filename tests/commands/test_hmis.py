@@ -60,6 +60,19 @@ def test_an_import_can_be_rehearsed_done_and_repeated(export: Path, tmp_path: Pa
     assert len(rows) == len(cells_of((export / "Client.csv").read_bytes()))
 
 
+def test_a_delta_tells_nothing_that_the_source_itself_said_and_refuses_unclear_options(
+    export: Path, tmp_path: Path
+) -> None:
+    database = ["--database", f"sqlite:///{tmp_path / 'd.db'}"]
+    assert call("import", str(export), *database).exit_code in (0, 3)
+    told = call("export", *database, "--out", str(tmp_path / "out"), "--delta", "--since", "2026-06-30", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["rows"]) == (0, {"Export": 1})
+    checked = json.loads(call("check", str(tmp_path / "out"), "--json").stdout)
+    assert {finding["rule"] for finding in checked["findings"]} == {"101"}  # no enrollments in it
+    assert call("export", *database, "--out", str(tmp_path / "out"), "--since", "2026-06-30").exit_code == 2
+    assert call("export", *database, "--out", str(tmp_path / "out"), "--delta", "--since", "soonzq").exit_code == 2
+
+
 def test_what_is_no_export_is_an_error_and_no_defect(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("hello")
     result = call("convert", str(tmp_path / "x.txt"), "--out", str(tmp_path / "o"))

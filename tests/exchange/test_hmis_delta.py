@@ -1,0 +1,196 @@
+"""The way back of referrals: FHIR into a HUD delta export, nothing guessed."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from gateway.adapters.files.data import read_data
+from gateway.adapters.memory.store import MemoryStore
+from gateway.exchange.hmis_delta import SIDE_FILE, Delta
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.save import Saver
+from gateway.kernel.fhir import JsonObject
+from gateway.mapping.hmis.conversions import Source
+from gateway.mapping.hmis.spec import LIST_SYSTEM
+from tests.exchange.test_hmis_import import CLIENT, ENROLLMENT, client, run
+from tests.exchange.test_hmis_import import export as export_of_day
+from tests.support.hmis import cells_of
+
+SOURCE = Source("source")
+NOW_US = 1_790_000_000_000_000  # 2026-09-21
+EVENT = [
+    "EventID", "EnrollmentID", "PersonalID", "EventDate", "Event", "LocationCrisisOrPHHousing",
+    "ReferralResult", "ResultDate", "DateUpdated", "UserID",
+]  # fmt: skip
+Rows = dict[str, list[dict[str, str]]]
+
+
+def hmis(entry: str = "2026-01-05", *, event: bool = False) -> MemoryStore:
+    """A store with a client, a coordinated-entry project and a shelter; enrolled when there is an entry day."""
+    store = MemoryStore()
+    files = {
+        "Organization": [["OrganizationID", "OrganizationName"], ["o", "Harbor"]],
+        "Project": [["ProjectID", "OrganizationID", "ProjectType"], ["ce", "o", "14"], ["es", "o", "0"]],
+        "Client": [CLIENT, client("Azq", "2026-01-01")],
+    }
+    if entry:
+        files["Enrollment"] = [ENROLLMENT, ["e", "1", "ce", entry, "h", "1", "2026-01-05", ""]]
+    if event:
+        row = ["v", "e", "1", "2026-01-06", "10", "es", "", "", "2026-01-06 00:00:00", "u"]
+        files["Event"] = [EVENT, row]
+    run(store, export_of_day("2026-02-01", "1", files))
+    return store
+
+
+def put(store: Store, *resources: JsonObject) -> None:
+    def work(unit: Unit) -> None:
+        drafts = [Draft(resource, source="hospital") for resource in resources]
+        Saver(lambda _: ()).save(unit, drafts, now_us=NOW_US)
+
+    store.write(work)
+
+
+def referral(status: str = "requested", project: str = "es", **more: object) -> list[JsonObject]:
+    """A hospital's ServiceRequest and Task."""
+    patient = SOURCE.reference("Client", "1")
+    request = {
+        "resourceType": "ServiceRequest", "id": "sr1", "status": "active", "intent": "order", "subject": patient,
+        "authoredOn": "2026-09-01T10:00:00Z", "code": {"text": "shelter"},
+    }  # fmt: skip
+    task = {
+        "resourceType": "Task", "id": "t1", "status": status, "intent": "order", "for": patient,
+        "focus": {"reference": "ServiceRequest/sr1"}, "owner": SOURCE.reference("Project", project), **more,
+    }  # fmt: skip
+    return [request, task]
+
+
+def living(*codings: JsonObject) -> JsonObject:
+    """A housing status."""
+    return {
+        "resourceType": "Observation", "id": "o1", "status": "final", "effectiveDateTime": "2026-09-02",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "71802-3"}]},
+        "subject": SOURCE.reference("Client", "1"), "valueCodeableConcept": {"coding": list(codings)},
+    }  # fmt: skip
+
+
+def delta(store: Store, *, since_us: int = NOW_US, enroll_at: str = "") -> Rows:
+    """The export by file, rows as dicts."""
+    out: Rows = {}
+
+    def write(path: str, pieces: Iterable[str]) -> None:
+        header, *rows = cells_of("".join(pieces).encode())
+        out[path.removesuffix(".csv")] = [dict(zip(header, row, strict=True)) for row in rows]
+
+    export = {"ExportID": "D1", "ExportDate": "2026-09-22 00:00:00", "CSVVersion": "2026 v1", "ExportDirective": "1"}
+    export["ImplementationID"] = "source"
+    with store.reading() as reading:
+        Delta(read_data, "source", "2026", export, since_us=since_us, enroll_at=enroll_at).write(reading, write)
+    return out
+
+
+def test_a_new_referral_of_a_hospital_becomes_an_event_with_all_that_it_points_to() -> None:
+    store = hmis()
+    put(store, *referral())
+    out = delta(store)
+    event = out["Event"][0]
+    assert (event["PersonalID"], event["EnrollmentID"], event["EventDate"]) == ("1", "e", "2026-09-01")
+    assert (event["Event"], event["LocationCrisisOrPHHousing"], event["ReferralResult"]) == ("10", "es", "")
+    assert len(event["EventID"]) <= 32
+    assert [row["PersonalID"] for row in out["Client"]] == ["1"]
+    assert {row["ProjectID"] for row in out["Project"]} == {"ce", "es"}
+    assert [row["UserID"] for row in out["User"]] == [event["UserID"]]
+    assert out[SIDE_FILE.removesuffix(".csv")] == []
+    assert delta(store)["Event"][0]["EventID"] == event["EventID"]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "aside"),
+    [
+        ("accepted", "1", False),
+        ("completed", "1", False),
+        ("rejected", "3", False),
+        ("failed", "", True),
+        ("on-hold", "", True),
+        ("cancelled", "", True),
+    ],
+)
+def test_the_outcome_of_a_task_is_a_result_only_where_hud_has_a_code(status: str, result: str, aside: bool) -> None:
+    store = hmis()
+    put(store, *referral(status, statusReason={"text": "said"}, lastModified="2026-09-03T01:00:00Z"))
+    out = delta(store)
+    assert out["Event"][0]["ReferralResult"] == result
+    assert out["Event"][0]["ResultDate"] == ("2026-09-03" if result else "")
+    assert [row["state"] for row in out["not-in-hmis"]] == ([status] if aside else [])
+
+
+def test_a_client_who_declined_is_a_result_when_the_task_says_so_with_huds_code() -> None:
+    store = hmis()
+    coded = {"coding": [{"system": f"{LIST_SYSTEM}4.20.d", "code": "2"}]}
+    put(store, *referral("cancelled", businessStatus=coded))
+    assert delta(store)["Event"][0]["ReferralResult"] == "2"
+
+
+def test_without_an_open_enrollment_staff_decide_unless_the_site_allows_a_new_one() -> None:
+    store = hmis(entry="")
+    put(store, *referral())
+    left = delta(store)
+    assert left["Event"] == left["Enrollment"] == []
+    assert left["not-in-hmis"][0]["resource"] == "Task/t1"
+    out = delta(store, enroll_at="ce")
+    enrollment = out["Enrollment"][0]
+    assert (enrollment["ProjectID"], enrollment["EntryDate"]) == ("ce", "2026-09-01")
+    assert out["Event"][0]["EnrollmentID"] == enrollment["EnrollmentID"]
+    assert delta(store, enroll_at="es")["Enrollment"] == []
+
+
+def test_a_housing_status_sent_with_a_referral_becomes_a_row_only_with_huds_own_code() -> None:
+    loinc = {"system": "http://loinc.org", "code": "LA30190-5"}
+    output = [{"type": {"text": "status"}, "valueReference": {"reference": "Observation/o1"}}]
+    for codings, codes in (((loinc,), []), ((loinc, {"system": f"{LIST_SYSTEM}3.12.1", "code": "116"}), ["116"])):
+        store = hmis()
+        put(store, living(*codings), *referral("accepted", output=output))
+        out = delta(store)
+        assert [row["CurrentLivingSituation"] for row in out["CurrentLivingSituation"]] == codes
+        assert [row["resource"] for row in out["not-in-hmis"]] == ([] if codes else ["Observation/o1"])
+
+
+def test_an_observation_that_nobody_sent_with_a_referral_stays_where_it_is() -> None:
+    store = hmis()
+    put(store, living({"system": f"{LIST_SYSTEM}3.12.1", "code": "116"}), *referral())
+    assert delta(store)["CurrentLivingSituation"] == []
+
+
+def test_an_outcome_given_in_fhir_comes_back_on_the_sources_own_event() -> None:
+    store = hmis(event=True)
+    with store.reading() as reading:
+        task = json.loads(next(iter(reading.resources.of_type("Task"))).body)
+    assert delta(store, since_us=0)["Event"] == []
+    put(store, {**task, "status": "accepted", "lastModified": "2026-09-04"})
+    event = delta(store)["Event"][0]
+    assert (event["EventID"], event["ReferralResult"], event["ResultDate"]) == ("v", "1", "2026-09-04")
+    assert event["DateUpdated"] > "2026-01-06 00:00:00"
+
+
+def test_a_target_or_a_patient_of_elsewhere_is_left_to_staff_and_older_changes_are_not_told_again() -> None:
+    store = hmis()
+    request, task = referral()
+    put(store, request, {**task, "owner": {"reference": "Organization/elsewhere"}})
+    assert delta(store)["Event"] == []
+    assert delta(store, since_us=NOW_US + 1)["not-in-hmis"] == []
+    put(store, {**request, "id": "sr2"}, {**task, "id": "t2", "for": {"reference": "Patient/elsewhere"}})
+    assert [row["resource"] for row in delta(store)["not-in-hmis"]] == ["Task/t1", "Task/t2"]
+
+
+def test_the_delta_can_be_imported_where_it_goes() -> None:
+    store = hmis()
+    put(store, *referral("accepted"))
+    files = {
+        name: [list(rows[0]), *(list(row.values()) for row in rows)]
+        for name, rows in delta(store).items()
+        if rows and name not in ("Export", "not-in-hmis")
+    }
+    report = run(MemoryStore(), export_of_day("2026-09-22", "1", files))
+    assert report.counts["Event"] == {"new": 1}
+    assert report.notes == []
