@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -520,6 +520,7 @@ def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Valid
 def build_rest(settings: Settings, store: Store) -> RestParts:
     """The REST use cases over a store, for ``serve``, tests and benchmarks."""
     from gateway import __version__
+    from gateway.adapters.files.packages import PackageFolder
     from gateway.adapters.http.entropy import ENTROPY
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.http.outcome import code_of, status_of
@@ -553,6 +554,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
+    profiles = cache(PackageFolder(Path(settings.data_folder) / "packages").profiles)  # read when first asked for
     operations = _operations(settings, core, finds, checks)
 
     uses = FhirUseCases(
@@ -560,14 +562,14 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
         searches=finds,
         bundle=batches.run,
         caller=doors.caller,
-        metadata=cache(
+        metadata=lru_cache(16)(  # the base may come from a stranger's Host header: not all of them are kept
             lambda base: statement(
                 base=base,
                 version=__version__,
                 types=types,
                 definitions=definitions,
                 operations=operations,
-                profiles={},
+                profiles=profiles(),
                 xml=True,
             )
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters.db.store import DbStore
+from gateway.adapters.files.packages import PackageFolder
 from tests.adapters.http.conftest import World, world_over
 from tests.support.shared import SHARED
 
@@ -66,6 +67,21 @@ def test_every_parameter_and_include_that_is_stated_for_the_guide_answers(small:
             said = small.ehr("GET", f"/{type_}?{path}", Prefer="handling=strict")
             failed += [f"{type_}?{path} {said.status_code}"] * (said.status_code != 200)
     assert failed == []
+
+
+def test_supported_profiles_are_those_that_validation_has_loaded(
+    small: World, sqlite_store: DbStore, tmp_path: Path
+) -> None:
+    assert not any("supportedProfile" in one for one in told(small).values())
+    assert SHARED is not None
+    PackageFolder(tmp_path / "packages").add(SHARED / "packages" / GUIDE)
+    for loaded in world_over(sqlite_store, tmp_path):
+        said = {type_: one.get("supportedProfile", []) for type_, one in told(loaded).items()}
+        base = "http://hl7.org/fhir/us/sdoh-clinicalcare/StructureDefinition/SDOHCC-"
+        assert {f"{base}TaskForPatient", f"{base}TaskForReferralManagement"} <= set(said["Task"])
+        for type_, urls in said.items():
+            wanted: list[str] = next((one.get("supportedProfile", []) for one in asked() if one["type"] == type_), [])
+            assert {url for url in wanted if url.startswith(base)} <= set(urls), type_
 
 
 def test_what_a_referral_includes_comes_along(small: World) -> None:

@@ -115,6 +115,14 @@ class PackageFolder:
             if one == kind:
                 yield _read(max(entries, key=lambda e: e.rank))
 
+    def profiles(self) -> dict[str, list[str]]:
+        """Canonical URLs of the profiles on resources that are here, which validation can hold content to, by type."""
+        found: dict[str, list[str]] = {}
+        for one in self.every("StructureDefinition"):
+            if one.get("kind") == "resource" and one.get("derivation") == "constraint":
+                found.setdefault(str(one.get("type")), []).append(str(one["url"]))
+        return found
+
     def add(self, archive: Path) -> tuple[Package, dict[str, int]]:
         """Take in a package from its ``.tgz``; the same version again replaces what was there.
 

@@ -350,7 +350,7 @@ class FhirApi:
             raise NotAllowed(METHODS["metadata"])
         pairs = exchange.query()
         form = answer_form(exchange.header("accept"), _one(pairs, "_format"))
-        body = self._uses.metadata(self.base_of(exchange))
+        body = await self._run(self._uses.metadata, self.base_of(exchange))
         if form == "xml":
             body = self._to_xml(body)
         elif _one(pairs, "_pretty") == "true":
