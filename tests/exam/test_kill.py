@@ -20,8 +20,9 @@ import pytest
 from tests.support.mllp import Peer, adt, framed, msa
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("DOORWAY_EXAM_KILLS", "4"))
+KILLS = int(os.environ.get("DOORWAY_EXAM_KILLS", "2"))
 CONNECTIONS = 4
+pytestmark = pytest.mark.exam
 _TAKES = re.compile(r"\b(recvfrom|recvmsg|read)\b")
 
 

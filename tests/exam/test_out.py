@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gateway.exchange.deliver import queue_delivery
 from gateway.exchange.ports.outbox import OutState
 from gateway.exchange.ports.resources import Draft
@@ -15,6 +17,7 @@ from gateway.wiring import open_store
 from tests.adapters.mllp.test_service import CONSENT
 from tests.support.mllp import ScriptedPeer, ack, framed
 
+pytestmark = pytest.mark.exam
 ROOT = Path(__file__).resolve().parents[2]
 SEND = """
 import sys
