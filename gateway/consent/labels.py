@@ -112,9 +112,10 @@ class Labeller:
         by_code, by_words = self._in_node({name: value for name, value in resource.items() if isinstance(value, str)})
         for name, value in resource.items():
             if isinstance(value, (dict, list)) and name != "meta":
-                codes, words = self._in_element(value, name in _NARRATIVE)
-                by_code += codes
-                by_words += words
+                for item in value if isinstance(value, list) else (value,):
+                    codes, words = self._in_element(item, name in _NARRATIVE)
+                    by_code += codes
+                    by_words += words
         found = dict.fromkeys(by_code, "codes")
         for label in by_words:
             found.setdefault(label, "words")
@@ -162,6 +163,8 @@ class Labeller:
 
     def _in_element(self, value: Any, narrative: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What codes and words in a top-level element say; remembered, since codes and categories repeat."""
+        if not isinstance(value, (dict, list)):
+            return (), ()
         try:
             key = narrative, orjson.dumps(value)  # tells 304.0 from "304.0": a number is no code
         except TypeError:  # decimals that keep their digits; half a character, which the store will refuse

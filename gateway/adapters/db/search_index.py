@@ -166,7 +166,8 @@ class _Indexer:
     """Remembers what was found in an element: codes, categories, labels and subjects are the same in many resources.
 
     A path goes down from one top-level element, so what is found in a resource is what is found in each of its
-    elements. ``meta`` is taken apart once more, since its time differs in every resource.
+    elements, and of a list in each of its items. ``meta`` is taken apart once more, since its time differs in every
+    resource.
     """
 
     def __init__(self, definitions: Definitions) -> None:
@@ -181,8 +182,11 @@ class _Indexer:
             if name == "meta" and isinstance(value, dict):
                 self._add_meta(tables, type_, value)
             elif self._definitions.beginning_at(type_, name):
-                for table, found in self._found(type_, name, value):
-                    tables[table] |= found
+                for item in value if isinstance(value, list) else (value,):
+                    if isinstance(item, list):
+                        continue  # no FHIR: a path would find nothing in it
+                    for table, found in self._found(type_, name, item):
+                        tables[table] |= found
         for parameter in self._definitions.always(type_):
             _add(tables, parameter, resource)
         return rows

@@ -19,6 +19,7 @@ TEXTS = [
     '{"resourceType": "Observation", "id": "4", "valueQuantity": {"value": 1.0, "unit": "cm"}, %s}' % (_META % (1, 1)),
     '{"resourceType": "Observation", "id": "5", "valueQuantity": {"value": 1.00, "unit": "cm"}, %s}' % (_META % (2, 2)),
     '{"resourceType": "Observation", "id": "6", "component": [{"code": {"coding": [{"code": "x"}]}}]}',
+    '{"resourceType": "Observation", "id": "8", "category": [null, [{"coding": [{"code": "x"}]}], {"coding": []}]}',
     '{"resourceType": "Condition", "id": "7", "code": {"coding": [{"code": "x", "display": "Zq"}]}, "subject":'
     ' {"reference": "Patient/1", "identifier": {"system": "urn:i", "value": "9"}}}',
 ]
