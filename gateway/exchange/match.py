@@ -5,12 +5,13 @@ answer, so that a client who did not consent and a person whom nobody knows give
 refused, because a name alone is fishing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import orjson
 
+from gateway.consent.release import Released
 from gateway.exchange.link import Linker
 from gateway.exchange.link_index import find
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -157,9 +158,17 @@ def bundle_of(found: Sequence[Found], base: str) -> JsonObject:
 Identifiers: TypeAlias = list[JsonObject]
 
 
+class Releaser(Protocol):
+    """The gate of one asker: lets out what it may see, cut where consent cuts."""
+
+    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
+        """The candidates that the asker may see, in order, as the asker sees them."""
+        ...
+
+
 def cross_reference(
     reading: Readable,
-    visible: Visibility,
+    gate: Releaser,
     by_identifier: Callable[[str, str], Sequence[Stored]],
     source: tuple[str, str],
     targets: Sequence[str] = (),
@@ -173,26 +182,35 @@ def cross_reference(
     Raises:
         NotFound: no such identifier, or nobody that the asker may see: the two look alike (ITI-83, 2:3.83.4.2.3).
     """
-    own = by_identifier(*source)
-    seen = [s for s, may in zip(own, visible.visible(own), strict=True) if may]
+    # a number that consent cuts out of a record neither finds it nor is told: only released text is looked at
+    own = gate.release(by_identifier(*source)).resources
+    seen = [stored for stored in own if any(_pair(i) == source for i in _identifiers(stored))]
     if not seen:
         raise NotFound("unknown identifier", at="sourceIdentifier")
-    references = {reference for s in seen for reference in _records_of(reading, s.reference)}
-    others = list(reading.resources.many(sorted(references)).values())
-    allowed = [s for s, may in zip(others, visible.visible(others), strict=True) if may]
+    references = {reference for stored in seen for reference in _records_of(reading, stored.reference)}
+    others = gate.release(list(reading.resources.many(sorted(references)).values())).resources
     identifiers: Identifiers = []
     named: list[str] = []
-    for stored in sorted(allowed, key=lambda s: s.reference):
-        found = [i for i in orjson.loads(stored.body).get("identifier", ()) if _wanted(i, source, targets)]
+    for stored in sorted(others, key=lambda s: s.reference):
+        found = [i for i in _identifiers(stored) if _wanted(i, source, targets)]
         if found:
             identifiers.extend(found)
             named.append(stored.reference)
     return identifiers, named
 
 
+def _identifiers(stored: Stored) -> list[JsonObject]:
+    listed = orjson.loads(stored.body).get("identifier", ())
+    return [one for one in listed if isinstance(one, dict)]
+
+
+def _pair(identifier: JsonObject) -> tuple[str, str]:
+    return str(identifier.get("system", "")), str(identifier.get("value", ""))
+
+
 def _wanted(identifier: JsonObject, source: tuple[str, str], targets: Sequence[str]) -> bool:
-    system, value = str(identifier.get("system", "")), str(identifier.get("value", ""))
-    return bool(system) and (system, value) != source and (not targets or system in targets)
+    system, _ = pair = _pair(identifier)
+    return bool(system) and pair != source and (not targets or system in targets)
 
 
 def _records_of(reading: Readable, patient: str) -> list[str]:

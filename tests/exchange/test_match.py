@@ -1,10 +1,12 @@
 """$match answers what consent lets the asker know, and nothing of anybody else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.consent.release import Judgement, Released, release
 from gateway.exchange.match import bundle_of, cross_reference, demographics_query, match, strength
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Store
@@ -15,10 +17,19 @@ from tests.exchange.test_link import LINKER, patient, save
 
 
 class Seen:
-    """A gate that shows everything but the named records."""
+    """A gate that shows everything but the named records, and no value of the system ``cut``."""
 
-    def __init__(self, *hidden: str) -> None:
-        self.hidden = frozenset(hidden)
+    def __init__(self, *hidden: str, cut: str = "") -> None:
+        self.hidden, self.cut = frozenset(hidden), cut
+
+    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
+        return release("Organization/asker", candidates, self._judge)
+
+    def _judge(self, stored: Stored) -> Judgement:
+        resource = orjson.loads(stored.body)
+        kept = [one for one in resource.get("identifier", ()) if one.get("system") != self.cut]
+        body = orjson.dumps({**resource, "identifier": kept}) if self.cut else None
+        return Judgement(stored.reference not in self.hidden, body=body)
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         return [stored.reference not in self.hidden for stored in candidates]
@@ -100,6 +111,19 @@ def test_an_identifier_leads_to_the_other_records_of_the_person(store: Store) ->
         for hidden, value in (("Patient/h", "nh12345"), ("", "unknown")):
             with pytest.raises(NotFound):
                 cross_reference(reading, Seen(hidden), by_identifier, ("urn:hmis", value))
+
+
+def test_a_number_that_consent_cuts_out_neither_finds_nor_is_told(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"))
+
+    def by_identifier(_system: str, _value: str) -> list[Stored]:
+        return list(reading.resources.many(["Patient/h"]).values())
+
+    with store.reading() as reading:
+        told, _ = cross_reference(reading, Seen(cut="urn:hospital"), by_identifier, ("urn:hmis", "nh12345"))
+        assert told == []
+        with pytest.raises(NotFound):
+            cross_reference(reading, Seen(cut="urn:hmis"), by_identifier, ("urn:hmis", "nh12345"))
 
 
 def test_a_demographics_query_answers_with_probable_and_better(store: Store) -> None:
