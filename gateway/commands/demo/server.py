@@ -66,7 +66,7 @@ def await_ready(process: subprocess.Popen[str], *, timeout_s: float = 60.0) -> S
 
 def _ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=5) as reply:  # noqa: S310
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=5) as reply:
             return bool(reply.status == 200)
     except OSError:  # nobody listens yet, or it says 503
         return False
