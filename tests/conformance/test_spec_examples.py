@@ -30,9 +30,14 @@ def open_world(sqlite_store: DbStore, tmp_path: Path) -> Iterator[World]:
 
 
 def digits(body: bytes) -> object:
-    """Everything but id and meta, numbers as they are written."""
+    """Everything but id and meta, numbers as they are written.
+
+    A Patient's links lead to records that are not in this store; nobody is shown a link to a record that it cannot see,
+    and hidden and missing look alike (gateway/README.md, decisions).
+    """
     found = json.loads(body, parse_float=str, parse_int=str)
-    return {name: value for name, value in found.items() if name not in ("id", "meta")}
+    left_out = {"id", "meta", "link"} if found["resourceType"] == "Patient" else {"id", "meta"}
+    return {name: value for name, value in found.items() if name not in left_out}
 
 
 def test_the_examples_are_accepted_and_come_back_to_the_last_digit(open_world: World) -> None:
