@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -75,10 +75,8 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
             raise _DryRun
 
         if dry_run:
-            try:
+            with suppress(_DryRun):  # raised to undo everything
                 bench.store.write(try_out)
-            except _DryRun:
-                pass
         else:
             with click.progressbar(length=len(ids), label="comparing", file=sys.stderr, hidden=not _shown(ids)) as bar:
                 for start in range(0, len(ids), 10 * _BATCH):

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gateway.adapters.tls_server import listener_context
 from gateway.kernel.errors import Invalid
 
 EXTENSION: Final = "doorway.certificate"  # of the ASGI scope: the names in the client's certificate
@@ -23,19 +24,7 @@ def server_context(certificate: str, key: str, client_authority: str) -> ssl.SSL
         if client_authority or key:
             raise Invalid("TLS needs a certificate", at="setting http_tls_certificate", fix="a PEM file")
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key or None)
-    except (OSError, ssl.SSLError):
-        raise Invalid("certificate or key cannot be used", at="setting http_tls_certificate", fix="PEM files") from None
-    if client_authority:
-        try:
-            context.load_verify_locations(client_authority)
-        except (OSError, ssl.SSLError):
-            raise Invalid("cannot be used", at="setting http_tls_client_authority", fix="a PEM file") from None
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    return listener_context(certificate, key, client_authority, settings="http_tls")
 
 
 def names_in(certificate: Mapping[str, Any]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import ssl
 
+from gateway.adapters.tls_server import listener_context
 from gateway.kernel.errors import Invalid
 
 
@@ -33,16 +34,4 @@ def server_context(certificate: str, key: str, client_authority: str) -> ssl.SSL
         if client_authority:
             raise Invalid("client certificates need a certificate of the listener", at="setting mllp_tls_certificate")
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key or None)
-    except (OSError, ssl.SSLError):
-        raise Invalid("certificate or key cannot be used", at="setting mllp_tls_certificate", fix="PEM files") from None
-    if client_authority:
-        try:
-            context.load_verify_locations(client_authority)
-        except (OSError, ssl.SSLError):
-            raise Invalid("cannot be used", at="setting mllp_tls_client_authority", fix="a PEM file") from None
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    return listener_context(certificate, key, client_authority, settings="mllp_tls")
