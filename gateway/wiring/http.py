@@ -1,0 +1,244 @@
+"""The web application: REST use cases, operations, the services beside them."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.exchange.ports.store import Store
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway.adapters.http.app import Front
+    from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.exchange.rest.batch import Batches
+    from gateway.exchange.rest.core import Rest
+    from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.operations import Operation
+    from gateway.profiles.validate import Validator
+
+from gateway.wiring.hl7v2 import mllp_service
+from gateway.wiring.parts import (
+    clock,
+    consent_knowledge,
+    emergency,
+    linker,
+    now_us,
+    saver,
+    search_definitions,
+    terminology,
+    validator,
+)
+
+
+class Service(Protocol):
+    """A part of the gateway that runs beside HTTP: a listener, a worker. Started in order, stopped in reverse."""
+
+    @property
+    def name(self) -> str:
+        """For readiness and log lines."""
+        ...
+
+    def start(self) -> str:
+        """Begin; one line on what runs (``mllp on 127.0.0.1:2575``)."""
+        ...
+
+    def stop(self) -> None:
+        """Finish what is begun and end."""
+        ...
+
+    def trouble(self) -> str:
+        """Why it is not well, in a word; empty when it is."""
+        ...
+
+
+def services(settings: Settings, store: Store) -> tuple[Service, ...]:
+    """What runs beside HTTP in ``doorway serve``, in the order of starting."""
+    from gateway.adapters.files.data import list_data
+
+    if "mappings/hl7v2/triggers.csv" not in list_data("mappings/hl7v2"):
+        return ()  # an installation without HL7 v2 tables serves FHIR only
+    return (mllp_service(settings, store),)
+
+
+@dataclass(frozen=True)
+class RestParts:
+    """The REST use cases over one store."""
+
+    core: "Rest"
+    finds: "Finds"
+    batches: "Batches"
+    doors: "Doors"
+    uses: "FhirUseCases"
+    types: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A gateway that is ready to run: the store, the web application, and what runs beside it."""
+
+    settings: Settings
+    store: Store
+    app: "Front"
+    services: tuple[Service, ...]
+    executor: "ThreadPoolExecutor"
+
+    def close(self) -> None:
+        """Let go of everything; services must be stopped."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self.store.close()
+
+
+def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
+    """The operations of the API by place and name."""
+    from gateway.exchange.rest.consent_operations import ConsentOperations
+    from gateway.exchange.rest.export import Exports
+    from gateway.exchange.rest.matching import matching_operations
+    from gateway.exchange.rest.operations import operations_of
+    from gateway.exchange.terminology import terminology_operations
+
+    return {
+        **operations_of(core, finds, checks),
+        **terminology_operations(terminology(settings)),
+        **matching_operations(finds, linker(settings)),
+        **Exports(finds).operations(),
+        **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
+    }
+
+
+def build_rest(settings: Settings, store: Store) -> RestParts:
+    """The REST use cases over a store, for ``serve``, tests and benchmarks."""
+    from gateway import __version__
+    from gateway.adapters.files.packages import PackageFolder
+    from gateway.adapters.http.entropy import ENTROPY
+    from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.adapters.http.outcome import code_of, status_of
+    from gateway.adapters.http.seal import CursorSeal
+    from gateway.codecs import json_text
+    from gateway.codecs.fhir_xml import XmlCodec
+    from gateway.exchange.rest.batch import Batches
+    from gateway.exchange.rest.capability import statement
+    from gateway.exchange.rest.core import Rest
+    from gateway.exchange.rest.doors import Doors
+    from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
+    from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.patch import json_patch
+    from gateway.exchange.rest.record import RestGate
+    from gateway.exchange.rest.subset import Subset
+    from gateway.exchange.rest.validation import checker, mandatory_of
+
+    definitions, checks = search_definitions(), validator(settings)
+    gate = RestGate(consent_knowledge(settings), emergency(settings))
+    key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
+    subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
+    finds = Finds(store, gate, definitions, CursorSeal(key), subset)
+    types = checks.facts.resource_types
+    core = Rest(
+        store, saver(settings, interactive=True), gate, finds.matching, checker(checks.validate), ENTROPY.id, types
+    )
+    patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
+        "json": json_patch,
+        "fhirpath": fhirpath_patch(checks.facts),
+    }
+    batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
+    doors = Doors(store, now_us)
+    xml = XmlCodec(checks.facts.type)
+    profiles = cache(PackageFolder(Path(settings.data_folder) / "packages").profiles)  # read when first asked for
+    operations = _operations(settings, core, finds, checks)
+
+    uses = FhirUseCases(
+        core=core,
+        searches=finds,
+        bundle=batches.run,
+        caller=doors.caller,
+        metadata=lru_cache(16)(  # the base may come from a stranger's Host header: not all of them are kept
+            lambda base: statement(
+                base=base,
+                version=__version__,
+                types=types,
+                definitions=definitions,
+                operations=operations,
+                profiles=profiles(),
+                xml=True,
+            )
+        ),
+        patches=patches,
+        operations=operations,
+        read_xml=xml.read,
+        write_xml=lambda body: xml.write(json_text.parse(body)),
+        subset=subset.of_query,
+    )
+    return RestParts(core, finds, batches, doors, uses, types)
+
+
+def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()) -> Built:
+    """The web application over a store; ``beside`` are the services whose state ``/readyz`` tells.
+
+    Raises:
+        Invalid: a shipped table that cannot be read, with file:line.
+    """
+    import asyncio
+    import secrets
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway.adapters.http import app as web
+    from gateway.adapters.http.exchange import Exchange
+    from gateway.adapters.http.fhir import FhirApi
+    from gateway.adapters.http.limits import Limits
+    from gateway.adapters.http.metrics import Metrics
+    from gateway.adapters.http.openapi import document
+    from gateway.adapters.http.smart import TokenEndpoint
+    from gateway.adapters.http.tls import Bindings
+
+    rest = build_rest(settings, store)
+    bindings = Bindings(settings.http_certificate_clients)
+    executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="doorway-http")
+    metrics = Metrics()
+    api = FhirApi(
+        rest.uses,
+        types=rest.types,
+        clock=clock(settings),
+        executor=executor,
+        metrics=metrics,
+        limits=Limits(
+            in_flight=settings.http_requests_in_flight,
+            per_minute=settings.match_per_minute,
+            clock_s=time.monotonic,
+        ),
+        cors_origins=settings.http_cors_origins,
+        bindings=bindings,
+        public_base_url=settings.public_base_url,
+        body_limit=settings.http_body_limit_bytes,
+        body_timeout_s=settings.http_receive_timeout_s,
+    )
+
+    def addresses(exchange: Exchange) -> frozenset[str]:
+        root = api.base_of(exchange).removesuffix("/fhir")
+        return frozenset({root, f"{root}/oauth/token", f"{root}/fhir"})
+
+    tokens = TokenEndpoint(rest.doors, addresses, time.time, lambda: secrets.token_urlsafe(32), bindings)
+
+    async def ready() -> Mapping[str, str]:
+        def look() -> dict[str, str]:
+            try:
+                store.write(lambda unit: unit.clients.secret("cursor"))
+                return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
+            except Exception as error:
+                return {"database": type(error).__name__}
+
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
+        except TimeoutError:
+            return {"database": "slow"}
+
+    def openapi() -> dict[str, Any]:
+        return document(rest.types, rest.uses.operations)
+
+    app = web.build_app(api, tokens, metrics=metrics, ready=ready, executor=executor, openapi=openapi)
+    return Built(settings, store, app, beside, executor)

@@ -1,0 +1,149 @@
+"""What several doors share: the store, the saver, the linker, knowledge of consent, terminology."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from gateway.exchange.ports.store import Store
+from gateway.profiles.search_parameters import Definitions
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.adapters.db.store import DbStore
+    from gateway.exchange.disclose import Knowledge
+    from gateway.exchange.link import Linker
+    from gateway.exchange.rest.emergency import Emergency
+    from gateway.exchange.save import Saver
+    from gateway.profiles.validate import Validator
+    from gateway.terminology import Terminology
+
+
+def describe(settings: Settings) -> str:
+    """One line on what would be built, without secrets."""
+    return (
+        f"database {settings.database_url.split(':', 1)[0]}, http {settings.http_address}, mllp {settings.mllp_address}"
+    )
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of the settings, its schema and search index brought up to date.
+
+    Raises:
+        Busy: the database cannot be reached or written.
+        Fault: it belongs to a newer release.
+    """
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.migrate import upgrade
+    from gateway.adapters.db.reindex import ensure
+
+    upgrade(Database(settings.database_url))
+    store = database_store(settings)
+    ensure(store)
+    return store
+
+
+def database_store(settings: Settings) -> "DbStore":
+    """The store of the settings as it lies there, for commands that look at its state themselves."""
+    from gateway.adapters.db.engine import Database
+    from gateway.adapters.db.reindex import INDEX_VERSION
+    from gateway.adapters.db.store import DbStore, Derived
+    from gateway.consent.view import pack, view_of
+
+    zone = ZoneInfo(settings.time_zone)
+    definitions = search_definitions()
+    mark = f"{INDEX_VERSION} {definitions.digest} {settings.time_zone}"
+    derived = Derived(definitions, lambda resource: pack(view_of(resource, zone)), mark)
+    return DbStore(Database(settings.database_url), derived)
+
+
+@cache
+def search_definitions() -> Definitions:
+    """The search parameters and compartments that ship with Doorway (profiles/search)."""
+    from gateway.adapters.files.data import read_data
+    from gateway.profiles.search_parameters import read_definitions
+
+    return read_definitions(read_data("profiles/search/parameters.csv"), read_data("profiles/search/compartments.csv"))
+
+
+def clock(settings: Settings) -> Callable[[], datetime]:
+    """The aware time in the civil zone in which consent dates begin and end."""
+    zone = ZoneInfo(settings.time_zone)
+    return lambda: datetime.now(zone)
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
+    """The one path for writing: labels of the sensitivity tables, and what follows every write.
+
+    Args:
+        interactive: for partners that act over REST: their referral Tasks are held to the published transitions.
+    """
+    from gateway.adapters.files.data import read_data
+    from gateway.exchange.consent_forms import ConsentRule, read_forms
+    from gateway.exchange.referral import carry_referrals, check_referrals
+    from gateway.exchange.relabel import read_labeller
+    from gateway.exchange.save import Follower, Saver
+    from gateway.exchange.tell import Partner, Tell
+
+    labeller = read_labeller(read_data, settings.organization_labels)
+    linking = linker(settings)
+    told = ConsentRule(read_forms(read_data))
+    followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
+    partners = {
+        name: Partner(one.organization, f"{one.application}^{one.facility}" if one.application else "")
+        for name, one in settings.mllp_destinations.items()
+    }
+    followers = (told, *followers, linking.follow, *([Tell(partners)] if partners else []))
+    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare)
+
+
+def linker(settings: Settings) -> "Linker":
+    """Real-time linking with the shipped tables and the site's thresholds."""
+    from gateway.adapters.files.linkage import default_reader, load_model
+    from gateway.exchange.link import Linker, Rules
+
+    rules = Rules(
+        same_at_bits=settings.link_same_at_bits,
+        review_at_bits=settings.link_review_at_bits,
+        within_source=settings.link_within_source,
+        two_people=settings.link_two_people,
+    )
+    return Linker(load_model(settings.link_model or None), default_reader(), rules)
+
+
+def consent_knowledge(settings: Settings) -> "Knowledge":
+    """What consent decisions rest on."""
+    from gateway.adapters.files.data import read_data
+    from gateway.exchange.disclose import read_knowledge
+
+    return read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
+
+
+def emergency(settings: Settings) -> "Emergency":
+    """Who may break the glass over the API, how long, and who is told."""
+    from gateway.exchange.rest.emergency import Emergency
+
+    return Emergency(frozenset(settings.break_glass_roles), settings.break_glass_minutes, settings.privacy_officer)
+
+
+def validator(settings: Settings) -> "Validator":
+    """The validator over the shipped tables and the loaded packages."""
+    from gateway.adapters.files.validation import open_validator
+
+    return open_validator(Path(settings.data_folder) / "packages")
+
+
+def terminology(settings: Settings) -> "Terminology":
+    """Our tables of codes and the loaded packages."""
+    from gateway.adapters.files.packages import AllDefinitions, PackageFolder
+    from gateway.adapters.files.validation import open_terminology
+
+    return open_terminology(AllDefinitions(PackageFolder(Path(settings.data_folder) / "packages")))
