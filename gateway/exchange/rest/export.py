@@ -7,6 +7,7 @@ decided when it is downloaded, so a consent withdrawn after the kick-off holds, 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
+from urllib.parse import urlencode
 
 import orjson
 
@@ -30,7 +31,7 @@ _PARAMETERS: Final = frozenset({"_outputFormat", "_since", "_type", "_elements",
 @dataclass(frozen=True, slots=True)
 class _Job:
     level: str  # system, Patient, or the id of a Group
-    types: tuple[str, ...]
+    types: tuple[str, ...]  # those asked for; empty: all there are (a list of all makes an address that proxies refuse)
     since_us: int
     started_us: int
     url: str
@@ -81,16 +82,15 @@ class Exports:
         if wanted - set(self.finds.definitions.types):
             raise Malformed("a type that is not served", at="_type")
         level = where.id if where.type == "Group" else where.type or "system"
-        possible = self._possible("Patient" if where.type else "system")
-        scopes = ask.caller.scopes
-        types = tuple(type_ for type_ in sorted(wanted or possible) if type_ in possible and scopes.allows(type_, "r"))
-        if not types:
-            scopes.constraints(next(iter(sorted(wanted or {"Patient"}))), "r")
+        types = tuple(sorted(wanted))
+        if not self._types(ask, level, types):
+            ask.caller.scopes.constraints(next(iter(sorted(wanted or {"Patient"}))), "r")
         if where.type == "Group":
             self._members(ask, level)
         since = instant_us(values["_since"]) if "_since" in values else 0
         target = "/".join(part for part in (where.type, where.id, "$export") if part)
-        job = _Job(level, types, since, ask.now_us, f"{ask.base}/{target}")
+        asked = f"?{urlencode(pairs, safe=',:/')}" if pairs else ""
+        job = _Job(level, types, since, ask.now_us, f"{ask.base}/{target}{asked}")
         sealed = self.finds.seal.close(job.packed(), ask.client)
         self.finds.store.write(
             lambda unit: self.finds.gate.record(unit, ask, "operation", what=target, query="$export")
@@ -108,7 +108,7 @@ class Exports:
             return self._file(ask, job, where.rest.removesuffix(".ndjson"))
         output = [
             {"type": type_, "url": f"{ask.base}/_export/{where.id}/{type_}.ndjson"}
-            for type_ in job.types
+            for type_ in self._types(ask, job.level, job.types)
             if self._any(ask, job, type_)
         ]
         manifest: JsonObject = {
@@ -142,12 +142,17 @@ class Exports:
             raise NotFound("no such export", at="address")
         return job
 
-    def _possible(self, level: str) -> frozenset[str]:
-        definitions = self.finds.definitions
-        every = frozenset(definitions.types) - {"AuditEvent"}
-        if level == "system":
-            return every
-        return frozenset(one for one in every if one == "Patient" or definitions.compartment("Patient", one))
+    def _types(self, ask: Ask, level: str, named: tuple[str, ...]) -> tuple[str, ...]:
+        """The types of a job's files, in order: of those named (all, when none is) what its level has and the caller
+        may read now."""
+        definitions, scopes = self.finds.definitions, ask.caller.scopes
+        return tuple(
+            one
+            for one in named or sorted(definitions.types)
+            if one != "AuditEvent"
+            and (level == "system" or one == "Patient" or definitions.compartment("Patient", one))
+            and scopes.allows(one, "r")
+        )
 
     def _members(self, ask: Ask, group: str) -> list[str]:
         with self.finds.store.reading() as reading:
@@ -193,7 +198,7 @@ class Exports:
                     break
 
     def _file(self, ask: Ask, job: _Job, type_: str) -> Answer:
-        if type_ not in job.types:
+        if type_ not in self._types(ask, job.level, job.types):
             raise NotFound("no such file", at="address")
         headers = {"Content-Type": "application/fhir+ndjson"}
         return Answer(200, headers=headers, chunks=lambda: self._pages(ask, job, type_, PAGE, told=True))
