@@ -61,7 +61,7 @@ def corroboration(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozens
     found = set()
     limit = scorer.model.shared_value_limit
     level = scorer.level
-    if level(score.vector, "ssn") in {"same", "one_edit"} and not consecutive(a, b):
+    if level(score.vector, "ssn") in {"same", "one_edit"} and not consecutive(a.ssn, b.ssn):
         found.add("number")
     if level(score.vector, "health") in {"same", "one_edit"} or not a.numbers.isdisjoint(b.numbers):
         found.add("number")
@@ -112,7 +112,7 @@ def guards_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[G
         out.add(Guard.GENERATION)
     elif dob not in _DOB_LIKELY and not (exact_number and dob in {"unknown", "two_edits", "same_year", "near_year"}):
         out.add(Guard.DOB_CONFLICT)
-    if consecutive(a, b):
+    if consecutive(a.ssn, b.ssn):
         out.add(Guard.SSN_NEIGHBOURS)
     elif ssn in {"else", "last_four_edit"}:
         out.add(Guard.SSN_CONFLICT)

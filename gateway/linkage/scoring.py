@@ -1,12 +1,12 @@
 """The compiled scorer: two records in, bits with their reasons out; the same weights as in batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final, Protocol, TypeAlias
 
-from gateway.linkage.ladders import COMPARISONS, FREQUENT
-from gateway.linkage.model import ELSE, UNKNOWN, Model
+from gateway.linkage.ladders import FREQUENT, Ladder, ladder_of
+from gateway.linkage.model import UNKNOWN, Model
 from gateway.linkage.traits import Traits
 
 Vector: TypeAlias = tuple[int, ...]  # for each comparison of the model the number of its level; 0 is unknown
@@ -53,15 +53,29 @@ class _Ladder:
     labels: tuple[str, ...]
     weights: tuple[float, ...]  # log2(m/u), 0 for unknown
     u: tuple[float, ...]
-    tested: tuple[tuple[int, Callable[[Traits, Traits], bool]], ...]
-    otherwise: int
+    level: Ladder
     frequent: Mapping[int, str]  # level number -> trait whose frequency replaces u
+    most: float  # of the weights whose value does not count
     smoothing: float
     others: tuple[tuple[float, ...], ...]  # by level, for each alternative: log2(chance/u)
 
 
+Rare: TypeAlias = tuple[int, int, str, tuple[float, ...]]  # ladder, level, trait whose value counts, kin's bits
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A model made ready once; ``sums`` remembers what a vector adds up to, of which there are few."""
+
+    ladders: tuple[_Ladder, ...]
+    looked_at: tuple[int, ...]
+    functions: tuple[Ladder, ...]
+    sums: dict[Vector, tuple[float, tuple[float, ...], tuple[Rare, ...]]] = field(default_factory=dict)
+
+
 Bounds: TypeAlias = Sequence[tuple[int, float, float]]
 _MOST_MODELS: Final = 16
+_MOST_REMEMBERED: Final = 50_000
 _CHEAP_FIRST: Final = ("ssn", "health", "phone", "suffix", "sex", "middle", "place", "dob", "given", "last")
 _SOFT: Final = {"given": "soft_name", "middle": "soft_name", "last": "soft_name", "dob": "soft_dob", "ssn": "soft_ssn"}
 
@@ -85,24 +99,21 @@ class Scorer:
         size = max(population, 50)
         self.prior_bits: Final = log2(share / size)
         self._log_rates: Final = tuple(log2(a.rate / size) for a in model.alternatives)
-        self._ladders: Final = _ladders_of(model)
+        self._compiled: Final = _compiled(model)
+        self._ladders: Final = self._compiled.ladders
+        self._functions: Final = self._compiled.functions
+        self._sums: Final = self._compiled.sums
+        self._rare: Final[dict[tuple[int, int, str], tuple[float, float]]] = {}
         self.names: Final = tuple(ladder.name for ladder in self._ladders)
         self.position: Final = {name: i for i, name in enumerate(self.names)}
-        self._looked_at: Final = tuple(self.position[name] for name in _CHEAP_FIRST if name in self.position)
 
     def vector(self, a: Traits, b: Traits) -> Vector:
         """The level of each comparison."""
-        out = []
-        for ladder in self._ladders:
-            for number, holds in ladder.tested:
-                if holds(a, b):
-                    out.append(number)
-                    break
-            else:
-                out.append(ladder.otherwise)
         if a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn:
+            out = [function(a, b) for function in self._functions]
             self._soften(out, a, b)
-        return tuple(out)
+            return tuple(out)
+        return tuple([function(a, b) for function in self._functions])
 
     def above(self, a: Traits, b: Traits, floor: float, bounds: "Bounds") -> Score | None:
         """:meth:`score` of a pair that may reach ``floor`` bits; None as soon as it is sure that it cannot.
@@ -114,15 +125,11 @@ class Scorer:
         """
         if not (a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn):
             reach = self.prior_bits
-            levels = [0] * len(self._ladders)
+            ladders = self._ladders
+            levels = [0] * len(ladders)
             for i, most, rest in bounds:
-                ladder = self._ladders[i]
-                level = ladder.otherwise
-                for number, holds in ladder.tested:
-                    if holds(a, b):
-                        level = number
-                        break
-                levels[i] = level
+                ladder = ladders[i]
+                levels[i] = level = ladder.level(a, b)
                 reach += most if level in ladder.frequent else ladder.weights[level]
                 if reach + rest < floor:
                     return None
@@ -136,14 +143,13 @@ class Scorer:
         """(comparison, the most it can add for this record, the most that those after it can) in order of looking."""
         out: list[tuple[int, float, float]] = []
         rest = 0.0
-        for i in reversed(self._looked_at):
+        for i in reversed(self._compiled.looked_at):
             ladder = self._ladders[i]
-            most = max(
-                self.frequency_bits(i, level, getattr(person, ladder.frequent[level]))[0]
-                if level in ladder.frequent and getattr(person, ladder.frequent[level])
-                else weight
-                for level, weight in enumerate(ladder.weights)
-            )
+            most = ladder.most
+            for level, trait in ladder.frequent.items():
+                value = getattr(person, trait)
+                if value:
+                    most = max(most, self.frequency_bits(i, level, value)[0])
             out.append((i, most, rest))
             rest += most
         return out[::-1]
@@ -157,30 +163,48 @@ class Scorer:
 
     def frequency_bits(self, i: int, level: int, value: str) -> tuple[float, float]:
         """(bits of comparison ``i`` at ``level`` for this value, log2(level's u / the value's chance))."""
-        ladder = self._ladders[i]
-        chance = self.frequencies.others(ladder.frequent[level], value, ladder.u[level], ladder.smoothing)
-        shift = log2(ladder.u[level] / max(chance, 1e-12))
-        return max(ladder.weights[level] + shift, 0.0), shift
+        known = self._rare.get((i, level, value))
+        if known is None:
+            if len(self._rare) >= _MOST_REMEMBERED:
+                self._rare.clear()
+            ladder = self._ladders[i]
+            chance = self.frequencies.others(ladder.frequent[level], value, ladder.u[level], ladder.smoothing)
+            shift = log2(ladder.u[level] / max(chance, 1e-12))
+            known = self._rare[i, level, value] = max(ladder.weights[level] + shift, 0.0), shift
+        return known
 
-    def parts(self, vector: Vector, a: Traits, b: Traits) -> tuple[float, list[float]]:
-        """(plain Fellegi-Sunter bits, for each other explanation its bits against a stranger)."""
+    def _summed(self, vector: Vector) -> tuple[float, tuple[float, ...], tuple[Rare, ...]]:
+        """What the levels of a vector add up to where the value does not count, and the levels where it does."""
         total = 0.0
         kin = [0.0] * len(self._log_rates)
+        rare: list[Rare] = []
         for i, level in enumerate(vector):
             if not level:
                 continue
             ladder = self._ladders[i]
             trait = ladder.frequent.get(level)
-            if trait is None:
-                total += ladder.weights[level]
-                for k, bits in enumerate(ladder.others[level]):
-                    kin[k] += bits
-            else:
-                weight, shift = self.frequency_bits(i, level, getattr(a, trait))
-                total += weight
-                for k, bits in enumerate(ladder.others[level]):
-                    if bits:
-                        kin[k] += min(bits + shift, weight)
+            if trait is not None:
+                rare.append((i, level, trait, ladder.others[level]))
+                continue
+            total += ladder.weights[level]
+            for k, bits in enumerate(ladder.others[level]):
+                kin[k] += bits
+        found = total, tuple(kin), tuple(rare)
+        if len(self._sums) >= _MOST_REMEMBERED:
+            self._sums.clear()
+        self._sums[vector] = found
+        return found
+
+    def parts(self, vector: Vector, a: Traits, b: Traits) -> tuple[float, list[float]]:
+        """(plain Fellegi-Sunter bits, for each other explanation its bits against a stranger)."""
+        total, base, rare = self._sums.get(vector) or self._summed(vector)
+        kin = list(base)
+        for i, level, trait, others in rare:
+            weight, shift = self.frequency_bits(i, level, getattr(a, trait))
+            total += weight
+            for k, bits in enumerate(others):
+                if bits:
+                    kin[k] += min(bits + shift, weight)
         return total, kin
 
     def bits(self, vector: Vector, a: Traits, b: Traits) -> tuple[float, float]:
@@ -237,7 +261,6 @@ def _kin_bits(m: float, u: float, chance: float | None) -> float:
 
 def _compile(model: Model, name: str) -> _Ladder:
     comparison = model.comparison(name)
-    known = COMPARISONS[name]
     labels = (UNKNOWN, *(w.level for w in comparison.levels))
     weights = (0.0, *(log2(w.m / w.u) for w in comparison.levels))
     chances = [a.chances.get(name) for a in model.alternatives]
@@ -245,27 +268,32 @@ def _compile(model: Model, name: str) -> _Ladder:
     others += [
         tuple(_kin_bits(w.m, w.u, c.get(w.level, 0.0) if c else None) for c in chances) for w in comparison.levels
     ]
+    frequent = {i: FREQUENT[name, label] for i, label in enumerate(labels) if (name, label) in FREQUENT}
     return _Ladder(
         name=name,
         labels=labels,
         weights=weights,
         u=(1.0, *(w.u for w in comparison.levels)),
-        tested=tuple((i, known[label].holds) for i, label in enumerate(labels) if label != ELSE),
-        otherwise=len(labels) - 1,
-        frequent={i: FREQUENT[name, label] for i, label in enumerate(labels) if (name, label) in FREQUENT},
+        level=ladder_of(name, labels),
+        frequent=frequent,
+        most=max(weight for i, weight in enumerate(weights) if i not in frequent),
         smoothing=comparison.smoothing,
         others=tuple(others),
     )
 
 
-_COMPILED: Final[dict[int, tuple[Model, tuple[_Ladder, ...]]]] = {}  # by identity; the model is held, so ids stay true
+_COMPILED: Final[dict[int, tuple[Model, _Compiled]]] = {}  # by identity; the model is held, so ids stay true
 
 
-def _ladders_of(model: Model) -> tuple[_Ladder, ...]:
+def _compiled(model: Model) -> _Compiled:
     """The model's ladders, compiled once: a scorer is made for every arrival."""
     found = _COMPILED.get(id(model))
     if found is None:
         if len(_COMPILED) >= _MOST_MODELS:
             _COMPILED.clear()
-        found = _COMPILED[id(model)] = (model, tuple(_compile(model, c.name) for c in model.comparisons))
+        ladders = tuple(_compile(model, c.name) for c in model.comparisons)
+        position = {ladder.name: i for i, ladder in enumerate(ladders)}
+        looked_at = tuple(position[name] for name in _CHEAP_FIRST if name in position)
+        made = _Compiled(ladders, looked_at, tuple(ladder.level for ladder in ladders))
+        found = _COMPILED[id(model)] = (model, made)
     return found[1]

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.adapters.files.linkage import default_reader
+from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.bench._communities import county
 from gateway.linkage.grades import Grade, Guard, grade_of, guards_of
+from gateway.linkage.ladders import holds, ladder_of
 from gateway.linkage.traits import Traits
 from tests.linkage.people import person, scorer
 
@@ -181,3 +182,21 @@ def test_a_pair_given_up_early_could_not_have_reached_the_floor() -> None:
             whole = scoring.score(candidate, asked)
             for floor in (-5.0, 2.0):
                 assert scoring.above(candidate, asked, floor, bounds) == (whole if whole.bits >= floor else None)
+
+
+@settings(max_examples=60)
+@given(rows, rows)
+def test_a_compiled_ladder_is_the_first_level_that_holds_by_itself(x: dict[str, str], y: dict[str, str]) -> None:
+    a, b = person("a", **x), person("b", **y)
+    for comparison in load_model().comparisons:
+        labels = ("unknown", *(weight.level for weight in comparison.levels))
+        slow = next((n for n, label in enumerate(labels[:-1]) if holds(comparison.name, label, a, b)), len(labels) - 1)
+        assert ladder_of(comparison.name, labels)(a, b) == slow
+
+
+def test_what_is_remembered_of_a_vector_changes_no_score() -> None:
+    made = county(7, 300, 60)
+    left, right = ([default_reader().row(row) for row in side] for side in (made.left, made.right))
+    remembering = scorer(*left)
+    for a, b in zip(left, right, strict=False):
+        assert remembering.score(a, b) == scorer(*left).score(a, b) == remembering.score(a, b)
