@@ -7,7 +7,7 @@ were taken back left out: so any order of arrival within a lane ends in the same
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
@@ -117,8 +117,7 @@ def apply(
         return None
     stored = save_conversion(unit, work, processing, now_us=now_us)
     processing.arrived(unit, stored, now_us)
-    done = replace(
-        received,
+    done = received._replace(
         state=State.PROCESSED,
         attempts=received.attempts + 1,
         result=_result(unit, received, work.message, processing, now_us=now_us, ack_id=ack_id),
@@ -263,8 +262,7 @@ def failed(
     charset = failure.stage == "parse"
     state = State.RECEIVED if again else State.QUARANTINED if charset else State.PARKED
     result = b"" if again else _refusal(current, error, now_us=now_us, ack_id=ack_id)
-    done = replace(
-        current,
+    done = current._replace(
         state=state,
         attempts=attempts,
         not_before_us=now_us + _BACK_OFF_US * 2**attempts if again else 0,

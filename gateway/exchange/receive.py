@@ -345,11 +345,10 @@ def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received
 
 def _conflicting(unit: Unit, prepared: Prepared) -> Reply:
     """The control id is taken: keep this one beside it, never over it, never silently."""
-    message = replace(prepared.message, id=_id_of(prepared.message.id, prepared.message.digest.hex()))
+    message = prepared.message._replace(id=_id_of(prepared.message.id, prepared.message.digest.hex()))
     quarantine = prepared.conflict == "quarantine"
     if quarantine:
-        message = replace(
-            message,
+        message = message._replace(
             state=State.QUARANTINED,
             answer=prepared.conflicting(),
             category="conflict",

@@ -160,7 +160,7 @@ def set_aside(store: Store, id_: str, *, now_us: int, reason: str) -> Received:
             raise NotFound("no such message", at=id_)
         if received.state is not State.PARKED:
             raise Conflict(f"the message is {received.state.value}, not parked", at=id_)
-        aside = replace(received, state=State.QUARANTINED, attempts=received.attempts + 1)
+        aside = received._replace(state=State.QUARANTINED, attempts=received.attempts + 1)
         unit.inbox.settle(aside, Attempt(id_, aside.attempts, now_us, State.QUARANTINED, "operator", reason=reason))
         return aside
 

@@ -1,7 +1,6 @@
 """The inbox keeps one contract on memory, SQLite and PostgreSQL."""
 
 import hashlib
-from dataclasses import replace
 
 from gateway.exchange.ports.inbox import Admission, Attempt, Received, State
 from gateway.exchange.ports.store import Store
@@ -22,7 +21,7 @@ def keep(store: Store, *messages: Received) -> None:
 
 
 def settle(store: Store, one: Received, state: State) -> None:
-    done = replace(one, state=state, attempts=one.attempts + 1)
+    done = one._replace(state=state, attempts=one.attempts + 1)
     store.write(
         lambda unit: unit.inbox.settle(
             done, Attempt(one.id, done.attempts, 9, state, outputs=("Patient/1/_history/1",))
@@ -49,13 +48,13 @@ def test_what_is_kept_comes_back_to_the_byte(store: Store) -> None:
 def test_the_same_message_is_a_repeat_and_another_content_a_conflict(store: Store) -> None:
     one = message("a", 1)
     keep(store, one)
-    assert store.write(lambda unit: unit.inbox.add(replace(one, received_us=5, answer=b"other"))) == (
+    assert store.write(lambda unit: unit.inbox.add(one._replace(received_us=5, answer=b"other"))) == (
         Admission.REPEATED,
         one,
     )
     other = message("a", 6, body=b"MSH|changed")
     assert store.write(lambda unit: unit.inbox.add(other)) == (Admission.CONFLICT, one)
-    assert store.write(lambda unit: unit.inbox.add(replace(other, id="a-2")))[0] is Admission.NEW
+    assert store.write(lambda unit: unit.inbox.add(other._replace(id="a-2")))[0] is Admission.NEW
 
 
 def test_a_lane_gives_one_message_at_a_time_and_lanes_are_parallel(store: Store) -> None:
@@ -96,7 +95,7 @@ def test_a_parked_message_holds_up_its_lane_only_and_a_quarantined_one_nobody(st
 
 
 def test_a_message_waits_for_its_time(store: Store) -> None:
-    keep(store, replace(message("1", 1, "x"), not_before_us=50))
+    keep(store, message("1", 1, "x")._replace(not_before_us=50))
     assert ready(store, 49) == []
     assert ready(store, 50) == ["1"]
 
@@ -119,8 +118,8 @@ def test_a_claim_is_for_received_messages_and_attempts_are_kept(store: Store) ->
 
 def test_several_are_kept_at_once_and_each_has_its_own_verdict(store: Store) -> None:
     keep(store, message("old", 1))
-    new, repeat = message("new", 5), replace(message("old", 6), answer=b"later")
-    twice, other = replace(new, received_us=7), message("old", 8, body=b"MSH|changed")
+    new, repeat = message("new", 5), message("old", 6)._replace(answer=b"later")
+    twice, other = new._replace(received_us=7), message("old", 8, body=b"MSH|changed")
     said = store.write(lambda unit: unit.inbox.add_all([new, repeat, twice, other, message("two", 9)]))
     assert [verdict for verdict, _ in said] == [
         Admission.NEW,

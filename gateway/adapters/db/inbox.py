@@ -1,7 +1,8 @@
 """The inbox in the database. Unique keys decide what is a repeat, so two cannot both win."""
 
 from collections.abc import Sequence
-from operator import attrgetter
+from contextlib import closing
+from functools import cache
 from typing import Final
 
 import orjson
@@ -16,7 +17,6 @@ from sqlalchemy import (
     and_,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -29,7 +29,7 @@ from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.exchange.ports.inbox import Admission, Attempt, Received, State
 from gateway.kernel.errors import Busy
 
-INBOX: Final = Table(
+INBOX: Final = Table(  # in the order of :class:`Received`, so that a message is its row
     "inbox",
     METADATA,
     text_c("id", primary_key=True),
@@ -40,26 +40,37 @@ INBOX: Final = Table(
     micros("received_us"),
     Column("body", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
-    text_c("state"),
     text_c("lane"),
     text_c("lane_2"),
     micros("event_us"),
+    text_c("peer"),
+    text_c("state"),
     Column("attempts", Integer, nullable=False),
     Column("not_before_us", BigInteger, nullable=False),
     Column("result", LargeBinary, nullable=False),
     text_c("category"),
     text_c("place"),
     text_c("fault"),
-    text_c("peer"),
 )
-Index("inbox_control_id", INBOX.c.control_id)
-Index("inbox_lane", INBOX.c.lane, INBOX.c.state, INBOX.c.received_us)
 _NONE: Final[ColumnElement[str]] = literal("''")
 _RECEIVED: Final[ColumnElement[str]] = literal("'received'")
 _PROCESSED: Final[ColumnElement[str]] = literal("'processed'")
-_TWO: Final = INBOX.c.lane_2 != _NONE
-Index("inbox_lane_2", INBOX.c.lane_2, INBOX.c.state, INBOX.c.received_us, sqlite_where=_TWO, postgresql_where=_TWO)
+# A message in the state in which it arrives stands in one index beside its key, and that one grows at its end: a page
+# for each random key is what an acknowledgement would wait for. The others take it in when it leaves that state.
+_SETTLED: Final = INBOX.c.state != _RECEIVED
+_FOLDABLE: Final = INBOX.c.state == _PROCESSED
+_TWO: Final = and_(INBOX.c.lane_2 != _NONE, _FOLDABLE)
 Index("inbox_state", INBOX.c.state, INBOX.c.received_us)
+Index("inbox_control_id", INBOX.c.control_id, sqlite_where=_SETTLED, postgresql_where=_SETTLED)
+Index(
+    "inbox_lane",
+    INBOX.c.lane,
+    INBOX.c.event_us,
+    INBOX.c.received_us,
+    sqlite_where=_FOLDABLE,
+    postgresql_where=_FOLDABLE,
+)
+Index("inbox_lane_2", INBOX.c.lane_2, INBOX.c.event_us, INBOX.c.received_us, sqlite_where=_TWO, postgresql_where=_TWO)
 ATTEMPT: Final = Table(
     "inbox_attempt",
     METADATA,
@@ -75,37 +86,36 @@ ATTEMPT: Final = Table(
     text_c("outputs"),  # JSON array
 )
 
-_COLUMNS: Final = tuple(column.name for column in INBOX.columns)
-_VALUES: Final = attrgetter(*_COLUMNS)
+_COLUMNS: Final = Received._fields
+_BRINGS: Final = _COLUMNS.index("state")  # how many values a message brings; the rest is alike for every new one
+_FRESH: Final = Received("", "", "", b"", "", 0, b"")[_BRINGS:]
 _ATTEMPT: Final = tuple(column.name for column in ATTEMPT.columns)
 _ADD: Final = {
     "sqlite": Statement(sqlite.insert(INBOX).on_conflict_do_nothing()),
     "postgresql": Statement(postgresql.insert(INBOX).on_conflict_do_nothing()),
 }
+_NEW: Final = {
+    dialect: f"'received', 0, 0, {none}, '', '', ''"
+    for dialect, none in (("sqlite", "x''"), ("postgresql", "''::bytea"))
+}
+_GROUP: Final = 64  # rows of one statement on SQLite: below the 999 values that the smallest builds take
 _GET: Final = Statement(select(INBOX).where(INBOX.c.id == bind("id_")))
-_FIND: Final = Statement(
-    select(INBOX).where(INBOX.c.control_id == bind("control_id_")).order_by(INBOX.c.received_us, INBOX.c.id)
+_GET_ALL: Final = Sql(f"SELECT {', '.join(_COLUMNS)} FROM inbox WHERE id IN :ids")
+_FIND: Final = Sql(  # each half has an index: what is settled by its control id, what is not by its state
+    f"SELECT {', '.join(_COLUMNS)} FROM (SELECT * FROM inbox WHERE control_id = :control_id AND state <> 'received'"
+    " UNION ALL SELECT * FROM inbox WHERE state = 'received' AND control_id = :control_id) AS found"
+    " ORDER BY received_us, id"
 )
 _CLAIM: Final = Statement(
     select(INBOX).where(INBOX.c.id == bind("id_"), INBOX.c.state == _RECEIVED).with_for_update(skip_locked=True)
 )
-_FOLDED: Final = Statement(
-    select(INBOX)
-    .where(
-        INBOX.c.state == _PROCESSED,
-        or_(INBOX.c.lane == bind("lane_"), and_(_TWO, INBOX.c.lane_2 == bind("lane_"))),
-    )
-    .order_by(INBOX.c.event_us, INBOX.c.received_us, INBOX.c.id)
+_FOLDED: Final = Sql(
+    f"SELECT {', '.join(_COLUMNS)} FROM (SELECT * FROM inbox WHERE lane = :lane AND state = 'processed'"
+    " UNION SELECT * FROM inbox WHERE lane_2 = :lane AND lane_2 <> '' AND state = 'processed') AS found"
+    " ORDER BY event_us, received_us, id"
 )
 _ALL: Final = ", ".join(f"m.{name}" for name in _COLUMNS)
 _OF_STATE: Final = Sql(f"SELECT {_ALL} FROM inbox m WHERE m.state = :state ORDER BY m.received_us, m.id LIMIT :limit")
-_IN_FRONT: Final = " ".join(  # something open, earlier, in one of the message's two lanes
-    f"AND NOT EXISTS (SELECT 1 FROM inbox o WHERE o.state IN ('received', 'parked') AND m.{mine} <> ''"
-    f" AND o.{theirs} = m.{mine} AND o.{theirs} <> ''"
-    " AND (o.received_us < m.received_us OR (o.received_us = m.received_us AND o.id < m.id)))"
-    for mine in ("lane", "lane_2")
-    for theirs in ("lane", "lane_2")
-)
 _NEWEST: Final = Sql(  # one branch an index: the lane of a message, and the second lane of a merge
     "SELECT event_us, received_us FROM (SELECT event_us, received_us FROM inbox WHERE lane = :lane"
     " AND state = 'processed' UNION ALL SELECT event_us, received_us FROM inbox WHERE lane_2 = :lane"
@@ -121,9 +131,9 @@ _THAT_WROTE: Final = Sql(
     f"SELECT {_ALL} FROM inbox m WHERE m.id IN (SELECT message FROM inbox_attempt WHERE replace(outputs, :mark, '')"
     " <> outputs) ORDER BY m.received_us, m.id"
 )
-_READY: Final = Sql(
-    f"SELECT {_ALL} FROM inbox m WHERE m.state = 'received' AND m.not_before_us <= :now_us {_IN_FRONT}"
-    " ORDER BY m.received_us, m.id LIMIT :limit"
+_OPEN: Final = Sql(
+    "SELECT id, lane, lane_2, state, not_before_us FROM inbox WHERE state IN ('received', 'parked')"
+    " ORDER BY received_us, id"
 )
 _COUNTS: Final = Statement(select(INBOX.c.source, INBOX.c.state, func.count()).group_by(INBOX.c.source, INBOX.c.state))
 _OLDEST: Final = Statement(select(func.min(INBOX.c.received_us)).where(INBOX.c.state == _RECEIVED))
@@ -146,17 +156,34 @@ _TRIED: Final = Statement(insert(ATTEMPT))
 _TRIES: Final = Statement(select(ATTEMPT).where(ATTEMPT.c.message == bind("id_")).order_by(ATTEMPT.c.number))
 
 
+@cache
+def _insert(rows: int) -> str:
+    """One statement that adds so many new messages on SQLite: its driver lets others run between two statements."""
+    one = f"({', '.join('?' * _BRINGS)}, {_NEW['sqlite']})"
+    return f"INSERT INTO inbox ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)} ON CONFLICT DO NOTHING"
+
+
+_TYPES: Final = {LargeBinary: "bytea", BigInteger: "bigint"}
+_ARRAYS: Final = ", ".join(f"%b::{_TYPES.get(type(INBOX.c[name].type), 'text')}[]" for name in _COLUMNS[:_BRINGS])
+_INSERT_ARRAYS: Final = (  # PostgreSQL: a column is one value, so that the statement is one however many rows it adds
+    f"INSERT INTO inbox ({', '.join(_COLUMNS)}) SELECT a.*, {_NEW['postgresql']}"
+    f" FROM unnest({_ARRAYS}) AS a ON CONFLICT DO NOTHING"
+)
+
+
 def _received(row: Row) -> Received:
-    found = dict(zip(_COLUMNS, row, strict=True))
-    for name in ("digest", "body", "answer", "result"):
-        found[name] = bytes(found[name])
-    return Received(**{**found, "state": State(found["state"])})
+    found = Received._make(row)
+    return found._replace(
+        digest=bytes(found.digest),
+        body=bytes(found.body),
+        answer=bytes(found.answer),
+        result=bytes(found.result),
+        state=State(found.state),
+    )
 
 
 def _row(message: Received) -> dict[str, object]:
-    values = dict(zip(_COLUMNS, _VALUES(message), strict=True))
-    values["state"] = message.state.value
-    return values
+    return {**message._asdict(), "state": message.state.value}
 
 
 class DbInbox:
@@ -171,15 +198,26 @@ class DbInbox:
 
     def find(self, control_id: str) -> list[Received]:
         """The messages that carry this MSH-10, oldest first."""
-        return [_received(row) for row in self._session.run(_FIND, control_id_=control_id).fetchall()]
+        return [_received(row) for row in self._session.run(_FIND, control_id=control_id).fetchall()]
 
     def ready(self, *, now_us: int, limit: int) -> list[Received]:
         """Messages whose turn has come, oldest first, at most one of each lane."""
-        return [_received(row) for row in self._session.run(_READY, now_us=now_us, limit=limit).fetchall()]
+        taken: set[str] = set()
+        turn: list[str] = []
+        with closing(self._session.run(_OPEN)) as opened:
+            for id_, lane, lane_2, state, not_before_us in opened:
+                free = lane not in taken and lane_2 not in taken
+                taken.update(one for one in (lane, lane_2) if one)
+                if free and state == State.RECEIVED and not_before_us <= now_us:
+                    turn.append(id_)
+                    if len(turn) == limit:
+                        break
+        found = self._all(turn)
+        return [found[id_] for id_ in turn if id_ in found]
 
     def folded(self, lane: str) -> list[Received]:
         """The processed messages of a lane, in order of event, then of arrival."""
-        return [_received(row) for row in self._session.run(_FOLDED, lane_=lane).fetchall()]
+        return [_received(row) for row in self._session.run(_FOLDED, lane=lane).fetchall()]
 
     def newest(self, lane: str) -> tuple[int, int] | None:
         """(event_us, received_us) of the newest processed event of a lane."""
@@ -227,25 +265,43 @@ class DbInbox:
 
     def add_all(self, messages: Sequence[Received]) -> list[tuple[Admission, Received]]:
         """Keep several in one round trip; which of them were there is asked only when some were."""
-        if len(messages) == 1:
-            return [self.add(messages[0])]
-        cursor = self._session.connection.cursor()
-        cursor.executemany(_ADD[self._session.dialect].text(self._session.dialect), [_row(one) for one in messages])
-        if cursor.rowcount == len(messages):
+        fresh = [one for one in messages if one[_BRINGS:] == _FRESH]
+        if len(fresh) < len(messages):
+            return [self.add(one) for one in messages]
+        if self._add_fresh(fresh) == len(messages):
             return [(Admission.NEW, one) for one in messages]
-        return [self._kept_or_before(one) for one in messages]
+        there = self._all([one.id for one in messages])
+        return [self._verdict(one, there.get(one.id)) for one in messages]
 
-    def _kept_or_before(self, message: Received) -> tuple[Admission, Received]:
-        kept = self._one(_GET, id_=message.id)
-        if kept is not None and (kept.received_us, kept.answer) == (message.received_us, message.answer):
-            return Admission.NEW, message
-        return self._there_before(message)
+    def _add_fresh(self, messages: Sequence[Received]) -> int:
+        """How many of these new messages were added."""
+        execute = self._session.connection.execute
+        if self._session.dialect == "postgresql":
+            columns = list(zip(*messages, strict=True))[:_BRINGS]
+            return int(execute(_INSERT_ARRAYS, [list(column) for column in columns]).rowcount)
+        added, start = 0, 0
+        while start < len(messages):
+            size = min(_GROUP, 1 << (len(messages) - start).bit_length() - 1)  # few sizes, so few statements to prepare
+            values = [value for one in messages[start : start + size] for value in one[:_BRINGS]]
+            added += execute(_insert(size), values).rowcount
+            start += size
+        return added
 
     def _there_before(self, message: Received) -> tuple[Admission, Received]:
-        before = self._one(_GET, id_=message.id)
-        if before is None:
+        return self._verdict(message, self._one(_GET, id_=message.id))
+
+    @staticmethod
+    def _verdict(message: Received, there: Received | None) -> tuple[Admission, Received]:
+        if there is None:
             raise Busy("another process is keeping this message", fix="send again, unchanged")
-        return (Admission.REPEATED if before.digest == message.digest else Admission.CONFLICT), before
+        if (there.received_us, there.answer) == (message.received_us, message.answer):
+            return Admission.NEW, message
+        return (Admission.REPEATED if there.digest == message.digest else Admission.CONFLICT), there
+
+    def _all(self, ids: Sequence[str]) -> dict[str, Received]:
+        if not ids:
+            return {}
+        return {row[0]: _received(row) for row in self._session.run(_GET_ALL, ids=list(ids)).fetchall()}
 
     def claim(self, id_: str) -> Received | None:
         """Take a received message for this transaction."""

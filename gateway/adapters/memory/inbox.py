@@ -1,7 +1,7 @@
 """The inbox in memory: the same contract as the database, for tests."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.exchange.ports.inbox import OPEN, Admission, Attempt, Received, State, lanes_of
 
@@ -107,6 +107,6 @@ class MemoryInbox:
 
     def reopen(self, id_: str) -> None:
         """Back to received, to be processed again."""
-        self.messages[id_] = replace(
-            self.messages[id_], state=State.RECEIVED, not_before_us=0, category="", place="", fault=""
+        self.messages[id_] = self.messages[id_]._replace(
+            state=State.RECEIVED, not_before_us=0, category="", place="", fault=""
         )

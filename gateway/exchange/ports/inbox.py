@@ -1,9 +1,9 @@
 """The inbox: every message as it came, what was answered, and how far it is; nothing acknowledged is outside of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class State(StrEnum):
@@ -19,9 +19,12 @@ class State(StrEnum):
 OPEN: tuple[str, ...] = (State.RECEIVED, State.PARKED)  # what holds up the later messages of a lane
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One message (or one frame that is none)."""
+class Received(NamedTuple):
+    """One message (or one frame that is none).
+
+    A tuple, since one is made and one row is written for every message that is acknowledged: what stands first is what
+    a new message brings, in the order of the table's columns.
+    """
 
     id: str  # from source and MSH-10 (from the content where that is empty): what makes two messages "the same"
     source: str  # name of the feed, or sending application and facility
@@ -29,19 +32,22 @@ class Received:
     digest: bytes  # SHA-256 of the body
     kind: str  # ADT^A01; empty for a frame that is no message
     received_us: int  # grows within a process: the order of arrival
-    body: bytes = field(repr=False)  # exactly as received
-    answer: bytes = field(default=b"", repr=False)  # what was sent at once; sent again for a repeat
-    state: State = State.RECEIVED
+    body: bytes  # exactly as received; empty once it is older than what is kept
+    answer: bytes = b""  # what was sent at once; sent again for a repeat
     lane: str = ""  # order is kept within a lane (sender and patient, as a hash); empty: no order
     lane_2: str = ""  # the other patient of a merge
     event_us: int = 0  # when the sender recorded it (EVN-2, MSH-7); its arrival when unknown
+    peer: str = ""  # address or certificate it came from
+    state: State = State.RECEIVED
     attempts: int = 0
     not_before_us: int = 0
-    result: bytes = field(default=b"", repr=False)  # application acknowledgement, made after processing
+    result: bytes = b""  # application acknowledgement, made after processing
     category: str = ""  # of the failure that parked or refused it
     place: str = ""
     fault: str = ""  # in words that hold no value of the message
-    peer: str = ""  # address or certificate it came from
+
+    def __repr__(self) -> str:
+        return f"Received({self.id}, {self.state.value})"  # never its content
 
 
 @dataclass(frozen=True, slots=True)

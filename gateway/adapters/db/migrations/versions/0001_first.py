@@ -87,30 +87,41 @@ def upgrade() -> None:
         sa.Column("received_us", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=False),
-        sa.Column("state", TEXT_C, nullable=False),
         sa.Column("lane", TEXT_C, nullable=False),
         sa.Column("lane_2", TEXT_C, nullable=False),
         sa.Column("event_us", sa.BigInteger(), nullable=False),
+        sa.Column("peer", TEXT_C, nullable=False),
+        sa.Column("state", TEXT_C, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("not_before_us", sa.BigInteger(), nullable=False),
         sa.Column("result", sa.LargeBinary(), nullable=False),
         sa.Column("category", TEXT_C, nullable=False),
         sa.Column("place", TEXT_C, nullable=False),
         sa.Column("fault", TEXT_C, nullable=False),
-        sa.Column("peer", TEXT_C, nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("inbox_control_id", "inbox", ["control_id"], unique=False)
-    op.create_index("inbox_lane", "inbox", ["lane", "state", "received_us"], unique=False)
+    settled, folded = sa.text("state != 'received'"), sa.text("state = 'processed'")
+    op.create_index("inbox_state", "inbox", ["state", "received_us"], unique=False)
+    op.create_index(
+        "inbox_control_id", "inbox", ["control_id"], unique=False, sqlite_where=settled, postgresql_where=settled
+    )
+    op.create_index(
+        "inbox_lane",
+        "inbox",
+        ["lane", "event_us", "received_us"],
+        unique=False,
+        sqlite_where=folded,
+        postgresql_where=folded,
+    )
+    two = sa.text("lane_2 != '' AND state = 'processed'")
     op.create_index(
         "inbox_lane_2",
         "inbox",
-        ["lane_2", "state", "received_us"],
+        ["lane_2", "event_us", "received_us"],
         unique=False,
-        sqlite_where=sa.text("lane_2 != ''"),
-        postgresql_where=sa.text("lane_2 != ''"),
+        sqlite_where=two,
+        postgresql_where=two,
     )
-    op.create_index("inbox_state", "inbox", ["state", "received_us"], unique=False)
     op.create_table(
         "inbox_attempt",
         sa.Column("message", TEXT_C, nullable=False),
@@ -132,7 +143,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", "number"),
         sqlite_with_rowid=False,
     )
-    op.create_index("link_block_number", "link_block", ["number"], unique=False)
     op.create_table(
         "link_count",
         sa.Column("token", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -180,9 +190,17 @@ def upgrade() -> None:
         sa.Column("traits", sa.LargeBinary(), nullable=False),
         sa.Column("person", TEXT_C, nullable=False),
         sa.Column("since_us", sa.BigInteger(), nullable=False),
+        sa.Column("keys", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.create_index("link_traits_person", "link_traits", ["person"], unique=False)
+    op.create_index(
+        "link_traits_person",
+        "link_traits",
+        ["person"],
+        unique=False,
+        sqlite_where=sa.text("person <> ''"),
+        postgresql_where=sa.text("person <> ''"),
+    )
     op.create_table(
         "outbox",
         sa.Column("id", TEXT_C, nullable=False),
