@@ -112,9 +112,14 @@ class Linker:
             return Arrived(linked=(into,))
         self._unmerged(unit, stored.reference, saver, now_us)
         person = traits_of(patient, self.reader)
-        if not enter(unit.links, person, custodian_of(patient, stored), self.root, now_us=now_us) and not again:
+        custodian = custodian_of(patient, stored)
+        if not self._entered(unit, person, custodian, now_us) and not again:
             return Arrived()
-        return self._compare(unit, person, saver, now_us)
+        return self._compare(unit, person, custodian, saver, now_us)
+
+    def _entered(self, unit: Unit, person: Traits, custodian: str, now_us: int) -> bool:
+        before = unit.links.known((person.key,)).get(person.key)
+        return enter(unit.links, person, custodian, self.root, now_us=now_us, before=before)
 
     def index(self, unit: Unit, stored: Sequence[Stored], *, now_us: int) -> int:
         """Put many Patients into the index without comparing them: the first half of comparing a whole store."""
@@ -132,9 +137,9 @@ class Linker:
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
-    def scorer(self, unit: Unit, person: Traits) -> Scorer:
-        """The model over the index as it stands, for one record."""
-        frequencies = StoreFrequencies(unit.links, person)
+    def scorer(self, unit: Unit, person: Traits, *, indexed: bool | None = None) -> Scorer:
+        """The model over the index as it stands, for one record; ``indexed``: whether it is known to be in it."""
+        frequencies = StoreFrequencies(unit.links, person, indexed=indexed)
         return Scorer(self.model, frequencies, population=frequencies.records)
 
     def candidates(self, unit: Unit, person: Traits, custodian: str) -> list[Known]:
@@ -142,19 +147,20 @@ class Linker:
         entries = find(unit.links, person, self.root).entries
         return [known for known in entries if self.rules.within_source or known.custodian != custodian]
 
-    def _compare(self, unit: Unit, person: Traits, saver: Saver, now_us: int) -> Arrived:
-        own = unit.links.known((person.key,))[person.key]
-        scorer = self.scorer(unit, person)
-        entries = {known.patient: known for known in self.candidates(unit, person, own.custodian)}
-        matches = judge(scorer, person, [unpack(known.traits) for known in entries.values()])
+    def _compare(self, unit: Unit, person: Traits, custodian: str, saver: Saver, now_us: int) -> Arrived:
+        entries = {known.patient: known for known in self.candidates(unit, person, custodian)}
         held = {_other(edge, person.key): edge for edge in unit.links.edges(person.key)}
+        if not entries and not held:
+            return Arrived()
+        scorer = self.scorer(unit, person, indexed=True)
+        matches = judge(scorer, person, [unpack(known.traits) for known in entries.values()])
         linked, review = [], []
         for match in matches:
             there = match.candidate.key
             edge = held.pop(there, None)
             if edge is not None and (not edge.automatic or edge.state is EdgeState.VETO):
                 continue  # a person decided
-            same_source = entries[there].custodian == own.custodian
+            same_source = entries[there].custodian == custodian
             certain = self._certain(match, person) and not same_source
             if certain and self._join(unit, scorer, match, person, saver, now_us, edge):
                 linked.append(there)

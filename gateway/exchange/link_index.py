@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from gateway.exchange.ports.links import Known, LinkReader, Links
@@ -15,30 +16,44 @@ _KNOWN: Final = {name: key_hash(f"k|{name}") for name in FIELDS}  # the counter 
 Root = Callable[[str], str]
 
 
-def _tokens(person: Traits) -> Iterable[int]:
+def _tokens(person: Traits) -> list[int]:
     """The counters of a record: all records, those that know a field, those with its value."""
-    yield _TOTAL
+    out = [_TOTAL]
     for name, known in _KNOWN.items():
         value = getattr(person, name)
         if value:
-            yield known
-            yield key_hash(f"f|{name}|{value}")
+            out.append(known)
+            out.append(key_hash(f"f|{name}|{value}"))
+    return out
 
 
 class StoreFrequencies:
-    """How common values are in the index; what one arrival needs is read once."""
+    """How common values are in the index; what one arrival needs is read once.
 
-    def __init__(self, links: LinkReader, person: Traits) -> None:
+    Args:
+        indexed: whether the record itself is in the index, and counted; None to look.
+    """
+
+    def __init__(self, links: LinkReader, person: Traits, *, indexed: bool | None = None) -> None:
         self._links = links
         tokens = frozenset(_tokens(person))
         self._counts = links.frequencies(tokens.union(_KNOWN.values()))
-        self._own = tokens if person.key and links.known((person.key,)) else frozenset()
+        if indexed is None:
+            indexed = bool(person.key) and bool(links.known((person.key,)))
+        self._own = tokens if indexed else frozenset()
         self._asked = set(tokens)
 
     @property
     def records(self) -> int:
         """Records in the index."""
         return self._counts.get(_TOTAL, 0)
+
+    def expect(self, people: Iterable[Traits]) -> None:
+        """Read the counters of these records in one go: they are about to be compared with one another."""
+        tokens = {token for person in people for token in _tokens(person)} - self._asked
+        if tokens:
+            self._asked |= tokens
+            self._counts.update(self._links.frequencies(tokens))
 
     def count(self, name: str, value: str) -> int:
         """Records with the value."""
@@ -68,23 +83,31 @@ def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
     found = candidates(person, root, links.blocks)
     own = shard_of(person.key)
     entries = links.numbered(number for number in found.ids if number != own)
-    ordered = sorted(entries.values(), key=lambda known: known.patient)
+    ordered = sorted(entries.values(), key=attrgetter("patient"))
     return Candidates(tuple(known for known in ordered if known.patient != person.key), found.unbounded)
 
 
-def enter(links: Links, person: Traits, custodian: str, root: Root, *, now_us: int) -> bool:
-    """Put a record into the index; False when it was there with the same traits."""
-    before = links.known((person.key,)).get(person.key)
+_UNREAD: Final = Known("", "", b"")
+
+
+def enter(
+    links: Links, person: Traits, custodian: str, root: Root, *, now_us: int, before: Known | None = _UNREAD
+) -> bool:
+    """Put a record into the index; False when it was there with the same traits.
+
+    Args:
+        before: its entry, None when it has none; left out, it is read.
+    """
+    if before is _UNREAD:
+        before = links.known((person.key,)).get(person.key)
     packed = pack(person)
     if before is not None and before.traits == packed and before.custodian == custodian:
         return False
-    counts: dict[int, int] = {}
-    for token in _tokens(person):
-        counts[token] = counts.get(token, 0) + 1
+    counts = dict.fromkeys(_tokens(person), 1)
     for token in _tokens(unpack(before.traits)) if before is not None else ():
         counts[token] = counts.get(token, 0) - 1
     entry = Known(person.key, custodian, packed, since_us=now_us)
-    links.put(entry, index_keys(person, root), counts)
+    links.put(entry, index_keys(person, root), counts, new=before is None)
     return True
 
 

@@ -21,7 +21,7 @@ Stage: TypeAlias = tuple[str, ...]  # alternative keys, all taken
 Family: TypeAlias = tuple[Stage, ...]  # coarse to fine
 
 
-@lru_cache(maxsize=500_000)
+@lru_cache(maxsize=65_536)
 def key_hash(text: str) -> int:
     """A signed 64-bit number for a key; the text of names never lies in the index."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rapidfuzz.distance import DamerauLevenshtein, JaroWinkler
+from rapidfuzz.distance import OSA, DamerauLevenshtein, JaroWinkler
 
 from gateway.linkage.traits import Traits
 
 Ladder: TypeAlias = Callable[[Traits, Traits], int]
-_edits: Final = DamerauLevenshtein.distance
+_edits: Final = OSA.distance  # four times as fast as Damerau and Levenshtein's, which it exceeds by one at most here
+_true_edits: Final = DamerauLevenshtein.distance
 _jw: Final = JaroWinkler.similarity
 
 
@@ -74,15 +75,20 @@ def _initial(field: str) -> Level:
     )
 
 
+def edits(x: str, y: str, at_most: int) -> bool:
+    """Whether two values are within so many slips (Damerau and Levenshtein; ``at_most`` 1 or 2)."""
+    if not -at_most <= len(x) - len(y) <= at_most:
+        return False
+    found = _edits(x, y, score_cutoff=2 * at_most - 1)
+    if found <= at_most:
+        return True
+    # letters that change places around an inserted one are two slips, and three when no letter may move twice
+    return at_most == 2 and found == 3 and _true_edits(x, y, score_cutoff=2) <= 2
+
+
 def edits_within(x: str, y: str, at_most: int, shortest: int) -> bool:
-    """Whether two values, neither of them short nor a digest, are within so many slips (Damerau, Levenshtein)."""
-    return (
-        len(x) >= shortest
-        and len(y) >= shortest
-        and x[0] != "#" != y[0]
-        and -at_most <= len(x) - len(y) <= at_most
-        and _edits(x, y, score_cutoff=at_most) <= at_most
-    )
+    """:func:`edits` of two values, neither of them short nor a digest."""
+    return len(x) >= shortest and len(y) >= shortest and x[0] != "#" != y[0] and edits(x, y, at_most)
 
 
 def alike(x: str, y: str, at_least: float) -> bool:
@@ -166,7 +172,7 @@ DOB: Final[Mapping[str, Level]] = {
         f"{_BOTH_FULL} AND year_l = year_r AND month_l = day_r AND day_l = month_r",
     ),
     "one_edit": Level(
-        "dob_l and dob_r and edits(dob_l, dob_r, score_cutoff=1) <= 1",
+        "dob_l and dob_r and edits(dob_l, dob_r, 1)",
         f"{_BOTH_FULL} AND damerau_levenshtein(dob_l, dob_r) <= 1",
     ),
     "month": Level(
@@ -188,7 +194,7 @@ DOB: Final[Mapping[str, Level]] = {
         f" AND {_YEARS_APART_SQL} <= 2",
     ),
     "two_edits": Level(
-        "dob_l and dob_r and edits(dob_l, dob_r, score_cutoff=2) <= 2",
+        "dob_l and dob_r and edits(dob_l, dob_r, 2)",
         f"{_BOTH_FULL} AND damerau_levenshtein(dob_l, dob_r) <= 2",
     ),
     "same_year": _same("year"),
@@ -220,7 +226,7 @@ SSN: Final[Mapping[str, Level]] = {
     ),
     "two_edits": _near("ssn", 2, 7),
     "last_four_edit": Level(
-        "not (ssn_l and ssn_r) and ssn4_l and ssn4_r and edits(ssn4_l, ssn4_r, score_cutoff=1) <= 1",
+        "not (ssn_l and ssn_r) and ssn4_l and ssn4_r and edits(ssn4_l, ssn4_r, 1)",
         "(ssn_l = '' OR ssn_r = '') AND ssn4_l <> '' AND ssn4_r <> '' AND damerau_levenshtein(ssn4_l, ssn4_r) <= 1",
     ),
 }
@@ -287,7 +293,7 @@ FREQUENT: Final[Mapping[tuple[str, str], str]] = {
 
 
 _SCOPE: Final[Mapping[str, Any]] = {
-    "alike": alike, "BY_CUSTOM": BY_CUSTOM, "consecutive": consecutive, "edits": _edits, "edits_within": edits_within,
+    "alike": alike, "BY_CUSTOM": BY_CUSTOM, "consecutive": consecutive, "edits": edits, "edits_within": edits_within,
     "jaro_winkler": _jw, "slipped": slipped,
 }  # fmt: skip
 _COLUMN: Final = re.compile(r"\b([a-z_0-9]+?)_([lr])\b")

@@ -1,6 +1,6 @@
 """The compiled scorer: two records in, bits with their reasons out; the same weights as in batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final, Protocol, TypeAlias
@@ -17,6 +17,10 @@ class FrequencySource(Protocol):
 
     @property
     def records(self) -> int: ...
+
+    def expect(self, people: Iterable[Traits]) -> None:
+        """These records are about to be compared with one another: a store reads their counters in one go."""
+        ...
 
     def count(self, name: str, value: str) -> int:
         """Records with the value."""

@@ -8,9 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Final
-
-import orjson
+from typing import Any, Final
 
 from gateway.linkage.names import (
     SUFFIXES,
@@ -382,24 +380,36 @@ def _assemble(nicknames: Nicknames, names: _Names, **facts: object) -> Traits:
     )
 
 
-_SETS: Final = ("givens", "roots", "parts", "lasts", "numbers")
-_NAMES: Final = tuple((one.name, one.name in _SETS) for one in fields(Traits))
+_SETS: Final = frozenset({"givens", "roots", "parts", "lasts", "numbers"})
+_FLAGS: Final = frozenset({"multiple_birth", "soft_name", "soft_dob", "soft_ssn"})
+_ORDER: Final = tuple(one.name for one in fields(Traits))
+_SET_AT: Final = tuple(i for i, name in enumerate(_ORDER) if name in _SETS)
+_FLAG_AT: Final = tuple(i for i, name in enumerate(_ORDER) if name in _FLAGS)
+_UNIT, _RECORD = "\x1f", "\x1e"  # no FHIR string holds them; one that came otherwise loses them
+_NEITHER: Final = str.maketrans({_UNIT: " ", _RECORD: " "})
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 def pack(person: Traits) -> bytes:
-    """Traits as JSON for a store; empty ones are left out."""
-    out: dict[str, object] = {}
-    for name, is_set in _NAMES:
+    """Traits as text for a store: fields in order, those of a set in order too, so that equal ones are equal bytes."""
+    out = []
+    for name in _ORDER:
         value = getattr(person, name)
-        if value:
-            out[name] = sorted(value) if is_set else value
-    return orjson.dumps(out, option=orjson.OPT_SORT_KEYS)
+        if name in _SETS:
+            out.append(_RECORD.join(sorted(one.translate(_NEITHER) for one in value)))
+        elif name in _FLAGS:
+            out.append("1" if value else "")
+        else:
+            out.append(value.translate(_NEITHER))
+    return _UNIT.join(out).encode()
 
 
 def unpack(text: bytes) -> Traits:
     """What :func:`pack` wrote."""
-    found = orjson.loads(text)
-    for name in _SETS:
-        if name in found:
-            found[name] = frozenset(found[name])
-    return Traits(**found)
+    found: list[Any] = text.decode().split(_UNIT)
+    for i in _SET_AT:
+        value = found[i]
+        found[i] = frozenset(value.split(_RECORD)) if value else _NONE
+    for i in _FLAG_AT:
+        found[i] = found[i] == "1"
+    return Traits(*found)

@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import DamerauLevenshtein
 
 from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.bench._communities import county
 from gateway.linkage.grades import Grade, Guard, grade_of, guards_of
-from gateway.linkage.ladders import holds, ladder_of
+from gateway.linkage.ladders import edits, holds, ladder_of
 from gateway.linkage.traits import Traits
 from tests.linkage.people import person, scorer
 
@@ -200,3 +201,9 @@ def test_what_is_remembered_of_a_vector_changes_no_score() -> None:
     remembering = scorer(*left)
     for a, b in zip(left, right, strict=False):
         assert remembering.score(a, b) == scorer(*left).score(a, b) == remembering.score(a, b)
+
+
+@settings(max_examples=300)
+@given(st.text("abc", max_size=7), st.text("abc", max_size=7), st.sampled_from([1, 2]))
+def test_slips_are_counted_as_damerau_and_levenshtein_do(x: str, y: str, at_most: int) -> None:
+    assert edits(x, y, at_most) == (DamerauLevenshtein.distance(x, y) <= at_most)

@@ -1,10 +1,13 @@
 """Linkage in the database: hashed keys beside the records, so that one search is a handful of index reads."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, Table
+from sqlalchemy import text as sa_text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.adapters.db.engine import Row, Session, Sql, Statement
@@ -21,8 +24,10 @@ TRAITS: Final = Table(
     Column("traits", LargeBinary, nullable=False),
     text_c("person"),
     micros("since_us"),
+    Column("keys", LargeBinary, nullable=False),  # the block keys of the row, eight bytes each: what a change replaces
 )
-Index("link_traits_person", TRAITS.c.person)
+_JOINED: Final = sa_text("person <> ''")
+Index("link_traits_person", TRAITS.c.person, sqlite_where=_JOINED, postgresql_where=_JOINED)
 BLOCK: Final = Table(
     "link_block",
     METADATA,
@@ -30,7 +35,6 @@ BLOCK: Final = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
-Index("link_block_number", BLOCK.c.number)
 COUNT: Final = Table(
     "link_count",
     METADATA,
@@ -87,24 +91,35 @@ def _upsert(table: Table, keys: tuple[str, ...], changed: tuple[str, ...]) -> di
     return out
 
 
-_PUT: Final = _upsert(TRAITS, ("number",), ("custodian", "traits"))
-_PUT_KEY: Final = _upsert(BLOCK, ("key", "number"), ())
-_ADD: Final = Sql(
-    "INSERT INTO link_count (token, records) VALUES (:token, :records) ON CONFLICT (token) DO UPDATE SET records ="
+_PUT: Final = _upsert(TRAITS, ("number",), ("custodian", "traits", "keys"))
+_PUT_KEYS: Final = {  # in the order of the tree, and in one round trip where that costs
+    "sqlite": "INSERT OR IGNORE INTO link_block (key, number) VALUES (?, ?)",
+    "postgresql": "INSERT INTO link_block (key, number) SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
+    " ON CONFLICT DO NOTHING",
+}
+_DROP_KEYS: Final = {
+    "sqlite": "DELETE FROM link_block WHERE key = ? AND number = ?",
+    "postgresql": "DELETE FROM link_block b USING unnest(%s::bigint[], %s::bigint[]) AS g(key, number)"
+    " WHERE b.key = g.key AND b.number = g.number",
+}
+_ADDED: Final = (
+    " ON CONFLICT (token) DO UPDATE SET records ="
     " CASE WHEN link_count.records + excluded.records < 0 THEN 0 ELSE link_count.records + excluded.records END"
 )
+_ADD: Final = {
+    "sqlite": f"INSERT INTO link_count (token, records) VALUES (?, ?){_ADDED}",
+    "postgresql": f"INSERT INTO link_count (token, records) SELECT * FROM unnest(%s::bigint[], %s::bigint[]){_ADDED}",
+}
 _HOLD: Final = _upsert(EDGE, ("one", "other"), ("state", "grade", "bits", "since_us", "by", "seconds", "reasons"))
 _RECORD: Final = _upsert(EVENT, ("id",), ())
 _GET: Final = Sql(f"SELECT number, {_KNOWN} FROM link_traits WHERE number IN :numbers")
-_MEMBERS: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE person = :person ORDER BY patient")
+_MEMBERS: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE person = :person AND {_JOINED.text} ORDER BY patient")
 _EVERY: Final = Sql(f"SELECT {_KNOWN} FROM link_traits ORDER BY patient")
-_KEYS: Final = Sql("SELECT key FROM link_block WHERE number = :number")
-_DROP_KEY: Final = Sql("DELETE FROM link_block WHERE key = :key AND number = :number")
+_KEYS: Final = Sql("SELECT keys FROM link_traits WHERE number = :number")
 _DROP: Final = Sql("DELETE FROM link_traits WHERE number = :number")
 _ASSIGN: Final = Sql("UPDATE link_traits SET person = :person WHERE number = :number")
 _BLOCK: Final = "SELECT number FROM link_block WHERE key = ? LIMIT ?"
-_LOAD_KEYS: Final = "INSERT OR IGNORE INTO link_block (key, number) VALUES (?, ?)"
-_LOAD_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MB for the writer: both trees of keys are written all over
+_LOAD_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MB for the writer: the tree of keys is written all over
 _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
@@ -133,6 +148,14 @@ def _event(row: Row) -> LinkEvent:
     told = tuple((str(c), str(level), float(b)) for c, level, b in orjson.loads(row[-1]))
     id_, at_us, kind, one, other, by, why, model, grade, bits = row[:-1]
     return LinkEvent(id_, at_us, kind, one, other, by, why, model, grade, bits, told)
+
+
+def _row(known: Known, keys: Iterable[int]) -> dict[str, Any]:
+    return {
+        "number": shard_of(known.patient), "patient": known.patient, "custodian": known.custodian,
+        "traits": known.traits, "person": known.person, "since_us": known.since_us,
+        "keys": array("q", sorted(keys)).tobytes(),
+    }  # fmt: skip
 
 
 class DbLinks:
@@ -207,54 +230,51 @@ class DbLinks:
         for row in self._session.run(_EVERY).fetchall():
             yield _known(row)
 
-    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int]) -> None:
+    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int], *, new: bool = False) -> None:
         """Index a record anew."""
         number = shard_of(known.patient)
-        held = {row[0] for row in self._session.run(_KEYS, number=number).fetchall()}
         wanted = set(keys)
-        self._session.run(
-            _PUT[self._session.dialect], number=number, patient=known.patient, custodian=known.custodian,
-            traits=known.traits, person=known.person, since_us=known.since_us,
-        )  # fmt: skip
-        self._session.many(_DROP_KEY, [{"key": key, "number": number} for key in sorted(held - wanted)])
-        added = [{"key": key, "number": number} for key in sorted(wanted - held)]
-        self._session.many(_PUT_KEY[self._session.dialect], added)
+        held = set() if new else self._keys(number)
+        self._session.run_with(_PUT[self._session.dialect], _row(known, wanted))
+        self._each(_DROP_KEYS, [(key, number) for key in sorted(held - wanted)])
+        self._each(_PUT_KEYS, [(key, number) for key in sorted(wanted - held)])
         self._count(counts)
 
     def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
         """Index many new records at once; keys are written in their own order, as the tree lies."""
-        rows = [
-            {
-                "number": shard_of(known.patient),
-                "patient": known.patient,
-                "custodian": known.custodian,
-                "traits": known.traits,
-                "person": known.person,
-                "since_us": known.since_us,
-            }
-            for known, _ in entries
-        ]
-        self._session.many(_PUT[self._session.dialect], rows)
-        pairs = sorted((key, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for key in keys)
         if self._session.dialect == "sqlite":
             self._session.connection.execute(_LOAD_CACHE)
-            self._session.connection.executemany(_LOAD_KEYS, pairs)
-        else:
-            self._session.many(_PUT_KEY["postgresql"], [{"key": key, "number": number} for key, number in pairs])
+        rows = [_row(known, keys) for known, keys in entries]
+        self._session.many(_PUT[self._session.dialect], sorted(rows, key=itemgetter("number")))
+        self._each(
+            _PUT_KEYS, sorted((k, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for k in keys)
+        )
         self._count(counts)
 
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
         """Take a record out of the index."""
         number = shard_of(patient)
-        held = sorted(row[0] for row in self._session.run(_KEYS, number=number).fetchall())
-        self._session.many(_DROP_KEY, [{"key": key, "number": number} for key in held])
+        self._each(_DROP_KEYS, [(key, number) for key in sorted(self._keys(number))])
         self._session.run(_DROP, number=number)
         self._count(counts)
 
+    def _keys(self, number: int) -> set[int]:
+        row = self._session.run(_KEYS, number=number).fetchone()
+        return set(array("q", bytes(row[0]))) if row is not None else set()
+
+    def _each(self, statement: Mapping[str, str], pairs: Sequence[tuple[int, int]]) -> None:
+        """One statement for pairs of numbers, which are in the order of the table."""
+        if not pairs:
+            return
+        if self._session.dialect == "sqlite":
+            self._session.connection.executemany(statement["sqlite"], pairs)
+        else:
+            columns = [list(column) for column in zip(*pairs, strict=True)]
+            self._session.connection.execute(statement["postgresql"], columns)
+
     def _count(self, counts: Mapping[int, int]) -> None:
         """Sorted, so that two writers take the rows in one order."""
-        changed = [{"token": token, "records": by} for token, by in sorted(counts.items()) if by]
-        self._session.many(_ADD, changed)
+        self._each(_ADD, [(token, by) for token, by in sorted(counts.items()) if by])
 
     def assign(self, patients: Iterable[str], person: str) -> None:
         """Say whose records they are."""

@@ -73,7 +73,7 @@ class MemoryLinks:
         """All index entries, by reference."""
         return iter(sorted(self.entries.values(), key=lambda known: known.patient))
 
-    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int]) -> None:
+    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int], *, new: bool = False) -> None:
         """Index a record anew."""
         number = shard_of(known.patient)
         before = self.entries.get(number)

@@ -121,8 +121,11 @@ class LinkReader(Protocol):
 class Links(LinkReader, Protocol):
     """Reads and writes inside one transaction."""
 
-    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int]) -> None:
-        """Index a record anew: its keys replace the old ones, the tokens' counts change by ``counts``."""
+    def put(self, known: Known, keys: Iterable[int], counts: Mapping[int, int], *, new: bool = False) -> None:
+        """Index a record anew: its keys replace the old ones, the tokens' counts change by ``counts``.
+
+        ``new``: the caller knows that it is not in the index, so that what it had is not looked up.
+        """
         ...
 
     def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
