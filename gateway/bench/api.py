@@ -278,6 +278,7 @@ def _compared(ours: _Side, floor: _Side, rounds: int, seconds: float, connection
 def _prepared(url: str) -> list[str]:
     """A client with a token, and patients that belong to another writer and are shared by a Consent; their ids."""
     from gateway import wiring
+    from gateway.exchange.agreements import agree
     from gateway.exchange.clients import issue, register
     from gateway.exchange.ports.resources import Draft
     from gateway.settings import read_settings
@@ -298,6 +299,7 @@ def _prepared(url: str) -> list[str]:
             unit.clients, "bench", organization="Organization/bench", scopes=["system/*.cruds"], now_us=now
         )
     )
+    store.write(lambda unit: agree(unit.resources, "Organization/bench", since="2020-01-01", now_us=now))
     store.write(lambda unit: issue(unit.clients, "bench", _TOKEN, now_us=now, lifetime_s=86_400))
     store.write(lambda unit: saving.save(unit, drafts, now_us=now))
     store.close()

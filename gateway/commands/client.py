@@ -5,7 +5,11 @@ from typing import IO, TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from gateway.exchange.ports.store import Store
+    from datetime import date
+
+    from gateway.exchange.agreements import Agreement
+    from gateway.exchange.ports.clients import Client
+    from gateway.exchange.ports.store import Store, Unit
 
 _DATABASE = click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.")
 _CONFIG = click.option(
@@ -16,7 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a 
 
 @click.group()
 def client() -> None:
-    """Registered API clients: add, list, revoke, token.
+    """Registered API clients and their organizations' agreements: add, agreement, list, revoke, token.
 
     Example: doorway client add ehr --organization Organization/general --scope 'system/*.rs' --jwks ehr-public.json
     """
@@ -41,6 +45,10 @@ def _store(database: str | None, config: str | None) -> "Store":
 @click.option(
     "--purpose", "purposes", multiple=True, metavar="CODE", help="Purpose of use (v3 ActReason), default TREAT."
 )
+@click.option(
+    "--agreement-until", metavar="DATE", help="Last day of the organization's agreement; default: a year, if none."
+)
+@click.option("--no-agreement", is_flag=True, help="Record none: the organization receives nothing until one is.")
 @_DATABASE
 @_CONFIG
 @_JSON
@@ -52,11 +60,17 @@ def add(
     secret: bool,
     roles: tuple[str, ...],
     purposes: tuple[str, ...],
+    agreement_until: str | None,
+    no_agreement: bool,
     database: str | None,
     config: str | None,
     as_json: bool,
 ) -> None:
-    """Register the client NAME, or replace its registration (its tokens end)."""
+    """Register the client NAME, or replace its registration (its tokens end).
+
+    An organization without a current agreement on record receives nothing, whatever a Consent says. Where none is on
+    record, one of a year from today is recorded; doorway client agreement shows, renews and ends agreements.
+    """
     import secrets
 
     from gateway import wiring
@@ -64,37 +78,126 @@ def add(
 
     if secret and jwks is not None:
         raise click.UsageError("--jwks or --secret, not both")
+    if agreement_until and no_agreement:
+        raise click.UsageError("--agreement-until or --no-agreement, not both")
     words = secrets.token_urlsafe(32) if secret else ""
     keys = jwks.read() if jwks is not None else ""
     scopes = tuple(part for scope in scopes for part in scope.split())
+    today = _today(config)
+
+    def work(unit: "Unit") -> "tuple[Client, Agreement | None]":
+        made = register(
+            unit.clients, name, organization=organization, scopes=scopes, roles=roles, purposes=purposes, jwks=keys,
+            secret=words, now_us=wiring.now_us(),
+        )  # fmt: skip
+        return made, None if no_agreement else _agreed(unit, organization, today, agreement_until)
+
     store = _store(database, config)
     try:
-        made = store.write(
-            lambda unit: register(
-                unit.clients,
-                name,
-                organization=organization,
-                scopes=scopes,
-                roles=roles,
-                purposes=purposes,
-                jwks=keys,
-                secret=words,
-                now_us=wiring.now_us(),
-            )
-        )
+        made, agreement = store.write(work)
     finally:
         store.close()
     if as_json:
         import json
 
         told = {"client_id": made.name, "organization": made.organization, "scope": " ".join(made.scopes)}
+        told |= {"agreement_until": agreement.until} if agreement is not None else {}
         click.echo(json.dumps(told | ({"client_secret": words} if words else {})))
         return
     click.echo(f"registered {made.name} for {made.organization}, scopes {' '.join(made.scopes)}")
+    click.echo(_line(agreement) if agreement is not None else f"{made.organization}: no agreement recorded")
     if words:
         click.echo(f"secret (shown once): {words}")
     elif not keys:
         click.echo("no key and no secret: it can only use tokens made with doorway client token")
+
+
+def _today(config: str | None) -> "date":
+    """The civil date of the site."""
+    from gateway import wiring
+    from gateway.settings import read_settings
+
+    return wiring.clock(read_settings(config))().date()
+
+
+def _agreed(unit: "Unit", organization: str, today: "date", until: str | None) -> "Agreement":
+    """The agreement on record after a registration: as said, or as it was, or one of a year."""
+    from gateway import wiring
+    from gateway.exchange.agreements import agree, agree_at_first, agreement_of
+
+    if until is None:
+        return agree_at_first(unit.resources, organization, today=today, now_us=wiring.now_us())
+    before = agreement_of(unit.resources, organization)
+    since = before.since if before is not None else today.isoformat()
+    return agree(unit.resources, organization, since=since, until=until, now_us=wiring.now_us())
+
+
+def _line(agreement: "Agreement") -> str:
+    end = f"until {agreement.until}" if agreement.until else "without an end"
+    return f"{agreement.organization}: agreement from {agreement.since} {end}"
+
+
+@client.command(epilog="Example: doorway client agreement Organization/general --until 2027-12-31")
+@click.argument("organization", required=False)
+@click.option("--from", "since", metavar="DATE", help="First day; default: as recorded, or today.")
+@click.option("--until", metavar="DATE", help="Last day; default: without an end.")
+@click.option("--end", is_flag=True, help="End it: from now on the organization receives nothing.")
+@_DATABASE
+@_CONFIG
+@_JSON
+def agreement(
+    organization: str | None,
+    since: str | None,
+    until: str | None,
+    end: bool,
+    database: str | None,
+    config: str | None,
+    as_json: bool,
+) -> None:
+    """Agreements on record: all of them, or that of ORGANIZATION; with --from or --until record it, with --end end it.
+
+    An Organization without a current agreement receives nothing, whatever a Consent says; its own records it sees.
+    """
+    from dataclasses import asdict
+
+    from gateway.exchange.agreements import agreements
+
+    if end and (since or until):
+        raise click.UsageError("--end stands alone")
+    if organization is None and (end or since or until):
+        raise click.UsageError("name the organization")
+    today = _today(config)
+    store = _store(database, config)
+    try:
+        if organization is not None and (end or since or until):
+            store.write(lambda unit: _change(unit, organization, today, since, until, end))
+        with store.reading() as reading:
+            found = [one for one in agreements(reading.resources) if organization in (None, one.organization)]
+    finally:
+        store.close()
+    for one in found:
+        if as_json:
+            import json
+
+            click.echo(json.dumps(asdict(one)))
+        else:
+            click.echo(_line(one))
+    if organization is not None and not found:
+        click.echo(f"{organization}: no agreement recorded")
+
+
+def _change(unit: "Unit", organization: str, today: "date", since: str | None, until: str | None, end: bool) -> None:
+    from datetime import timedelta
+
+    from gateway import wiring
+    from gateway.exchange.agreements import agree, agreement_of
+
+    before = agreement_of(unit.resources, organization)
+    first = since or (before.since if before is not None else today.isoformat())
+    if end:  # yesterday was the last day, so that the next request is refused
+        yesterday = (today - timedelta(days=1)).isoformat()
+        first, until = min(first, yesterday), yesterday
+    agree(unit.resources, organization, since=first, until=until or "", now_us=wiring.now_us())
 
 
 @client.command("list", epilog="Example: doorway client list --json")

@@ -98,7 +98,9 @@ def _source(command: F) -> F:
         click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
         click.option("--config", metavar="FILE", help="Settings in TOML."),
         click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://HOST/NAME."),
-        click.option("--consents", metavar="FILE", help="Instead of the store: NDJSON, a Bundle or a resource."),
+        click.option(
+            "--consents", metavar="FILE", help="Instead of the store: a file; there all are party to agreements."
+        ),
     ):
         command = option(command)
     return command
@@ -199,10 +201,14 @@ def _request(
     )  # fmt: skip
 
 
-def _knowledge(settings: "Settings") -> "Knowledge":
+def _knowledge(settings: "Settings", consents: str | None = None) -> "Knowledge":
+    """What decisions rest on. A file holds no register of agreements, so there every organization counts as party."""
+    from dataclasses import replace
+
     from gateway import wiring
 
-    return wiring.consent_knowledge(settings)
+    knowledge = wiring.consent_knowledge(settings)
+    return knowledge if consents is None else replace(knowledge, law=replace(knowledge.law, agreement="registered"))
 
 
 def _say(as_json: bool, told: dict[str, Any], lines: list[str]) -> None:
@@ -243,7 +249,7 @@ def explain(
 
     settings = _settings(database, config)
     request = _request(settings, organization, actors, purposes, action, as_of or now)
-    knowledge = _knowledge(settings)
+    knowledge = _knowledge(settings, consents)
     with _reading(consents, settings) as reading:
         resources = reading.resources
         if as_of is not None:
@@ -266,33 +272,38 @@ def explain(
 @click.option("--patient", "patients", multiple=True, required=True, metavar="REF", help="Whose records; repeatable.")
 @click.option("--draft", metavar="FILE", help="Consents or Organizations as they would be.")
 @click.option("--revoke", multiple=True, metavar="REF", help="A Consent as if revoked; repeatable.")
+@click.option("--agreement", "agreed", multiple=True, metavar="REF", help="An Organization as if it had one.")
 @click.option("--replay", is_flag=True, help="Also the requests of the last 24 hours that would come out otherwise.")
 @_asker
 @_source
 def what_if(
-    patients: tuple[str, ...], draft: str | None, revoke: tuple[str, ...], replay: bool, organization: str,
-    actors: tuple[str, ...], purposes: tuple[str, ...], action: str, now: str | None, consents: str | None,
-    database: str | None, config: str | None, as_json: bool,
+    patients: tuple[str, ...], draft: str | None, revoke: tuple[str, ...], agreed: tuple[str, ...], replay: bool,
+    organization: str, actors: tuple[str, ...], purposes: tuple[str, ...], action: str, now: str | None,
+    consents: str | None, database: str | None, config: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """What a draft Consent, a revocation or a new agreement would change: before and after, organization x level."""
     import orjson
 
     from gateway.consent.times import instant_us
+    from gateway.exchange.agreements import drafts as agreements
     from gateway.exchange.explain import Draft, organizations_of, replayed, who_sees
     from gateway.exchange.ports.resources import Stored
 
     settings = _settings(database, config)
     request = _request(settings, organization, actors, purposes, action, now)
-    knowledge = _knowledge(settings)
+    knowledge = _knowledge(settings, consents)
     drafts: dict[str, Stored] = {}
     for number, one in enumerate(_resources_in(draft) if draft else ()):
         id_ = str(one.get("id") or f"draft-{number + 1}")
         made = Stored(one["resourceType"], id_, 1, instant_us(request.now), "PUT", orjson.dumps(one | {"id": id_}))
         drafts[made.reference] = made
+    for made in agreements(agreed, request.now.date().isoformat(), instant_us(request.now)):
+        drafts[made.reference] = made
     with _reading(consents, settings) as reading:
         before = reading.resources
         after = cast("ResourceReader", Draft(before, drafts, frozenset(revoke)))
-        who = sorted({*organizations_of(before, patients, knowledge), *organizations_of(after, patients, knowledge)})
+        known = (organizations_of(reader, patients, knowledge) for reader in (before, after))
+        who = sorted({*agreed, *(one for found in known for one in found)})
         was = who_sees(before, patients, who, request, knowledge)
         would = who_sees(after, patients, who, request, knowledge)
         told: dict[str, Any] = {

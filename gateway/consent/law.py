@@ -39,7 +39,7 @@ class Law:
 
     rules: tuple[LawRule, ...]
     open_types: frozenset[str]
-    agreement: str = "registered"  # registered: a client's registration counts where no agreement is recorded; recorded
+    agreement: str = "recorded"  # recorded: one must be on record; registered: where none is, a registration counts
     break_glass: bool = True
 
     def says(
@@ -96,7 +96,7 @@ def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/poli
     Raises:
         Invalid: an effect that does not exist, with file:line.
     """
-    rules, open_types, switches = [], frozenset[str](), {"agreement": "registered", "break-glass": "allowed"}
+    rules, open_types, switches = [], frozenset[str](), {"agreement": "recorded", "break-glass": "allowed"}
     for line, row in enumerate(rows, start=2):
         if row["effect"] == "open":
             open_types = open_types | frozenset(row["labels"].split())

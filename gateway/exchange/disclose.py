@@ -11,7 +11,7 @@ from csv import DictReader
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from io import StringIO
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -24,16 +24,16 @@ from gateway.consent.redact import ElementRule, marked, read_element_rules, reda
 from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
-from gateway.consent.times import instant_us, span_of
+from gateway.consent.times import instant_us
 from gateway.consent.view import ResourceView, local, unpack, view_of
+from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
-from gateway.kernel.fhir import ACT_REASON, DOORWAY, JsonObject, Resource
+from gateway.kernel.fhir import ACT_REASON, JsonObject, Resource
 
 Disclosure: TypeAlias = Released[Stored]
 ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
 
-AGREEMENT: Final = f"{DOORWAY}/StructureDefinition/agreement"  # Organization.extension: Period of a signed agreement
 NOTICES: Final = "doorway:break-glass"  # source of notices that the gateway writes to an Organization
 _CACHE_LIMIT: Final = 20_000
 _LINKED_LIMIT: Final = 50  # records of one person; more is a fault of linking, and then everything is denied
@@ -290,19 +290,18 @@ class Gate:
         return self._agreed
 
     def _find_agreement(self) -> bool:
-        if not self.request.organization:
+        organization = local(self.request.organization)
+        if not organization:
             return False
-        type_, _, id_ = local(self.request.organization).partition("/")
-        stored = self._resources.get(type_, id_)
-        organization = _parsed(stored.body) if stored is not None and not stored.deleted else {}
-        recorded = [
-            e.get("valuePeriod")
-            for e in organization.get("extension") or ()
-            if isinstance(e, dict) and e.get("url") == AGREEMENT
-        ]
-        if not recorded:
-            return self._knowledge.law.agreement == "registered" and organization.get("active") is not False
-        return any(_holds(period, self._us, self._knowledge.zone) for period in recorded)
+        recorded = contract_of(organization)
+        found = self._resources.many((organization, recorded))
+        own = _parsed(found[organization].body) if organization in found else {}
+        if own.get("active") is False:
+            return False
+        agreement = read_agreement(found.get(recorded))
+        if agreement is None:
+            return self._knowledge.law.agreement == "registered"
+        return agreement.holds(self._us, self._knowledge.zone)
 
     # ---- loading
 
@@ -456,10 +455,3 @@ def _together(start: str, beside: Mapping[str, set[str]]) -> set[str]:
         found |= fresh
         todo += fresh
     return found
-
-
-def _holds(period: Any, now_us: int, zone: tzinfo) -> bool:
-    if not isinstance(period, dict):
-        return False
-    span = span_of(period.get("start"), period.get("end"), zone)
-    return span is not None and (span[0] is None or span[0] <= now_us) and (span[1] is None or now_us <= span[1])

@@ -22,7 +22,7 @@ _RULES: Final[Mapping[str, str]] = {  # rule -> what it means, and what would ha
     "own-access": "the person asks for the own record",
     "directory": "it names no person",
     "addressed": "it is a notice of the gateway to the asking organization",
-    "agreement": "the asking organization has no agreement in force; record or renew it",
+    "agreement": "the asking organization has no agreement in force; doorway client agreement records one",
     "no-consent": "no Consent in force says anything to this asker; a Consent that names it would be needed",
     "default": "no Consent says anything, and the domain permits by default",
     "break-glass": "emergency access was declared",

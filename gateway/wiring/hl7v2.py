@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.exchange.process_messages import Processing
     from gateway.mapping.hl7v2.convert import Conversion, Converter
 
-from gateway.wiring.parts import consent_knowledge, linker, now_us, saver, search_definitions
+from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions
 
 
 @cache
@@ -252,6 +252,19 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     return answers
 
 
+def record_agreements(settings: Settings, store: Store) -> None:
+    """Agreements of the organizations that the settings name as partners, as ``doorway client add`` records them.
+
+    Only where none was ever on record: one that has ended stays ended.
+    """
+    from gateway.exchange.agreements import agree_at_first
+
+    today = clock(settings)().date()
+    told = {destination.organization for destination in settings.mllp_destinations.values()}
+    for organization in sorted(told | {asker.organization for asker in settings.mllp_askers.values()}):
+        store.write(lambda unit, one=organization: agree_at_first(unit.resources, one, today=today, now_us=now_us()))  # type: ignore[misc]
+
+
 def mllp_service(settings: Settings, store: Store) -> "MllpService":
     """The HL7 v2 listeners over a store, and the worker that processes what they keep."""
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
@@ -259,6 +272,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     from gateway.adapters.worker import InboxWorker
     from gateway.exchange.receive import admit_all
 
+    record_agreements(settings, store)
     processing = hl7v2_processing(settings)
     kinds = {tuple(event.split("^", 1)) for event, row in processing.triggers.items() if row.effect != "refuse"}
     types = {kind for kind, _ in kinds}

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from gateway import wiring
 from gateway.commands.consent import consent as command
 from gateway.consent.request import AccessRequest
+from gateway.exchange.agreements import agree
 from gateway.exchange.audit_event import audit_event
 from gateway.kernel.fhir import LEVEL, JsonObject
 from gateway.settings import Settings
@@ -123,6 +124,7 @@ def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> 
     def save(*resources: JsonObject, at: int) -> None:
         store.write(lambda unit: saver.save(unit, [Draft(one) for one in resources], now_us=at))
 
+    store.write(lambda unit: agree(unit.resources, "Organization/h", since="2020-01-01", now_us=1))
     save(client()[0], consent(PERMIT), {"resourceType": "Organization", "id": "h", "name": "Hospital"}, at=1)
     save(consent(PERMIT, status="inactive"), at=1_780_000_000_000_000)
     asks = AccessRequest.of_organization("Organization/h", now=NOW)

@@ -20,6 +20,7 @@ from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import AccessRequest
 from gateway.consent.rules import Verdict
 from gateway.exchange import disclose
+from gateway.exchange.agreements import agree
 from gateway.exchange.disclose import Gate, read_knowledge
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.kernel.fhir import LEVEL, JsonObject
@@ -43,6 +44,7 @@ def seen(resources: Sequence[JsonObject], *states: Sequence[JsonObject]) -> list
 
         return work
 
+    store.write(lambda unit: agree(unit.resources, "Organization/h", since="2020-01-01", now_us=1))
     store.write(put(resources))
     for state in states:
         store.write(put(state))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.exchange.agreements import agree
 from gateway.exchange.deliver import queue_delivery
 from gateway.exchange.ports.outbox import OutState
 from gateway.exchange.ports.resources import Draft
@@ -59,6 +60,7 @@ def test_killed_after_sending_the_same_is_sent_again_under_its_id(tmp_path: Path
     def work(unit: Unit) -> None:
         unit.resources.put(Draft({"resourceType": "Patient", "id": "p1", "name": [{"family": "Zqvale"}]}), now_us=1)
         unit.resources.put(Draft(CONSENT), now_us=2)
+        agree(unit.resources, "Organization/west", since="2020-01-01", now_us=2)
         queue_delivery(unit, "west", "ADT^A08", ["Patient/p1"], cause="c", now_us=3)
 
     store.write(work)

@@ -10,9 +10,11 @@ import pytest
 from gateway.adapters.files.data import read_data
 from gateway.consent.law import HANDLING, embargo_label
 from gateway.consent.request import AccessRequest, Actor, BreakGlass
-from gateway.exchange.disclose import AGREEMENT, Gate, Knowledge, read_knowledge
+from gateway.exchange.agreements import Agreement, agree, agree_at_first, contract
+from gateway.exchange.disclose import Gate, Knowledge, read_knowledge
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
+from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import ACT_CODE, JsonObject
 from tests.consent.build import actor, consent, label, labels, observation, purposes
 
@@ -26,8 +28,10 @@ def patient(id_: str = "p", **more: Any) -> JsonObject:
     return {"resourceType": "Patient", "id": id_, "name": [{"family": "Zq"}]} | more
 
 
-def put(store: Store, *resources: JsonObject, source: str = "hmis", at: int = 1) -> None:
+def put(store: Store, *resources: JsonObject, source: str = "hmis", at: int = 1, agreed: bool = True) -> None:
     def work(unit: Any) -> None:
+        for organization in (HOSPITAL, "Organization/other") if agreed else ():
+            agree(unit.resources, organization, since="2020-01-01", now_us=1)
         for resource in resources:
             marks = tuple(resource.get("meta", {}).get("security", ()))
             unit.resources.put(Draft(resource, source=source, labels=marks), now_us=at)
@@ -78,22 +82,46 @@ def test_the_organization_that_made_a_record_sees_it(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "expected"),
+    ("since", "until", "active", "party"),
     [
-        ({}, ["Patient/p"]),
-        (
-            {"extension": [{"url": AGREEMENT, "valuePeriod": {"start": "2026-01-01", "end": "2026-12-31"}}]},
-            ["Patient/p"],
-        ),
-        ({"extension": [{"url": AGREEMENT, "valuePeriod": {"end": "2026-05-31"}}]}, []),
-        ({"active": False}, []),
+        ("2026-01-01", "2026-12-31", True, True),
+        ("2026-01-01", "", True, True),
+        ("2026-06-01", "2026-06-01", True, True),
+        ("2026-01-01", "2026-05-31", True, False),
+        ("2026-06-02", "", True, False),
+        ("2026-01-01", "", False, False),
+        ("", "", True, False),
     ],
 )
-def test_an_organization_without_a_current_agreement_receives_nothing(
-    store: Store, more: JsonObject, expected: list[str]
+def test_an_organization_without_a_current_agreement_receives_nothing_but_its_own_records(
+    store: Store, since: str, until: str, active: bool, party: bool
 ) -> None:
-    put(store, patient(), consent(PERMIT), {"resourceType": "Organization", "id": "h"} | more)
-    assert [one for one in seen(store) if one.startswith("Patient")] == expected
+    organization: JsonObject = {"resourceType": "Organization", "id": "h", "active": active}
+    own = patient("mine", managingOrganization={"reference": HOSPITAL})
+    put(store, patient(), consent(PERMIT), own, organization, agreed=False)
+    if since:
+        store.write(lambda unit: agree(unit.resources, HOSPITAL, since=since, until=until, now_us=1))
+    assert [one for one in seen(store) if one != "Organization/h"] == ["Patient/mine"] + ["Patient/p"] * party
+
+
+def test_an_agreement_that_the_operator_did_not_record_counts_for_nothing(store: Store) -> None:
+    put(store, patient(), consent(PERMIT), contract(Agreement(HOSPITAL, "2026-01-01")), agreed=False)
+    assert seen(store) == []
+    old = {"url": "https://doorway.example/fhir/StructureDefinition/agreement", "valuePeriod": {"start": "2026-01-01"}}
+    put(store, {"resourceType": "Organization", "id": "h", "extension": [old]}, agreed=False)
+    assert seen(store) == []
+
+
+def test_a_registration_does_not_revive_an_agreement_that_ended(store: Store) -> None:
+    today = NOW.date()
+    put(store, patient(), consent(PERMIT), agreed=False)
+    store.write(lambda unit: agree_at_first(unit.resources, HOSPITAL, today=today, now_us=1))
+    assert seen(store) == ["Patient/p"]
+    store.write(lambda unit: agree(unit.resources, HOSPITAL, since="2026-01-01", until="2026-05-31", now_us=2))
+    store.write(lambda unit: agree_at_first(unit.resources, HOSPITAL, today=today, now_us=3))
+    assert seen(store) == []
+    with pytest.raises(Invalid, match="agreement-until"):
+        store.write(lambda unit: agree(unit.resources, HOSPITAL, since="2026-01-02", until="2026-01-01", now_us=4))
 
 
 @pytest.mark.parametrize(

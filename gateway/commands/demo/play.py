@@ -17,6 +17,7 @@ from gateway.commands.demo import acts
 from gateway.commands.demo.community import AGENCY_NAMES, Community, make_community, organization
 from gateway.commands.demo.partner import Partner
 from gateway.commands.demo.server import Server, await_ready, begin
+from gateway.exchange.agreements import agree_at_first
 from gateway.exchange.clients import issue, register
 from gateway.exchange.ports.store import Store
 from gateway.settings import Settings, read_settings
@@ -57,10 +58,11 @@ class Stage:
     def partner(self, key: str) -> Partner:
         """The system of an agency (or of the hospital) with a ready-made token."""
         if key not in self.partners:
-            token, name = secrets.token_urlsafe(32), f"demo-{key.lower()}"
+            token, name, today = secrets.token_urlsafe(32), f"demo-{key.lower()}", wiring.clock(self.settings)().date()
 
             def admit(unit: Any) -> None:
                 register(unit.clients, name, organization=organization(key), scopes=SCOPES, now_us=wiring.now_us())
+                agree_at_first(unit.resources, organization(key), today=today, now_us=wiring.now_us())
                 issue(unit.clients, name, token, now_us=wiring.now_us(), lifetime_s=8 * 3600)
 
             self.store.write(admit)

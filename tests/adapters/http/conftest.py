@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway import wiring
+from gateway.exchange.agreements import agree
 from gateway.exchange.clients import issue, register
 from gateway.exchange.ports.store import Store
 from gateway.settings import Settings
@@ -22,10 +23,11 @@ JSON = {"Content-Type": "application/fhir+json"}
 
 
 def token_for(store: Store, name: str, organization: str, scopes: tuple[str, ...] = ("system/*.cruds",)) -> str:
-    """Register a client and give it a token."""
+    """Register a client of an organization that is party to the agreement, and give it a token."""
     words = f"token-of-{name}-{organization}-{'-'.join(scopes)}"
     now = wiring.now_us()
     store.write(lambda unit: register(unit.clients, name, organization=organization, scopes=scopes, now_us=now))
+    store.write(lambda unit: agree(unit.resources, organization, since="2020-01-01", now_us=1))
     store.write(lambda unit: issue(unit.clients, name, words, now_us=now, lifetime_s=3600))
     return words
 

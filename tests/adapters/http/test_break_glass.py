@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from gateway import wiring
 from gateway.commands.consent import consent as commands
 from gateway.consent.law import HANDLING
+from gateway.exchange.agreements import agree
 from gateway.exchange.clients import issue, register
 from gateway.exchange.emergencies import broken_glass
 from gateway.exchange.ports.resources import Draft
@@ -45,6 +46,7 @@ def caller(world: World, name: str, *, roles: tuple[str, ...] = (ER,), purpose: 
         lambda unit: register(unit.clients, name, organization=organization, scopes=["system/*.cruds"], roles=roles,
                               purposes=[purpose], now_us=now)
     )  # fmt: skip
+    world.store.write(lambda unit: agree(unit.resources, organization, since="2020-01-01", now_us=1))
     world.store.write(lambda unit: issue(unit.clients, name, token, now_us=now, lifetime_s=3600))
     return Caller(world.http, token)
 
@@ -93,7 +95,7 @@ def test_the_time_runs_from_the_first_use_of_a_token(
     sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [datetime(2026, 6, 1, 12, tzinfo=UTC)]
-    monkeypatch.setattr(wiring, "clock", lambda _settings: lambda: now[0])
+    monkeypatch.setattr(wiring.http, "clock", lambda _settings: lambda: now[0])
     for world in world_over(sqlite_store, tmp_path, break_glass_roles=[ER], break_glass_minutes=15):
         put(world.store, ZQ, observation())
         er = caller(world, "er")
