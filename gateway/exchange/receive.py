@@ -7,13 +7,13 @@ In original mode AA is sent after the durable commit; processing follows (HL7 v2
 for "received and under responsibility"). A feed that is set to ``wait`` answers after processing instead.
 """
 
-import hashlib
 import re
 from calendar import timegm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Final, Literal
+from hashlib import blake2b, sha256
+from typing import Final, Literal, NamedTuple
 
 from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp
 from gateway.codecs.er7 import DELETE, Message, Segment, peek
@@ -58,6 +58,10 @@ class Feed:
     supports: Callable[[str, str], bool] = any_kind
     senders: frozenset[str] = frozenset()
     by_sender: "tuple[tuple[str, Feed], ...]" = ()
+    intake: "Intake" = field(init=False, repr=False, compare=False)  # what is remembered of this feed's headers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intake", Intake(self))
 
     def limited_to(self, senders: frozenset[str]) -> "Feed":
         """The same for a connection that may send as ``senders`` only."""
@@ -87,8 +91,7 @@ def _sender_in(start: bytes, charset: str) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A message ready to be kept."""
 
     message: Received
@@ -98,16 +101,18 @@ class Prepared:
     alarm: str = ""  # for the operator; no value of the message
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What to send once the transaction is on disk."""
 
     id: str
-    answer: bytes = field(repr=False)  # at once; empty: nothing
-    result: bytes = field(default=b"", repr=False)  # the application acknowledgement, where it is known already
+    answer: bytes  # at once; empty: nothing
+    result: bytes = b""  # the application acknowledgement, where it is known already
     waits: bool = False  # it is due, and not known yet
     admission: Admission = Admission.NEW
     alarm: str = ""
+
+    def __repr__(self) -> str:
+        return f"Reply({self.id}, {self.admission.value})"  # an answer quotes its message
 
 
 def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "") -> Prepared:
@@ -119,13 +124,13 @@ def prepare(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str =
         ack_id: MSH-10 of the acknowledgement; unique.
     """
     feed = feed.of(payload)
-    quick = _intake(feed).quickly(payload, now_us=now_us, ack_id=ack_id, peer=peer)
+    quick = feed.intake.quickly(payload, now_us, ack_id, peer)
     return quick if quick is not None else judge(payload, feed, now_us=now_us, ack_id=ack_id, peer=peer)
 
 
 def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "") -> Prepared:
     """:func:`prepare` without what it remembers of earlier messages; the two always agree."""
-    digest = hashlib.sha256(payload).digest()
+    digest = sha256(payload).digest()
     try:
         seen = peek(payload, _LOOKED_AT, default_charset=feed.default_charset, charset=feed.charset)
     except DoorwayError as error:
@@ -173,14 +178,22 @@ _MARKERS: Final = ("=ACKID=", "=ASKED=")  # where the two control ids stand in a
 _REMEMBERED: Final = 1024  # headers of a feed
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
     """What every message with the same header shares: the header without MSH-7 and MSH-10."""
 
-    source: str
-    kind: str
-    waits: bool
-    answer: tuple[bytes, bytes, bytes, bytes] | None  # around time, id and asked id; None: no answer at once
+    __slots__ = (
+        "answer", "begins", "component", "evn", "kind", "mark", "mrg", "others", "pid", "repetition", "source", "waits"
+    )  # fmt: skip
+
+    def __init__(self, judged: Prepared, marks: bytes, answer: "tuple[bytes, bytes, bytes, bytes] | None") -> None:
+        self.source = judged.message.source
+        self.kind = judged.message.kind
+        self.waits = judged.waits
+        self.answer = answer  # around time, id and asked id; None: no answer at once
+        self.begins = _id_begins(self.source)
+        self.mark, self.component, self.repetition = marks[:1], marks[1:2], marks[2:3]
+        self.others = tuple(marks[i : i + 1] for i in range(2, len(marks)))
+        self.pid, self.mrg, self.evn = (b"\r" + name + self.mark for name in (b"PID", b"MRG", b"EVN"))
 
 
 class Intake:
@@ -190,132 +203,149 @@ class Intake:
     alone; whatever is unusual is left to :func:`judge`.
     """
 
+    __slots__ = ("_feed", "_known")
+
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._known: dict[tuple[bytes, ...], _Known | None] = {}
 
-    def quickly(self, payload: bytes, *, now_us: int, ack_id: str, peer: str) -> Prepared | None:
+    def quickly(self, payload: bytes, now_us: int, ack_id: str, peer: str) -> Prepared | None:
         """The message prepared, or None when it has to be judged in full."""
-        if not payload.startswith(b"MSH") or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
+        if payload[:3] != b"MSH" or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
             return None
         end = payload.find(b"\r")
-        line = payload[: end if end > 0 else len(payload)]
-        mark = line[3:4]
-        parts = line.split(mark) if mark else []
-        if len(parts) < 10 or not parts[9] or not line.isascii() or _CONTROLS.search(line) is not None:
+        mark = payload[3:4]
+        parts = payload[: end if end > 0 else len(payload)].split(mark, 10) if mark else []
+        if len(parts) < 10:
+            return None
+        asked, sent = parts[9], parts[6]
+        if not _plain(asked) or not (sent.isdigit() or _plain(sent) or not sent):
             return None
         key = (*parts[:6], *parts[7:9], *parts[10:])
         known = self._known.get(key)
         if known is None:
-            if key in self._known:
-                return None
-            known = self._learn(key, parts, mark)
+            known = None if key in self._known else self._learn(key, parts, mark)
             if known is None:
                 return None
-        lane = _quick_lane(payload, mark, known.source)
-        event_us = _quick_event_us(payload, mark, parts[6])
+        lane = _quick_lane(payload, known)
+        event_us = _quick_event_us(payload, known, sent)
         if lane is None or event_us is None:
             return None
-        control_id = parts[9].decode("ascii")
-        digest = hashlib.sha256(payload).digest()
+        control_id = asked.decode("ascii")
         answer = b""
         if known.answer is not None:
             before, middle, after, tail = known.answer
-            answer = b"".join((before, stamp(now_us).encode(), middle, ack_id.encode(), after, parts[9], tail))
+            answer = b"".join((before, _stamped(now_us // 1_000_000), middle, ack_id.encode(), after, asked, tail))
+        hashed = known.begins.copy()
+        hashed.update(asked)
         received = Received(
-            id=_id_of(known.source, control_id or digest.hex()),
-            source=known.source,
-            control_id=control_id,
-            digest=digest,
-            kind=known.kind,
-            received_us=now_us,
-            body=payload,
-            answer=answer,
-            lane=lane,
-            event_us=event_us or now_us,
-            peer=peer,
+            _dashed(hashed.hexdigest()),
+            known.source,
+            control_id,
+            sha256(payload).digest(),
+            known.kind,
+            now_us,
+            payload,
+            answer,
+            lane,
+            "",
+            event_us or now_us,
+            peer,
         )
         conflicting = partial(_conflict_of, payload, self._feed, ack_id, now_us)
         return Prepared(received, known.waits, conflicting, self._feed.conflict)
 
-    def _learn(self, key: tuple[bytes, ...], parts: list[bytes], mark: bytes) -> _Known | None:
+    def _learn(self, key: tuple[bytes, ...], parts: Sequence[bytes], mark: bytes) -> _Known | None:
         """Judge a message of this header once, with marks in the places that differ from message to message."""
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         shared = mark.join(key)
-        if any(marker.encode() in shared for marker in (*_MARKERS, stamp(0))):  # it could not be told from a marker
+        marked = any(marker.encode() in shared for marker in (*_MARKERS, stamp(0)))  # not to be told from a marker
+        if marked or not shared.isascii() or _CONTROLS.search(shared) is not None:
             self._known[key] = None
             return None
         sample = mark.join([*parts[:6], b"", *parts[7:9], _MARKERS[1].encode(), *parts[10:]]) + b"\r"
         judged = judge(sample, self._feed, now_us=0, ack_id=_MARKERS[0])
         found = None
         if judged.message.state is State.RECEIVED:
-            around = None
-            text = judged.message.answer
-            if text:
-                cut = [
-                    piece
-                    for whole in text.split(stamp(0).encode(), 1)
-                    for piece in whole.split(_MARKERS[0].encode(), 1)
-                ]
-                if len(cut) != 3 or cut[2].count(_MARKERS[1].encode()) != 1:
-                    cut = []
-                around = (cut[0], cut[1], *cut[2].split(_MARKERS[1].encode())) if cut else None
-            if not text or around is not None:
-                found = _Known(judged.message.source, judged.message.kind, judged.waits, around)  # type: ignore[arg-type]
+            around = _around(judged.message.answer)
+            if around is not None or not judged.message.answer:
+                found = _Known(judged, mark + parts[1], around)
         self._known[key] = found
         return found
 
 
-@lru_cache(64)
-def _intake(feed: Feed) -> Intake:
-    return Intake(feed)
+def _around(answer: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
+    """What stands around the time, the id and the asked id of an acknowledgement that has markers there."""
+    before, _, rest = answer.partition(stamp(0).encode())
+    middle, _, rest = rest.partition(_MARKERS[0].encode())
+    if rest.count(_MARKERS[1].encode()) != 1:
+        return None
+    after, _, tail = rest.partition(_MARKERS[1].encode())
+    return before, middle, after, tail
+
+
+def _plain(text: bytes) -> bool:
+    """Something of ASCII without control characters."""
+    return text.isalnum() or (bool(text) and text.isascii() and _CONTROLS.search(text) is None)
+
+
+@lru_cache(4)
+def _stamped(seconds: int) -> bytes:
+    return stamp(seconds * 1_000_000).encode()
 
 
 def _conflict_of(payload: bytes, feed: Feed, ack_id: str, now_us: int) -> bytes:
     return judge(payload, feed, now_us=now_us, ack_id=ack_id).conflicting()
 
 
-def _quick_lane(payload: bytes, mark: bytes, source: str) -> str | None:
+def _quick_lane(payload: bytes, known: _Known) -> str | None:
     """The lane by PID-3 on the bytes; None when that needs a closer look."""
-    if payload.find(b"\rMRG" + mark) >= 0 or payload.count(b"PID" + mark) > 1:
-        return None
-    start = payload.find(b"\rPID" + mark)
+    start = payload.find(known.pid)
     if start < 0:
-        return "" if b"PID" + mark not in payload else None
+        return "" if known.pid[1:] not in payload and known.mrg not in payload else None
+    if payload.find(known.pid[1:], start + 4) >= 0 or payload.find(known.pid[1:], 0, start) >= 0:
+        return None
+    if known.mrg in payload:
+        return None
     end = payload.find(b"\r", start + 1)
-    fields = payload[start : end if end > 0 else len(payload)].split(mark, 4)
-    if len(fields) < 4 or not fields[3] or not fields[3].isascii() or b'"' in fields[3]:
+    fields = payload[start : end if end > 0 else len(payload)].split(known.mark, 4)
+    if len(fields) < 4:
         return None
-    comp, rep = payload[4:5], payload[5:6]
-    if not comp or comp == mark or not rep or rep == mark:
+    texts = fields[3]
+    comp, rep = known.component, known.repetition
+    if not texts or not comp or not rep or not texts.isascii() or b'"' in texts:
         return None
-    chosen: list[bytes] = []
-    for text in fields[3].split(rep):
-        parts = [*text.split(comp), b"", b"", b"", b"", b""]
-        if parts[0] and (not chosen or (parts[4] in _LOCAL_BYTES and chosen[4] not in _LOCAL_BYTES)):
-            chosen = parts
-    if not chosen:
+    chosen = b"", b"", b"", b"", b""
+    for text in texts.split(rep):
+        parts = text.split(comp, 5)
+        if not parts[0]:
+            continue
+        while len(parts) < 5:
+            parts.append(b"")
+        if not chosen[0] or (parts[4] in _LOCAL_BYTES and chosen[4] not in _LOCAL_BYTES):
+            chosen = parts[0], b"", b"", parts[3], parts[4]
+    if not chosen[0]:
         return None
-    whose = chosen[3] or source.encode()
-    return hashlib.blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
+    whose = chosen[3] or known.source.encode()
+    return blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
 
 
-def _quick_event_us(payload: bytes, mark: bytes, msh_7: bytes) -> int | None:
+def _quick_event_us(payload: bytes, known: _Known, msh_7: bytes) -> int | None:
     """0 when no time is given; None when one is written in a way that needs a closer look."""
-    start = payload.find(b"\rEVN" + mark)
-    found: list[bytes] = []
+    start = payload.find(known.evn)
+    found: Sequence[bytes] = ()
     if start >= 0:
         end = payload.find(b"\r", start + 1)
-        found = payload[start : end if end > 0 else len(payload)].split(mark, 7)
-    comp = payload[4:5]
-    texts = (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b"")
-    others = payload[5:9].replace(mark, b"")
-    for text in texts:
-        if any(text.find(other) >= 0 for other in (others[i : i + 1] for i in range(len(others)))):
-            return None
-        first = text.split(comp, 1)[0] if comp in text else text
-        if first and (at := instant_us(first.decode("ascii", "replace"))) is not None:
+        found = payload[start : end if end > 0 else len(payload)].split(known.mark, 7)
+    for text in (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b""):
+        if not text:
+            continue
+        if not text.isdigit():
+            if any(other in text for other in known.others):
+                return None
+            text = text.split(known.component, 1)[0] if known.component else text
+        if text and (at := instant_us(text.decode("ascii", "replace"))) is not None:
             return at
     return 0
 
@@ -373,7 +403,7 @@ def refusal_of(
         head: Segment | None = peek(payload, default_charset=feed.default_charset, charset=feed.charset)["MSH"]
     except DoorwayError:
         head = None
-    digest = hashlib.sha256(payload).digest()
+    digest = sha256(payload).digest()
     return _refused(payload, digest, head, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
 
 
@@ -442,9 +472,18 @@ def _source(head: Segment, feed: Feed) -> str:
     return feed.name or _sender(head)
 
 
+def _id_begins(source: str) -> "blake2b":
+    return blake2b(f"{len(source)}:{source}".encode("utf-8", "replace"), digest_size=16)
+
+
 def _id_of(source: str, rest: str) -> str:
     """The id of a message: the same sender and control id have the same one, so the primary key tells a repeat."""
-    text = hashlib.blake2b(f"{len(source)}:{source}{rest}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+    hashed = _id_begins(source)
+    hashed.update(rest.encode("utf-8", "replace"))
+    return _dashed(hashed.hexdigest())
+
+
+def _dashed(text: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
@@ -484,7 +523,7 @@ def _lane(texts: list[str], message: Message, source: str) -> str:
         return ""
     whose = chosen[3] or source  # an identifier without authority is the sender's own
     named = f"{len(whose)}:{whose}{chosen[0]}".encode("utf-8", "replace")
-    return hashlib.blake2b(named, digest_size=12).hexdigest()
+    return blake2b(named, digest_size=12).hexdigest()
 
 
 def _event_us(seen: dict[str, Segment]) -> int:
