@@ -19,9 +19,18 @@ from gateway.exchange.hmis_manifest import household_of, manifest_of
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.hmis.compile import Odd, RowFunction, compile_map, to_json
 from gateway.mapping.hmis.conversions import Source
-from gateway.mapping.hmis.explain import Facts, convert_row
+from gateway.mapping.hmis.explain import Facts, beside_of, convert_row
+from gateway.mapping.hmis.memo import key_text
 from gateway.mapping.hmis.spec import Read, Spec, load_spec
-from gateway.mapping.hmis.tables import CELLS_EXTENSION, COMPUTED, ROW_EXTENSION, FileMap, Labels, load_maps
+from gateway.mapping.hmis.tables import (
+    CELLS_EXTENSION,
+    COMPUTED,
+    RECORD_EXTENSION,
+    ROW_EXTENSION,
+    FileMap,
+    Labels,
+    load_maps,
+)
 from gateway.mapping.hmis.values import day_of
 from gateway.mapping.table import read_table
 
@@ -405,6 +414,7 @@ class FileJob:
         previous, extra, empty = self._seen.add, bool(header.extra), [""] * len(COMPUTED)
         buffers, mine, alone = self._buffers, True, self._processes == 1
         remembers = computed if table.file.name in ("Enrollment", "Export") else None  # rows matter to later ones
+        run, appends = function.run, [buffers[kind].append for kind in function.kinds]
         for number, row in enumerate(self.conversion.rows(self.seen), 1):
             mine = alone or self._mine(number)
             if not row:
@@ -430,33 +440,26 @@ class FileJob:
             facts = cells + computed(cells) if computed else cells + empty
             inherited = labels(cells) if labels else ""
             try:
-                out = function(facts, f',{{"url":"row","valueInteger":{number}}}', inherited) if size == width else None
+                if size != width:
+                    raise Odd
+                run(facts, key_text(cells[key_at]), f"#{number}", inherited, *appends)
             except Odd:
-                out = None
-            if out is None:
-                out = self._slowly(table, facts, number, inherited, size if size != width else None)
+                self._slowly(table, facts, number, inherited, size if size != width else None)
             if size != width or extra:
                 self._extra(number, row)
-            pairs = iter(out)
-            for kind in pairs:
-                buffers[kind].append(next(pairs))
             if number % FLUSH_ROWS == 0:
                 self._flush()
 
-    def _slowly(self, table: FileMap, facts: list[str], number: int, labels: str, width: int | None) -> list[str]:
+    def _slowly(self, table: FileMap, facts: list[str], number: int, labels: str, width: int | None) -> None:
         names = [c.name for c in table.file.columns]
         cells = dict(zip(names, facts, strict=False))
         computed = dict(zip(COMPUTED, facts[len(names) :], strict=True))
-        out: list[str] = []
         for made in convert_row(table, cells, Facts(number, labels, computed, width)):
-            for extension in made.resource["meta"]["extension"][0]["extension"]:
-                if extension["url"] == "cells":
-                    for column in json.loads(extension["valueString"]):
-                        self.conversion.report.say(self.seen.path, number, column, "kept as written: no FHIR form")
-            out += (made.part.resource, to_json(made.resource))
+            for column in beside_of(made.resource):
+                self.conversion.report.say(self.seen.path, number, column, "kept as written: no FHIR form")
+            self._buffers[made.part.resource].append(to_json(made.resource))
         if width is not None:
             self.conversion.report.say(self.seen.path, number, "", "number of cells differs from the header")
-        return out
 
     def _lookups(
         self, table: FileMap
@@ -509,19 +512,16 @@ class FileJob:
 
     def _basic(self, number: int, part: str, cells: Any, reason: str) -> JsonObject:
         source = self.conversion.source
-        row: list[JsonObject] = [
-            {"url": "file", "valueCode": self.file_code},
-            {"url": "part", "valueCode": part},
-            {"url": "row", "valueInteger": number},
-        ]
+        extensions: list[JsonObject] = [{"url": ROW_EXTENSION, "valueString": f"{self.file_code}/{part}#{number}"}]
         if reason:
-            row.append({"url": "reason", "valueString": reason})
+            told = {"url": "reason", "valueString": reason}
+            extensions.append({"url": RECORD_EXTENSION, "extension": [told]})
         text = json.dumps(cells, ensure_ascii=True, separators=(",", ":"))
         return {
             "resourceType": "Basic",
             "id": source.id(self.file_code, f"{self.seen.path}#{number}", part),
             "meta": {
-                "extension": [{"url": ROW_EXTENSION, "extension": row}],
+                "extension": extensions,
                 "source": source.base,
                 "security": self.conversion.labels.security(
                     "L3", frozenset({"HEALTH"})
@@ -571,5 +571,5 @@ class FileJob:
             if lines:
                 self.counts[kind] = self.counts.get(kind, 0) + len(lines)
                 self._sink(kind, lines)
-        self._buffers.clear()
+                lines.clear()
         self._buffered = 0

@@ -114,7 +114,7 @@ class Rebuild:
             text = next(
                 (e["valueString"] for e in resource.get("extension", ()) if e.get("url") == CELLS_EXTENSION), "[]"
             )
-            kept = [number, part_name, json.loads(text)]
+            kept = [number, part_name.partition(":")[2], json.loads(text)]
         else:
             kept = [number, "cells", read_back(part, resource), beside_of(resource), part.anchor, row.get("width")]
         key = (file, number // ROWS_A_BUCKET)

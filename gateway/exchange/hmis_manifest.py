@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from gateway.kernel.fhir import DOORWAY, JsonObject
-from gateway.mapping.hmis.tables import ROW_EXTENSION
+from gateway.mapping.hmis.tables import RECORD_EXTENSION, ROW_EXTENSION
 from gateway.mapping.hmis.values import concept_of, day_of
 
 if TYPE_CHECKING:
@@ -37,15 +37,18 @@ def manifest_of(conversion: "Conversion") -> list[JsonObject]:
                 "extension": [{"url": FILE_EXTENSION, "extension": parts}],
             }
         )
-    row = [{"url": "file", "valueCode": "manifest"}, {"url": "version", "valueCode": conversion.version}]
-    row.append({"url": "source", "valueString": source.name})
-    meta: JsonObject = {"extension": [{"url": ROW_EXTENSION, "extension": row}], "source": source.base}
+    record: list[JsonObject] = [
+        {"url": "version", "valueString": conversion.version},
+        {"url": "source", "valueString": source.name},
+    ]
+    place = {"url": ROW_EXTENSION, "valueString": "manifest"}
+    meta: JsonObject = {"extension": [place, {"url": RECORD_EXTENSION, "extension": record}], "source": source.base}
     document: JsonObject = {
         "resourceType": "DocumentReference",
         "id": source.id("manifest", key),
         "meta": meta,
         "status": "current",
-        "type": {"coding": [{"system": _DOCUMENT, "code": "manifest", "display": "files of an HMIS CSV export"}]},
+        "type": {"coding": [{"system": _DOCUMENT, "code": "manifest"}]},
         "content": content or [{"attachment": {"title": "no CSV file"}}],
     }
     if key:
@@ -86,7 +89,7 @@ def household_of(conversion: "Conversion", household: str, members: list[list[st
     out = []
     for person, relation, entry, exit_, inherited in members:
         labels.update(inherited.split())
-        member: JsonObject = {"entity": source.reference("Client", person)}
+        member: JsonObject = {"entity": source.reference("Client", person, keyed=False)}
         if relation not in conversion.relations:
             code = spec.code("3.15.1", relation)
             conversion.relations[relation] = None if code is None else concept_of(spec, "3.15.1", code)
@@ -101,12 +104,11 @@ def household_of(conversion: "Conversion", household: str, members: list[list[st
         if exit_:
             member["inactive"] = True
         out.append(member)
-    row = [{"url": "file", "valueCode": "Household"}]
     return {
         "resourceType": "Group",
         "id": source.id("Household", household),
         "meta": {
-            "extension": [{"url": ROW_EXTENSION, "extension": row}],
+            "extension": [{"url": ROW_EXTENSION, "valueString": "Household"}],
             "source": source.base,
             "security": conversion.labels.security("L1", frozenset(labels)),
         },

@@ -9,6 +9,7 @@ from gateway.adapters.files.data import read_data
 from gateway.exchange import hmis_convert
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
+from gateway.mapping.hmis.explain import row_of
 from gateway.mapping.hmis.spec import load_spec
 from tests.support.hmis import MemoryFiles, MemoryScratch, cells_of, convert, convert_lines, export, export_of, table
 
@@ -100,9 +101,7 @@ def test_labels_come_from_the_project_and_its_funder() -> None:
     found, _ = convert(files)
     labels = [{c["code"] for c in e["meta"]["security"]} for e in found["EpisodeOfCare"]]
     assert labels == [{"L3", "R", "HIV"}, {"L3", "R", "SDV"}, {"L1", "N"}]
-    destination = next(
-        o for o in found["Observation"] if o["meta"]["extension"][0]["extension"][0]["valueCode"] == "Exit"
-    )
+    destination = next(o for o in found["Observation"] if (row_of(o) or {})["file"] == "Exit")
     assert "HIV" in {c["code"] for c in destination["meta"]["security"]}
 
 

@@ -67,7 +67,7 @@ def _source_reference(b: Binding) -> tuple[Forward, Inverse]:
 
 def _reference_derived(b: Binding) -> tuple[Forward, Inverse]:
     def forward(cells: Cells) -> Members | list[Any] | None:
-        return put(b, b.source.reference(b.first.role, cells[0])) if cells[0] else None
+        return put(b, b.source.reference(b.first.role, cells[0], keyed=False)) if cells[0] else None
 
     return forward, _nothing
 
@@ -122,7 +122,7 @@ def _path_request_status(b: Binding) -> tuple[Forward, Inverse]:
 
 
 _REASON: Final = {"2": "client declined", "3": "provider declined"}
-_BUSINESS: Final = {"": ("2.0", "Service Request Created"), "3": ("4.0", "Service Request Declined")}
+_BUSINESS: Final = {"": "2.0", "3": "4.0"}  # BSeR: created, declined; accepted is 3.0, completed 7.0
 
 
 def _task_state(b: Binding) -> tuple[Forward, Inverse]:
@@ -156,11 +156,9 @@ def _task_state(b: Binding) -> tuple[Forward, Inverse]:
 def _business(b: Binding, result: str, enrolled: bool, cell: str) -> JsonObject:
     code = values.code_of(b.spec, b.first.list, result) if result else None
     codings: list[JsonObject] = b.spec.codings(b.first.list, code)[:1] if code else []
-    standard = ("7.0", "Service Request Completed") if enrolled and result == "1" else _BUSINESS.get(result)
-    if result == "1" and not enrolled:
-        standard = ("3.0", "Service Request Accepted")
+    standard = _BUSINESS.get(result, "") if result != "1" else "7.0" if enrolled else "3.0"
     if standard:
-        codings.append({"system": _BSER, "code": standard[0], "display": standard[1]})
+        codings.append({"system": _BSER, "code": standard})
     concept: JsonObject = {"coding": codings} if codings else {}
     text = values.text_of(cell)
     if result and code is None and text:

@@ -1,154 +1,70 @@
 """Mapping tables as generated Python source: one function a file that writes NDJSON text straight from the cells.
 
-Every distinct cell is converted once, by the same functions as the explainable twin (explain.py), and its JSON text is
-kept in a bounded table; a row is then a few lookups and one formatted string. A cell that FHIR cannot give back raises
-:class:`Odd`, and that row goes the twin's way; so the two must agree on every other row, and a test says that they do.
+Every distinct cell, or combination of neighbouring coded cells, is converted once, by the same functions as the
+explainable twin (explain.py), and its JSON text is kept in a bounded table (memo.py); a row is then one hash for its
+ids, a few lookups and one formatted string a resource. A cell that FHIR cannot give back raises :class:`Odd`, and that
+row goes the twin's way; so the two must agree on every other row, and a test says that they do.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
-import orjson
-
-from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import (
     EPISODE_EXTENSION,
     PROJECT_EXTENSION,
+    VARIANT,
     Block,
     id_maker,
+    id_prefix,
+    part_tag,
 )
-from gateway.mapping.hmis.explain import SOURCE_PART, audit_value
-from gateway.mapping.hmis.tables import AUDIT, COMPUTED, ROW_EXTENSION, FileMap, Part
+from gateway.mapping.hmis.explain import SOURCE_PART, place_of
+from gateway.mapping.hmis.memo import (
+    Group,
+    Ids,
+    Memo,
+    Odd,
+    Record,
+    References,
+    Security,
+    frame,
+    key_text,
+    to_json,
+)
+from gateway.mapping.hmis.tables import COMPUTED, ROW_EXTENSION, FileMap, Part
 
-KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
-KEPT_GROUPS: Final = 1 << 12  # distinct combinations remembered for neighbouring blocks
+__all__ = ["Odd", "RowFunction", "compile_map", "generate", "to_json"]
 GROUP_BLOCKS: Final = 8  # more would repeat less often than it saves
-RowFunction = Callable[[Sequence[str], str, str], "list[str]"]
+_IN_EXTENSION: Final = {"episode": (EPISODE_EXTENSION, "Enrollment"), "project": (PROJECT_EXTENSION, "Project")}
 
 
-class Odd(Exception):
-    """A cell whose FHIR form does not lead back to it."""
+@dataclass(frozen=True, slots=True)
+class RowFunction:
+    """The compiled mapping of a file.
 
+    ``run(r, k, n, x, *appends)`` converts one row: ``r``: cells in the specification's order, computed columns after
+    them where ``computed``; ``k``: the key as the inside of a JSON string; ``n``: ``#row``, or nothing in a store;
+    ``x``: labels of the project; ``appends``: where a line of each of ``kinds`` goes. It raises Odd before it appends.
+    """
 
-def to_json(value: Any) -> str:
-    """FHIR JSON text of a value; a decimal keeps its digits."""
-    return orjson.dumps(value, default=_decimal).decode()
+    kinds: tuple[str, ...]
+    computed: bool
+    key: int
+    run: Callable[..., None]
 
+    def __call__(self, cells: Sequence[str], number: str, labels: str) -> list[str]:
+        """Resource types and their JSON lines in turn.
 
-def _decimal(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(str(value).encode())
-    raise TypeError(type(value).__name__)
-
-
-class Memo(dict[Any, str]):
-    """Cells of a block -> its JSON text, converted on first sight."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self._forward, self._inverse = block.forward, block.inverse
-        self._single = len(block.reads) == 1
-        self._owned = tuple(i for i, slot in enumerate(block.slots) if slot.owned)
-        self._array = block.element[:-2] if block.repeats else ""
-
-    def __missing__(self, key: Any) -> str:
-        cells = (key,) if self._single else key
-        out = self._forward(cells)
-        if self._owned:
-            shape: Any = {self._array: out or ()} if self._array else out or {}
-            back = self._inverse(shape)
-            if back != (cells if self._single else tuple(cells[i] for i in self._owned)):
-                raise Odd
-        text = "," + to_json(out)[1:-1] if out else ""
-        if len(self) >= KEPT_VALUES:
-            self.clear()
-        self[key] = text
-        return text
-
-
-class Group(dict[tuple[str, ...], str]):
-    """Cells of neighbouring coded blocks of one array -> their JSON text joined: answers repeat as combinations."""
-
-    def __init__(self, memos: Sequence[tuple[Memo, int]]) -> None:
-        super().__init__()
-        self._memos = memos
-
-    def __missing__(self, key: tuple[str, ...]) -> str:
-        at, pieces = 0, []
-        for memo, width in self._memos:
-            pieces.append(memo[key[at] if width == 1 else key[at : at + width]])
-            at += width
-        if len(self) >= KEPT_GROUPS:
-            self.clear()
-        self[key] = text = "".join(pieces)
-        return text
-
-
-class References(dict[str, str]):
-    """Keys of other rows -> a reference to their resource: ``reference``, ``episode`` and ``project`` made cheaply."""
-
-    def __init__(self, before: str, source: str, file: str, after: str) -> None:
-        super().__init__()
-        self._before, self._after = before, after
-        self._make = id_maker(source, file)
-
-    def __missing__(self, key: str) -> str:
-        text = ""
-        if key:
-            text = f'{self._before}{self._make(key)}","identifier":{{"value":"{key_text(key)}"}}}}{self._after}'
-        if len(self) >= KEPT_VALUES:
-            self.clear()
-        self[key] = text
-        return text
-
-
-class Audit(dict[str, str]):
-    """An audit cell -> its part of the row extension."""
-
-    def __init__(self, column: str) -> None:
-        super().__init__()
-        sample = to_json({"url": AUDIT[column], **audit_value(column, "|")})
-        self._before, _, self._after = ("," + sample).partition("|")
-
-    def __missing__(self, key: str) -> str:
-        inside = key_text(key) if key else ""
-        out = self._before + inside + self._after if key else ""
-        if len(self) >= KEPT_VALUES:
-            self.clear()
-        self[key] = out
-        return out
-
-
-class Security(dict[Any, str]):
-    """Labels of the project and of the values -> meta.security."""
-
-    def __init__(self, table: FileMap, part: Part, columns: tuple[str, ...]) -> None:
-        super().__init__()
-        self._table, self._part, self._columns = table, part, columns
-
-    def __missing__(self, key: Any) -> str:
-        inherited, *cells = key if self._columns else (key,)
-        names = set(self._part.labels) | set(inherited.split())
-        for column, cell in zip(self._columns, cells, strict=True):
-            names.update(self._part.value_labels[column].get(cell.strip(), "").split())
-        found = self._table.labels.security(self._part.level, frozenset(names))
-        if len(self) >= KEPT_VALUES:
-            self.clear()
-        self[key] = out = f',"security":{to_json(found)}' if found else ""
-        return out
-
-
-_SAFE: Final = {ord(c): "0" for c in "-_.:"}
-
-
-def key_text(cell: str) -> str:
-    """A key as the inside of a JSON string."""
-    if cell.isascii() and cell.translate(_SAFE).isalnum():
-        return cell
-    if not cell or values.text_of(cell) != cell:
-        raise Odd
-    return to_json(cell)[1:-1]
+        Raises:
+            Odd: the row has a cell that needs the twin.
+        """
+        out: dict[str, list[str]] = {kind: [] for kind in self.kinds}
+        self.run(cells, key_text(cells[self.key]), number, labels, *[lines.append for lines in out.values()])
+        return [text for kind, lines in out.items() for line in lines for text in (kind, line)]
 
 
 class _Writer:
@@ -156,137 +72,174 @@ class _Writer:
 
     def __init__(self, table: FileMap) -> None:
         self.table = table
-        self.names: dict[str, Any] = {"KEY": key_text}
+        self.names: dict[str, Any] = {"sha1": hashlib.sha1, "prefix": id_prefix(table.source.name, table.file.name)}
+        self.names["variant"] = VARIANT
         self.lines: list[str] = []
         self.index = {c.name: i for i, c in enumerate(table.file.columns)}
+        self.columns = len(self.index)
         self.index |= {name: len(self.index) + i for i, name in enumerate(COMPUTED)}
-        self._memos: dict[tuple[Any, ...], str] = {}
+        self.computed = False
+        self.counts: Counter[str] = Counter()  # how often an expression stands in parts that every row has
+        self.shared: dict[str, str] = {}
+        self._kept: dict[Any, str] = {}
+        self._ids: dict[str, Ids] = {}
 
     def add(self, indent: int, line: str) -> None:
         self.lines.append("    " * indent + line)
 
-    def keep(self, prefix: str, value: Any) -> str:
-        name = f"{prefix}{len(self.names)}"
-        self.names[name] = value
-        return name
+    def keep(self, prefix: str, value: Any, signature: Any = None) -> str:
+        """A name for an object; objects of the same signature share it."""
+        known = self._kept.get((prefix, signature)) if signature is not None else None
+        if known is None:
+            known = f"{prefix}{len(self.names)}"
+            self.names[known] = value() if signature is not None else value
+            if signature is not None:
+                self._kept[prefix, signature] = known
+        return known
 
     def cell(self, column: str) -> str:
-        return f"r[{self.index[column]}]"
+        at = self.index[column]
+        self.computed = self.computed or at >= self.columns
+        return f"r[{at}]"
 
-    def lookup(self, block: Block) -> str:
+    def cells(self, columns: Sequence[str]) -> str:
+        """The expression for some cells: itself, or a tuple."""
+        if len(columns) == 1:
+            return self.cell(columns[0])
+        where = [self.index[name] for name in columns]
+        for name in columns:
+            self.cell(name)
+        step = where[1] - where[0]
+        if len(where) > 3 and step > 0 and where == list(range(where[0], where[-1] + 1, step)):
+            return f"tuple(r[{where[0]}:{where[-1] + 1}{f':{step}' if step > 1 else ''}])"
+        if len(where) > 3:
+            return f"{self.keep('i', lambda: itemgetter(*where), tuple(where))}(r)"
+        return f"({', '.join(f'r[{i}]' for i in where)})"
+
+    def lookup(self, block: Block, alone: bool = False) -> str:
         """The expression for a block's text."""
-        return f"{self.memo(block)}[{', '.join(self.cell(name) for name in block.reads)}]"
+        return f"{self.memo(block, alone)}[{self.cells(block.reads)}]"
 
-    def memo(self, block: Block) -> str:
+    def memo(self, block: Block, alone: bool = False) -> str:
         """The name of a block's memo; blocks that do the same share it."""
-        signature = (block.element, block.convert, block.reads, tuple((s.role, s.list, s.owned) for s in block.slots))
-        memo = self._memos.get(signature)
-        if memo is None:
-            memo = self._memos[signature] = self.keep("m", _memo(self.table, block))
-        return memo
+        signature = (block.element, block.convert, tuple((s.role, s.list, s.owned, s.name) for s in block.slots), alone)
+        return self.keep("m", lambda: self._memo(block, alone), signature)
 
-    def group(self, blocks: Sequence[Block]) -> str:
+    def _memo(self, block: Block, alone: bool) -> Memo | References:
+        anchors = self.table.source.anchors
+        first = block.slots[0]
+        before, after = frame(block, alone) if block.repeats else (f',"{block.element}":', "")
+        if block.convert in _IN_EXTENSION:
+            url, file = _IN_EXTENSION[block.convert]
+            before, after = f'{before}{{"url":"{url}","valueReference":', "}" + after
+        elif block.convert == "reference":
+            file = first.role
+        else:
+            return Memo(block, alone)
+        return References(f'{before}{{"reference":"{anchors[file]}/', self.ids(file), after, first.owned)
+
+    def ids(self, file: str) -> Ids:
+        return self._ids.setdefault(file, Ids(self.table.source.name, file))
+
+    def group(self, blocks: Sequence[Block], alone: bool) -> str:
         """The expression for the texts of neighbouring blocks, looked up at once."""
-        name = self.keep("g", Group([(self.names[self.memo(block)], len(block.reads)) for block in blocks]))
-        return f"{name}[{', '.join(self.cell(column) for block in blocks for column in block.reads)}]"
-
-
-_IN_EXTENSION: Final = {"episode": (EPISODE_EXTENSION, "Enrollment"), "project": (PROJECT_EXTENSION, "Project")}
-
-
-def _memo(table: FileMap, block: Block) -> Memo | References:
-    source = table.source.name
-    if block.convert in _IN_EXTENSION:
-        url, file = _IN_EXTENSION[block.convert]
-        before = f',{{"url":"{url}","valueReference":{{"reference":"{table.source.anchors[file]}/'
-        return References(before, source, file, "}")
-    if block.convert == "reference":
-        file = block.slots[0].role
-        before = (
-            f',{{"reference":"{table.source.anchors[file]}/'
-            if block.repeats
-            else f',"{block.element}":{{"reference":"{table.source.anchors[file]}/'
-        )
-        return References(before, source, file, "")
-    return Memo(block)
+        before, after = frame(blocks[0], alone)
+        memos = [(self.names[self.memo(block)], len(block.reads)) for block in blocks]
+        name = self.keep("g", Group(memos, before, after))
+        return f"{name}[{self.cells([column for block in blocks for column in block.reads])}]"
 
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}")
 
 
-def generate(table: FileMap) -> tuple[str, dict[str, Any]]:
-    """The source of ``convert(r, n, x)`` and the names it uses.
+@dataclass(slots=True)
+class _Pieces:
+    """The elements of one part as text of an f-string; ``owned`` are the expressions whose text says it is filled."""
 
-    ``r``: cells in the specification's order, computed columns after them; ``n``: the row extension's ``,{row}`` part;
-    ``x``: labels of the project. It returns pairs flattened in one list: resource type, JSON line without its end.
-    """
+    body: list[str]
+    arrays: dict[str, list[tuple[str, bool]]]  # element -> pieces, and whether each is an expression
+    owned: list[str]
+
+
+def generate(table: FileMap) -> tuple[str, dict[str, Any], tuple[str, ...], bool]:
+    """The source of ``convert(r, k, n, x, …)``, its names, the resource types, whether it reads ``@`` columns."""
     w = _Writer(table)
-    w.add(0, "def convert(r, n, x):")
-    w.add(1, "out = []")
-    w.add(1, f"k = {w.cell(table.file.key)}")
-    w.add(1, "kk = KEY(k)")
-    w.add(1, f"u = {w.keep('id', id_maker(table.source.name, table.file.name))}(k)")
+    kinds = tuple(dict.fromkeys(part.resource for part in table.parts))
+    pieces = [_pieces(w, part) for part in table.parts]
+    common = [p for part, p in zip(table.parts, pieces, strict=True) if _every_row(part)]
+    used = [e for p in pieces for e in _expressions(p)]
+    held = {e for p in common for e in _expressions(p)}
+    w.add(0, f"def convert(r, k, n, x, {', '.join(f'A{i}' for i in range(len(kinds)))}):")
+    w.add(1, f"key = {w.cell(table.file.key)}")
+    w.add(1, 'h = sha1(prefix + f"{len(key)}:{key}".encode(), usedforsecurity=False).hexdigest()')
+    w.add(1, 'y = f"{h[13:16]}-{variant[h[16]]}{h[17:20]}-"')
+    w.add(1, 'u = f"{h[:8]}-{h[8:12]}-5{y}{h[20:32]}"')
+    if not all(part.anchor or part.name == SOURCE_PART for part in table.parts):
+        w.add(1, 'w = f"{h[:8]}-{h[8:12]}-8{y}{h[32:40]}"')
     deleted = any(c.name == "DateDeleted" for c in table.file.columns)
     w.add(1, f"d = {w.cell('DateDeleted')}" if deleted else "d = ''")
-    chosen: list[str] = []
-    for part in table.parts:
-        indent = 1
-        if part.when is not None:
-            column, codes = part.when
-            if column:
-                test = f"{w.cell(column)}.strip() in {w.keep('s', frozenset(codes))}"
-                if part.anchor:
-                    chosen.append(test)
-            else:
-                test = "not (" + " or ".join(chosen) + ")" if chosen else "True"
-            w.add(1, f"if {test}:")
-            indent = 2
-        _part(w, part, indent)
-    w.add(1, "return out")
-    return "\n".join(w.lines) + "\n", w.names
+    for expression, count in Counter(used).items():
+        if count > 1 and expression in held and not expression.isidentifier():
+            w.shared[expression] = f"s{len(w.shared)}"
+            w.add(1, f"{w.shared[expression]} = {expression}")
+    texts: list[str] = []
+    _parts(w, pieces, kinds, texts)
+    for text in texts:
+        w.add(*_split(text))
+    return "\n".join(w.lines) + "\n", w.names, kinds, w.computed
 
 
-def _part(w: _Writer, part: Part, indent: int) -> None:
-    arrays: dict[str, list[str]] = {}
-    owned: list[str] = []
-    rest: list[str] = []
-    variables: list[tuple[str, str]] = []
+def _split(text: str) -> tuple[int, str]:
+    bare = text.lstrip(" ")
+    return (len(text) - len(bare)) // 4, bare
+
+
+def _every_row(part: Part) -> bool:
+    return part.when is None and (part.anchor or part.always)
+
+
+def _expressions(pieces: _Pieces) -> list[str]:
+    out = [text[1:-1] for text in pieces.body if text.startswith("{") and not text.startswith("{{")]
+    return out + [text for its in pieces.arrays.values() for text, dynamic in its if dynamic]
+
+
+def _pieces(w: _Writer, part: Part) -> _Pieces:
+    """The elements of a part; constant items of an array come first, so that its later ones begin with a comma."""
+    out = _Pieces([], {}, [])
     for element, value in part.constants:
         if element.endswith("[]"):
-            arrays.setdefault(element[:-2], []).append(_quoted("," + to_json(value)))
-    for blocks in _runs(part.blocks):
+            out.arrays.setdefault(element[:-2], []).append((_quoted("," + to_json(value)), False))
+    runs = _runs(part.blocks)
+    shares = Counter(run[0].element for run in runs)
+    for blocks in runs:
         block = blocks[0]
-        expression = "{" + w.group(blocks) + "}" if len(blocks) > 1 else _block(w, block)
-        if block.owns and not (part.anchor or part.always):
-            variable = f"v{len(variables)}"
-            variables.append((variable, expression[1:-1] if expression[:1] == "{" else repr(expression)))
-            owned.append(variable)
-            expression = "{" + variable + "}"
+        if _fixed(w, block):
+            text, dynamic = _fixed(w, block), False
+        else:
+            alone = block.repeats and shares[block.element] == 1 and block.element[:-2] not in out.arrays
+            text, dynamic = (w.group(blocks, alone) if len(blocks) > 1 else w.lookup(block, alone)), True
+            if block.owns:
+                out.owned.append(text)
+            if alone or not block.repeats:
+                out.body.append("{" + text + "}")
+                continue
         if block.repeats:
-            arrays.setdefault(block.element[:-2], []).append(expression)
+            out.arrays.setdefault(block.element[:-2], []).append((text, dynamic))
         else:
-            rest.append(expression)
-    for variable, expression in variables:
-        w.add(indent, f"{variable} = {expression}")
-    if owned:
-        w.add(indent, f"if {' or '.join(owned)}:")
-        indent += 1
-    body, after = _head(w, part), []
-    for number, (name, pieces) in enumerate(arrays.items()):
-        if any(not p.startswith("{") for p in pieces):
-            first = next(i for i, p in enumerate(pieces) if not p.startswith("{"))
-            ordered = [pieces[first][1:], *pieces[:first], *pieces[first + 1 :]]
-            after.append(f',"{name}":[' + "".join(ordered) + "]")
-        else:
-            w.add(indent, "a = f'" + "".join(pieces) + "'")
-            w.add(indent, f"a{number} = ',\"{name}\":[' + a[1:] + ']' if a else ''")
-            after.append(f"{{a{number}}}")
-    text = body + "".join(rest) + "".join(after)
-    for name, expression in _choices(w, part):
-        w.add(indent, f"{name} = {expression}")
-    w.add(indent, "out.append(" + repr(part.resource) + ")")
-    w.add(indent, "out.append(f'" + text + "}}')")
+            out.body.append(text)
+    return out
+
+
+def _fixed(w: _Writer, block: Block) -> str:
+    """A block that every row fills with text that the row's own id or key completes; empty: it is looked up."""
+    if block.convert == "identifier" and block.owns == (w.table.file.key,):
+        system = f"{w.table.source.base}/{block.owns[0]}"
+        return _quoted(f',{{"system":{to_json(system)},"value":"') + "{k}" + _quoted('"}')
+    if block.convert == "part-reference":
+        type_ = block.slots[0].role.split(":")[0]
+        return _quoted(f',"{block.element}":{{"reference":"{type_}/') + "{u}" + _quoted('"}')
+    return ""
 
 
 def _runs(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -310,62 +263,127 @@ def _groups(block: Block) -> bool:
     return coded and block.convert in ("component", "item", "extension")
 
 
-def _block(w: _Writer, block: Block) -> str:
-    if block.convert == "identifier" and block.owns == (w.table.file.key,):
-        system = f"{w.table.source.base}/{block.owns[0]}"
-        return _quoted(f',{{"system":{to_json(system)},"value":"') + "{kk}" + _quoted('"}')
-    if block.convert == "part-reference":
-        type_ = block.slots[0].role.split(":")[0]
-        return _quoted(f',"{block.element}":{{"reference":"{type_}/') + "{u}" + _quoted('"}')
-    return "{" + w.lookup(block) + "}"
+def _parts(w: _Writer, pieces: Sequence[_Pieces], kinds: tuple[str, ...], out: list[str]) -> None:
+    """The code of every part: those of every row as they are, others behind the test that calls for them."""
+    chosen: list[str] = []
+    appends: list[str] = []
+    for number, (part, its) in enumerate(zip(w.table.parts, pieces, strict=True)):
+        indent = 1
+        if part.when is not None:
+            column, codes = part.when
+            test = "not (" + " or ".join(chosen) + ")" if chosen else "True"
+            if column:
+                test = f"{w.cell(column)}.strip() in {w.keep('s', frozenset(codes))}"
+                if part.anchor:
+                    chosen.append(test)
+            out.append(f"    if {test}:")
+            indent = 2
+        elif not _every_row(part):
+            out.append(f"    t{number} = None")
+            out.append("    if " + " or ".join(_ranges(w, part)) + ":")
+            indent = 2
+        if part.when is not None:
+            out.insert(len(out) - 1, f"    t{number} = None")
+        _part(w, part, its, number, indent, out)
+        test = "" if _every_row(part) else f"if t{number} is not None: "
+        appends.append(f"    {test}A{kinds.index(part.resource)}(t{number})")
+    out += appends
 
 
-def _choices(w: _Writer, part: Part) -> list[tuple[str, str]]:
-    """Constants that differ for deleted rows."""
+def _ranges(w: _Writer, part: Part) -> list[str]:
+    """Tests whether any column that the part owns is filled: neighbouring columns are compared at once."""
+    where = sorted(w.index[name] for name in part.owns)
+    tests, start = [], 0
+    for at in range(1, len(where) + 1):
+        if at == len(where) or where[at] != where[at - 1] + 1:
+            first, count = where[start], at - start
+            empty = w.keep("e", lambda n=count: [""] * n, count)
+            tests.append(f"r[{first}]" if count == 1 else f"r[{first}:{first + count}] != {empty}")
+            start = at
+    return tests or ["False"]
+
+
+def _part(w: _Writer, part: Part, pieces: _Pieces, number: int, indent: int, out: list[str]) -> None:
+    pad = "    " * indent
+    local: dict[str, str] = dict(w.shared)
+    if not (part.anchor or part.always):
+        names: list[str] = []
+        for expression in dict.fromkeys(pieces.owned):
+            names.append(f"v{len(names)}")
+            out.append(f"{pad}{names[-1]} = {expression}")
+            local[expression] = names[-1]
+        out.append(f"{pad}if {' or '.join(names) or 'False'}:")
+        pad += "    "
+    body = "".join(_known(text, local) for text in pieces.body)
+    after = []
+    for count, (name, its) in enumerate(pieces.arrays.items()):
+        texts = ["{" + local.get(text, text) + "}" if dynamic else text for text, dynamic in its]
+        fixed = [i for i, (_, dynamic) in enumerate(its) if not dynamic]
+        if fixed:
+            first = fixed[0]
+            after.append(f',"{name}":[' + "".join([texts[first][1:], *texts[:first], *texts[first + 1 :]]) + "]")
+        else:
+            out.append(f"{pad}a = f'" + "".join(texts) + "'")
+            out.append(f"{pad}a{count} = ',\"{name}\":[' + a[1:] + ']' if a else ''")
+            after.append(f"{{a{count}}}")
+    head, constants = _head(w, part), _constants(w, part)
+    out.append(f"{pad}t{number} = f'{head}{constants}{body}{''.join(after)}}}}}'")
+
+
+def _known(text: str, local: dict[str, str]) -> str:
+    bare = text[1:-1]
+    return "{" + local[bare] + "}" if text[:1] == "{" and bare in local else text
+
+
+def _constants(w: _Writer, part: Part) -> str:
+    """Constant elements, and those that a deleted row has instead."""
     plain = [(e, v) for e, v in part.constants if not e.endswith("[]")]
-    if not part.deleted:
-        return [("c", repr("".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)))]
     normal = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in plain)
+    if not part.deleted:
+        return _quoted(normal)
     kept = [(e, v) for e, v in plain if e not in part.deleted] + [(e, v) for e, v in part.deleted.items() if v != ""]
     gone = "".join(f",{to_json(e)}:{to_json(v)}" for e, v in kept)
-    return [("c", f"{w.keep('c', gone)} if d else {w.keep('c', normal)}")]
+    return "{" + f"{w.keep('c', gone)} if d else {w.keep('c', normal)}" + "}"
 
 
 def _head(w: _Writer, part: Part) -> str:
-    """resourceType, id, meta and the constants."""
+    """resourceType, id and meta."""
     if part.anchor:
         identity = "{u}"
-    else:
+    elif part.name == SOURCE_PART:
         maker = w.keep("id", id_maker(w.table.source.name, w.table.file.name, part.name))
-        identity = "{" + f"{maker}({w.cell('@source') if part.name == SOURCE_PART else 'k'})" + "}"
-    audit = "".join("{" + f"{w.keep('q', Audit(name))}[{w.cell(name)}]" + "}" for name in part.audit)
+        identity = "{" + f"{maker}({w.cell('@source')})" + "}"
+    else:
+        identity = "{w}" + part_tag(part.name)
+    record = "{" + f"{w.keep('q', Record(part.audit))}[{_tuple(w, part.audit)}]" + "}" if part.audit else ""
     columns = tuple(part.value_labels)
     security = w.keep("z", Security(w.table, part, columns))
     labels = ", ".join(["x", *(w.cell(c) for c in columns)])
-    row = f'{{"url":"file","valueCode":"{w.table.file.name}"}},{{"url":"part","valueCode":"{part.name}"}}'
+    place = place_of(w.table.file.name, part, None)
     return (
         _quoted(f'{{"resourceType":"{part.resource}","id":"')
         + identity
-        + _quoted(f'","meta":{{"extension":[{{"url":"{ROW_EXTENSION}","extension":[{row}')
+        + _quoted(f'","meta":{{"extension":[{{"url":"{ROW_EXTENSION}","valueString":"{place}')
         + "{n}"
-        + audit
-        + _quoted(f']}}],"source":{to_json(w.table.source.base)}')
+        + _quoted('"}')
+        + record
+        + _quoted(f'],"source":{to_json(w.table.source.base)}')
         + "{"
         + f"{security}[{labels}]"
         + "}"
         + _quoted("}")
-        + "{c}"
     )
 
 
-def compile_map(table: FileMap) -> RowFunction:
-    """The generated function of a file.
+def _tuple(w: _Writer, columns: Sequence[str]) -> str:
+    text = w.cells(columns)
+    return f"({text},)" if len(columns) == 1 else text
 
-    Raises (when called):
-        Odd: the row has a cell that needs the twin.
-    """
-    source, names = generate(table)
+
+def compile_map(table: FileMap) -> RowFunction:
+    """The generated function of a file."""
+    source, names, kinds, computed = generate(table)
     scope = dict(names)
     exec(compile(source, f"<hmis {table.file.name}>", "exec"), scope)  # noqa: S102 - our own tables, checked at load
-    function: RowFunction = scope["convert"]
-    return function
+    key = [column.name for column in table.file.columns].index(table.file.key)
+    return RowFunction(kinds, computed, key, scope["convert"])

@@ -44,29 +44,44 @@ class Source:
         """The URI under which identifiers of this source are unique."""
         return f"{DOORWAY}/hmis/{_quoted(self.name)}"
 
-    def id(self, file: str, key: str, *part: str) -> str:
-        """The id of a row's resource; further parts of a row add their name."""
-        return id_maker(self.name, file, *part)(key)
+    def id(self, file: str, key: str, part: str = "") -> str:
+        """The id of a row's resource; further parts of a row have ids of their own."""
+        return id_maker(self.name, file, part)(key)
 
-    def reference(self, file: str, key: str) -> JsonObject:
-        """A literal reference, with the source's own key beside it so that the cell can be read back."""
-        return {"reference": f"{self.anchors[file]}/{self.id(file, key)}", "identifier": {"value": key}}
+    def reference(self, file: str, key: str, *, keyed: bool = True) -> JsonObject:
+        """A literal reference; ``keyed``: with the source's own key beside it, so that the cell can be read back."""
+        literal = f"{self.anchors[file]}/{self.id(file, key)}"
+        return {"reference": literal, "identifier": {"value": key}} if keyed else {"reference": literal}
 
 
-_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def id_prefix(source: str, file: str) -> bytes:
+    """What is hashed before ``<length>:<key>``: the same bytes as in ``resource_id(source, file, key)``."""
+    return NAMESPACE.bytes + f"{len(source)}:{source}{len(file)}:{file}".encode()
 
 
 @cache
-def id_maker(source: str, file: str, *part: str) -> Callable[[str], str]:
-    """``resource_id(source, file, key, *part)`` as a function of the key, with the constant prefix hashed once."""
-    start = hashlib.sha1(NAMESPACE.bytes + f"{len(source)}:{source}{len(file)}:{file}".encode(), usedforsecurity=False)
-    tail = "".join(f"{len(p)}:{p}" for p in part)
-    variant = _VARIANT
+def part_tag(part: str) -> str:
+    """Four hexadecimal digits that stand for a part of a row in its id; they tell nothing to who sees the id."""
+    return hashlib.sha1(part.encode(), usedforsecurity=False).hexdigest()[:4]
+
+
+@cache
+def id_maker(source: str, file: str, part: str = "") -> Callable[[str], str]:
+    """The id of a row's resource as a function of the key.
+
+    The main part has ``resource_id(source, file, key)``, a UUIDv5. A further part has a UUIDv8 (RFC 9562, 5.8) made of
+    the same hash, so that a row costs one: its digits 1-20, the eight that UUIDv5 does not use, and the part's tag.
+    """
+    prefix, variant, sha1 = id_prefix(source, file), VARIANT, hashlib.sha1
+    tag = part_tag(part) if part else ""
 
     def make(key: str) -> str:
-        digest = start.copy()
-        digest.update(f"{len(key)}:{key}{tail}".encode())
-        h = digest.hexdigest()
+        h = sha1(prefix + f"{len(key)}:{key}".encode(), usedforsecurity=False).hexdigest()
+        if tag:
+            return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[32:40]}{tag}"
         return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
 
     return make
@@ -198,7 +213,7 @@ def _reference(b: Binding) -> tuple[Forward, Inverse]:
 
     def forward(cells: Cells) -> Members | list[Any] | None:
         text = values.text_of(cells[0])
-        return None if text is None else put(b, b.source.reference(file, text))
+        return None if text is None else put(b, b.source.reference(file, text, keyed=b.first.owned))
 
     def inverse(resource: Resource) -> Cells:
         return (referenced(got(b, resource)),)
@@ -217,7 +232,9 @@ def _extension_reference(url: str, file: str) -> Maker:
     def make(b: Binding) -> tuple[Forward, Inverse]:
         def forward(cells: Cells) -> Members | list[Any] | None:
             text = values.text_of(cells[0])
-            return None if text is None else [{"url": url, "valueReference": b.source.reference(file, text)}]
+            if text is None:
+                return None
+            return [{"url": url, "valueReference": b.source.reference(file, text, keyed=b.first.owned)}]
 
         def inverse(resource: Resource) -> Cells:
             for item in items(resource, "extension"):
@@ -364,6 +381,43 @@ def _component(b: Binding) -> tuple[Forward, Inverse]:
     return forward, inverse
 
 
+def _choices(b: Binding) -> tuple[Forward, Inverse]:
+    """The columns of a question with several answers: a component for each that applies, one for all the others.
+
+    A no, or a reason why there is no answer, says nothing beyond the question's own answer: ``SSI=0;TANF=99``, HMIS
+    columns and codes as they stand. A cell that is no code of the list is a component with the text.
+    """
+    apart = [({"coding": [{"system": values.ELEMENT_SYSTEM, "code": slot.element_code}]}, slot) for slot in b.slots]
+    rest = {"coding": [{"system": values.ELEMENT_SYSTEM, "code": b.file}]}
+
+    def forward(cells: Cells) -> Members | list[Any] | None:
+        out: list[Any] = []
+        pairs = []
+        for (code, slot), cell in zip(apart, cells, strict=True):
+            if cell != "1" and b.spec.code(slot.list, cell) is not None:
+                pairs.append(f"{slot.name}={cell}")
+            elif (found := values.typed(b.spec, slot.type, slot.list, cell)) is not None:
+                suffix, value = found
+                out.append({"code": code, "dataAbsentReason" if suffix == "Absent" else f"value{suffix}": value})
+        if pairs:
+            out.append({"code": rest, "valueString": ";".join(pairs)})
+        return out or None
+
+    def inverse(resource: Resource) -> Cells:
+        said: dict[str, str] = {}
+        for item in items(resource, b.name):
+            code = item.get("code")
+            if code == rest:
+                said |= dict(pair.split("=", 1) for pair in str(item.get("valueString", "")).split(";") if "=" in pair)
+        for item in items(resource, b.name):
+            for code, slot in apart:
+                if item.get("code") == code:
+                    said[slot.name] = values.cell_of({k: v for k, v in item.items() if k != "code"})
+        return tuple(said.get(slot.name, "") for slot in b.slots)
+
+    return forward, inverse
+
+
 def _item(b: Binding) -> tuple[Forward, Inverse]:
     """A QuestionnaireResponse item; linkId is ``File.Column``."""
 
@@ -461,6 +515,7 @@ BASIC: Final[dict[str, Maker]] = {
     "concept": _concept,
     "value": _value,
     "component": _component,
+    "choices": _choices,
     "item": _item,
     "extension": _extension,
     "question": _question,

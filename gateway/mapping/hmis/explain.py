@@ -4,14 +4,15 @@ It also says which cells the FHIR form cannot give back; those, and only those, 
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.kernel.origin import Origin
 from gateway.mapping.hmis import values
-from gateway.mapping.hmis.tables import AUDIT, COMPUTED, ROW_EXTENSION, FileMap, Part
+from gateway.mapping.hmis.tables import AUDIT, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap, Part
 
 SOURCE_PART = "Organization:source"  # of Export rows; further rows of one Export.csv have their own (@source)
 
@@ -106,35 +107,37 @@ def _residue(part: Part, cells: Mapping[str, str], resource: Resource) -> dict[s
 
 
 def _meta(table: FileMap, part: Part, cells: Mapping[str, str], facts: Facts, residue: Mapping[str, str]) -> JsonObject:
-    row: list[JsonObject] = [
-        {"url": "file", "valueCode": table.file.name},
-        {"url": "part", "valueCode": part.name},
-    ]
-    if facts.row is not None:
-        row.append({"url": "row", "valueInteger": facts.row})
-    for name in part.audit:
-        text = values.text_of(cells.get(name, ""))
-        if text is not None:
-            row.append({"url": AUDIT[name], **audit_value(name, text)})
+    extensions: list[JsonObject] = [{"url": ROW_EXTENSION, "valueString": place_of(table.file.name, part, facts.row)}]
+    told: list[JsonObject] = []
+    for url, text in record_of(part.audit, [cells.get(name, "") for name in part.audit]):
+        told.append({"url": url, "valueString": text})
     if facts.width is not None and part.anchor:
-        row.append({"url": "width", "valueInteger": facts.width})
+        told.append({"url": "width", "valueInteger": facts.width})
     if residue:
-        row.append({"url": "cells", "valueString": json.dumps(residue, ensure_ascii=True, sort_keys=True)})
-    meta: JsonObject = {"extension": [{"url": ROW_EXTENSION, "extension": row}], "source": source_uri(table)}
+        told.append({"url": "cells", "valueString": json.dumps(residue, ensure_ascii=True, sort_keys=True)})
+    if told:
+        extensions.append({"url": RECORD_EXTENSION, "extension": told})
+    meta: JsonObject = {"extension": extensions, "source": source_uri(table)}
     security = table.labels.security(part.level, labels_of(part, cells, facts.labels))
     return meta | ({"security": security} if security else {})
+
+
+def record_of(columns: Sequence[str], cells: Sequence[str]) -> list[tuple[str, str]]:
+    """Members of the record extension (url, text) for audit columns; ``recorded`` is created and updated at once."""
+    said = {AUDIT[name]: text for name, cell in zip(columns, cells, strict=True) if (text := values.text_of(cell))}
+    if "created" in said and said["created"] == said.get("updated"):
+        said = {"recorded": said["created"]} | {u: text for u, text in said.items() if u not in ("created", "updated")}
+    return list(said.items())
+
+
+def place_of(file: str, part: Part, row: int | None) -> str:
+    """Where a resource comes from: ``File``, ``/part`` unless the type says it, ``#row`` where rows have an order."""
+    return file + (f"/{part.tag}" if part.tag else "") + ("" if row is None else f"#{row}")
 
 
 def source_uri(table: FileMap) -> str:
     """meta.source: the implementation that the row comes from."""
     return table.source.base
-
-
-def audit_value(name: str, text: str) -> JsonObject:
-    """An audit cell; the user is a logical reference, since exports name users that they do not contain."""
-    if name == "UserID":
-        return {"valueReference": {"type": "Practitioner", "identifier": {"value": text}}}
-    return {"valueString": text}
 
 
 def labels_of(part: Part, cells: Mapping[str, str], inherited: str) -> frozenset[str]:
@@ -154,21 +157,33 @@ def read_back(part: Part, resource: Resource) -> dict[str, str]:
     row = row_of(resource) or {}
     for name in part.audit:
         out[name] = row.get(AUDIT[name], "")
+    if "recorded" in row:
+        out |= {name: row["recorded"] for name in ("DateCreated", "DateUpdated") if name in out}
     return out
 
 
+_PLACE: Final = re.compile(r"([^/#]+)(?:/([^#]*))?(?:#(\d+))?")
+
+
 def row_of(resource: Resource) -> dict[str, Any] | None:
-    """The row extension of a resource as name -> value; None when it has none."""
+    """What a resource's extensions say of its row; None when they say nothing.
+
+    ``file``, ``part``, ``row`` (int) where rows have an order, and the record's own members: recorded, created,
+    updated, user, deleted, export, stage, width, cells.
+    """
+    out: dict[str, Any] = {}
     for extension in (resource.get("meta") or {}).get("extension", ()):
-        if extension.get("url") == ROW_EXTENSION:
-            out: dict[str, Any] = {}
+        url = extension.get("url")
+        if url == ROW_EXTENSION:
+            found = _PLACE.fullmatch(str(extension.get("valueString", "")))
+            if found:
+                kind = str(resource.get("resourceType"))
+                out |= {"file": found[1], "part": f"{kind}:{found[2]}" if found[2] else kind}
+                out |= {"row": int(found[3])} if found[3] else {}
+        elif url == RECORD_EXTENSION:
             for part in extension.get("extension", ()):
-                value = next((v for k, v in part.items() if k.startswith("value")), "")
-                out[part["url"]] = (
-                    (value.get("identifier") or {}).get("value", "") if isinstance(value, dict) else value
-                )
-            return out
-    return None
+                out[str(part.get("url"))] = next((v for k, v in part.items() if k.startswith("value")), "")
+    return out if "file" in out else None
 
 
 def restore_row(table: FileMap, found: Mapping[str, Resource]) -> dict[str, str]:

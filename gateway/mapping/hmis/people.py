@@ -43,6 +43,11 @@ def hashed(cell: str) -> bool:
     return bool(_HASH.fullmatch(cell.strip()))
 
 
+def whole_ssn(digits: str) -> bool:
+    """Whether these are the nine digits of a number that the Social Security Administration could have given."""
+    return _SSN.fullmatch(digits) is not None
+
+
 def _client_name(b: Binding) -> tuple[Forward, Inverse]:
     """Patient.name; digests never become a name but an extension that matching hashed with hashed can use."""
     index = {slot.role: i for i, slot in enumerate(b.slots)}
@@ -182,7 +187,7 @@ def _ssn(b: Binding) -> tuple[Forward, Inverse]:
         if text is None:
             return None
         digits = text.replace("-", "").replace(" ", "")
-        if _SSN.fullmatch(digits):
+        if whole_ssn(digits):
             return [{"system": SSN_SYSTEM, "value": digits}]
         return [{"system": digest if _HASHED_SSN.fullmatch(text) else partial, "value": text}]
 
@@ -260,7 +265,7 @@ def _race(b: Binding) -> tuple[Forward, Inverse]:
         parts = [
             {
                 "url": "detailed" if code == "2118-8" else "ombCategory",
-                "valueCoding": {"system": _CDC, "code": code, "display": _RACES[code]},
+                "valueCoding": {"system": _CDC, "code": code},
             }
             for code in yes
         ]
@@ -285,7 +290,7 @@ def _ethnicity(b: Binding) -> tuple[Forward, Inverse]:
         answer = cells[0].strip()
         if answer not in ("0", "1"):
             return None
-        hispanic = {"system": _CDC, "code": "2135-2", "display": "Hispanic or Latino"}
+        hispanic = {"system": _CDC, "code": "2135-2"}
         parts: list[JsonObject] = [{"url": "ombCategory", "valueCoding": hispanic}] if answer == "1" else []
         text = "Hispanic or Latino" if answer == "1" else "not recorded as Hispanic or Latino"
         return [{"url": _ETHNICITY, "extension": [*parts, {"url": "text", "valueString": text}]}]

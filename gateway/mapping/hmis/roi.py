@@ -37,7 +37,6 @@ def _roi(b: Binding) -> tuple[Forward, Inverse]:
             "status": _state(said, status),
             "organization": [organization],
             "policy": [{"uri": POLICY}],
-            "sourceAttachment": {"title": values.text_of(said["form"]) or "release of information"},
             "provision": _provision(b, said, status),
         }
         signed = values.day_of(said["signed"]) or values.day_of(said["start"])
@@ -101,7 +100,6 @@ def _said(resource: Resource) -> dict[str, str]:
     cocs = [r["identifier"]["value"] for r in references if (r.get("identifier") or {}).get("system") == COC_SYSTEM]
     agencies = [referenced(r) for r in references if (r.get("identifier") or {}).get("system") != COC_SYSTEM]
     period = provision.get("period") or {}
-    form = str((resource.get("sourceAttachment") or {}).get("title", ""))
     return {
         "status": "" if state == "proposed" else status,
         "start": str(period.get("start", "")),
@@ -114,8 +112,25 @@ def _said(resource: Resource) -> dict[str, str]:
         "purposes": ";".join(str(p.get("code", "")) for p in items(provision, "purpose")),
         "organization": next((referenced(r) for r in items(resource, "organization")), ""),
         "signed": str(resource.get("dateTime", "")),
-        "form": "" if form == "release of information" else form,
     }
 
 
-ROI: Final[dict[str, Maker]] = {"roi": _roi}
+_NO_TITLE: Final = "release of information"
+
+
+def _form(b: Binding) -> tuple[Forward, Inverse]:
+    """Where the signed form is kept; SDOHCC-Consent wants a source even where the row names none."""
+
+    def forward(cells: Cells) -> Members | list[Any] | None:
+        return {"sourceAttachment": {"title": values.text_of(cells[0]) or _NO_TITLE}}
+
+    def inverse(resource: Resource) -> Cells:
+        if not b.first.owned:
+            return ()
+        title = str((resource.get("sourceAttachment") or {}).get("title", ""))
+        return ("" if title == _NO_TITLE else title,)
+
+    return forward, inverse
+
+
+ROI: Final[dict[str, Maker]] = {"roi": _roi, "form": _form}

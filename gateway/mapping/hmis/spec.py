@@ -75,9 +75,8 @@ class Spec:
         return self.lists.get(list_, {}).get(code)
 
     def codings(self, list_: str, code: Code) -> list[JsonObject]:
-        """HUD's coding first, the standard ones after it."""
-        first: JsonObject = {"system": LIST_SYSTEM + list_.lower(), "code": code.code, "display": code.label.strip()}
-        return [first, *code.beside]
+        """HUD's coding first, the standard ones after it; what they are called is in terminology/."""
+        return [{"system": LIST_SYSTEM + list_.lower(), "code": code.code}, *code.beside]
 
 
 _SPEC: Final = ("file", "column", "type", "nullable", "list", "key", "optional", "condition")
@@ -136,10 +135,7 @@ def _load_lists(read: Read, version: str) -> dict[str, dict[str, Code]]:
         if row["target_system"] == ABSENT:
             absent[key] = row["target_code"]
         elif row["target_code"]:
-            coding = {"system": row["target_system"], "code": row["target_code"]}
-            beside.setdefault(key, []).append(
-                coding | ({"display": row["target_display"]} if row["target_display"] else {})
-            )
+            beside.setdefault(key, []).append({"system": row["target_system"], "code": row["target_code"]})
     lists: dict[str, dict[str, Code]] = {}
     paths = ["mappings/hmis/spec/lists.csv", *(["mappings/hifis/lists.csv"] if version == "hifis" else [])]
     columns = ("list", "code", "years", "label")

@@ -33,8 +33,10 @@ AUDIT: Final = {
     "UserID": "user",
     "DateDeleted": "deleted",
     "ExportID": "export",
+    "DataCollectionStage": "stage",
 }
 ROW_EXTENSION: Final = f"{DOORWAY}/StructureDefinition/hmis-row"
+RECORD_EXTENSION: Final = f"{DOORWAY}/StructureDefinition/hmis-record"
 CELLS_EXTENSION: Final = f"{DOORWAY}/StructureDefinition/hmis-cells"
 NO_LEVEL: Final = "N"  # directory data: of organizations, not of a person
 
@@ -56,6 +58,11 @@ class Part:
     labels: frozenset[str]  # of columns, whatever their value
     value_labels: Mapping[str, Mapping[str, str]]  # column -> code -> labels
     places: Mapping[str, str]  # column -> mappings/...:line
+
+    @property
+    def tag(self) -> str:
+        """What stands after the type in its name: with file and type it names the part in the row extension."""
+        return self.name.partition(":")[2]
 
     @property
     def owns(self) -> tuple[str, ...]:
@@ -109,7 +116,7 @@ class Labels:
         for row in read_table(
             read(path), file=path, columns=("label", "system", "code", "display", "note"), required=("label",)
         ):
-            rows[row["label"]] = {"system": row["system"], "code": row["code"], "display": row["display"]}
+            rows[row["label"]] = {"system": row["system"], "code": row["code"]}
         return cls(rows)
 
     def check(self, names: str, place: str) -> frozenset[str]:
