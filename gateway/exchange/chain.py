@@ -24,10 +24,10 @@ def digest_of(previous: bytes, lane: int, sequence: int, recorded_us: int, event
     return sha256(b"%b%d %d %d %b" % (previous, lane, sequence, recorded_us, event)).digest()
 
 
-def link(previous: AuditRecord | None, lane: int, event: Resource, *, now_us: int) -> AuditRecord:
-    """The record that follows ``previous`` in its lane (None at its start)."""
+def link(previous: AuditRecord | None, lane: int, event: Resource | bytes, *, now_us: int) -> AuditRecord:
+    """The record that follows ``previous`` in its lane (None at its start); bytes are the canonical text already."""
     sequence = previous.sequence + 1 if previous is not None else 1
-    text = canonical(event)
+    text = event if isinstance(event, bytes) else canonical(event)
     before = previous.digest if previous is not None else GENESIS
     return AuditRecord(lane, sequence, now_us, text, digest_of(before, lane, sequence, now_us, text))
 

@@ -11,6 +11,7 @@ import orjson
 
 from gateway.consent.request import AccessRequest
 from gateway.exchange.ports.clients import Client, ClientReader, Clients, Grant
+from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.rest.scopes import Scopes, granted, read_scope
 from gateway.kernel.errors import Invalid, NotFound, Unauthorized
 
@@ -158,6 +159,21 @@ def issue(
     grant = Grant(name, allowed, wanted or client.purposes, now_us + lifetime_s * 1_000_000)
     clients.issue(digest_of(token), grant)
     return grant
+
+
+def admit(reading: Reading | Unit, caller: Caller) -> None:
+    """Look again, in the snapshot or transaction of a request, whether its token still counts.
+
+    Requests of one caller that share a transaction share the answer, as long as nothing is written in it.
+
+    Raises:
+        Unauthorized: the token was withdrawn since the caller was looked up.
+    """
+    memo: dict[Any, bool] = getattr(reading.resources, "memo", {})
+    if caller.token and caller.token not in memo:
+        if reading.clients.grant(caller.token) is None:
+            raise Unauthorized("the token is not valid", at="Authorization", fix="ask the token endpoint for a new one")
+        memo[caller.token] = True
 
 
 def caller_of(clients: ClientReader, token: str, *, now_us: int) -> Caller:

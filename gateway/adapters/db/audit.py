@@ -75,7 +75,7 @@ class DbAuditReader:
 class DbAudit(DbAuditReader):
     """Append-only inside one transaction."""
 
-    def append(self, event: Resource, *, now_us: int) -> None:
+    def append(self, event: Resource | bytes, *, now_us: int) -> None:
         """Add an AuditEvent to this connection's lane."""
         lane = lane_of(self._session)
         memo = self._session.memo

@@ -16,6 +16,26 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 PARAMETERS_LIMIT: Final = 500
 
 
+class _Names(dict[str, bytes]):
+    """Header names as they are sent; ours are few, so each is written once."""
+
+    def __missing__(self, name: str) -> bytes:
+        written = self[name] = name.lower().encode("latin-1")
+        return written
+
+
+_NAMES: Final = _Names()
+
+
+def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By name in lower case; one that stands several times is one list (RFC 9110, 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
 class Gone(Exception):
     """The caller hung up: nobody is there to answer."""
 
@@ -31,10 +51,10 @@ class Exchange:
     __slots__ = (
         "_body_limit",
         "_body_timeout_s",
-        "_headers",
         "_receive",
         "_send",
         "answered",
+        "headers",
         "id",
         "method",
         "path",
@@ -51,11 +71,8 @@ class Exchange:
         self._send = send
         self._body_limit = body_limit
         self._body_timeout_s = body_timeout_s
-        self._headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            have = self._headers.get(name)
-            self._headers[name] = value if have is None else have + b", " + value
-        given = self.header("x-request-id")
+        self.headers = _headers_of(scope["headers"])
+        given = self.headers.get("x-request-id")
         self.id = given if given and _ID.fullmatch(given) else ENTROPY.word()
         self.answered = False
         self.read = False  # whether the whole body was read
@@ -63,8 +80,7 @@ class Exchange:
 
     def header(self, name: str) -> str:
         """A header's value, or the empty string."""
-        value = self._headers.get(name.encode())
-        return value.decode("latin-1") if value is not None else ""
+        return self.headers.get(name, "")
 
     def query(self) -> list[tuple[str, str]]:
         """The query's parameters in order, decoded.
@@ -118,8 +134,7 @@ class Exchange:
 
     async def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
         """Send the whole answer; the body is left out for HEAD, its length is not (RFC 9110)."""
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        raw.append((b"x-request-id", self.id.encode()))
+        raw = self._raw(headers)
         if status not in (204, 304):
             raw.append((b"content-length", str(len(body)).encode()))
         self.answered = True
@@ -128,10 +143,14 @@ class Exchange:
         empty = self.method == "HEAD" or status in (204, 304)
         await self._send({"type": "http.response.body", "body": b"" if empty else body})
 
+    def _raw(self, headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+        raw = [(_NAMES[name], value.encode("latin-1")) for name, value in headers]
+        raw.append((b"x-request-id", self.id.encode()))
+        return raw
+
     async def stream(self, status: int, headers: Iterable[tuple[str, str]], chunks: AsyncIterator[bytes]) -> None:
         """Send an answer piece by piece."""
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        raw.append((b"x-request-id", self.id.encode()))
+        raw = self._raw(headers)
         self.answered = True
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": raw})

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -19,6 +21,7 @@ from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form
 from gateway.adapters.http.outcome import NotAllowed, headers_of, outcome, outcome_of, status_of
 from gateway.adapters.http.route import METHODS, Place, place_of
 from gateway.adapters.http.tls import Bindings
+from gateway.adapters.http.wakes import Wakes
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.exchange.clients import Caller
@@ -39,7 +42,11 @@ _EXPOSED: Final = (
 _SEARCHES: Final = frozenset({"type_search", "compartment_search"})
 _LOOKS: Final = _SEARCHES | {"instance", "version", "type", "compartment", "instance_history"}
 _GENERAL: Final = frozenset({"_format", "_pretty"})  # parameters of HTTP itself, not of a search
-_TOKEN_CACHE_S: Final = 1.0  # a revoked client is refused everywhere within this time
+_TOKEN_CACHE_S: Final = 1.0  # an expired token is refused within this time, a revoked one at once
+_ADMITTED: Final = re.compile(r"/?[A-Z][A-Za-z]*(?:/|$)", re.ASCII).match  # addresses of a type: its use cases admit
+_ASKING: Final = frozenset(  # headers that say more than who asks
+    ("prefer", "if-match", "if-none-match", "if-modified-since", "if-none-exist", "x-doorway-break-glass-reason")
+)
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -127,8 +134,10 @@ class FhirApi:
         self._body_limit = body_limit
         self._body_timeout_s = body_timeout_s
         self._origins = frozenset(cors_origins.split())
+        self._open = "*" in self._origins
         self._bindings = bindings if bindings is not None else Bindings({})
         self._callers: dict[str, tuple[Caller, float]] = {}
+        self._wakes: Wakes | None = None
         self._handlers: dict[tuple[str, str], Callable[[Exchange, Ask, Place, Pairs], Awaitable[Answer]]] = {
             ("base", "POST"): self._bundle,
             ("base", "GET"): self._search_system,
@@ -186,8 +195,10 @@ class FhirApi:
         if path.strip("/") == "metadata":
             kind[0] = "metadata"
             return await self._metadata(exchange)
-        caller = await self._authenticate(exchange)
-        with self._limits.place(caller.client.name):
+        caller = await self._authenticate(exchange, path)
+        name = caller.client.name
+        self._limits.take(name)
+        try:
             place = place_of(path, self._types)
             kind[0] = place.kind
             method = "GET" if exchange.method == "HEAD" else exchange.method
@@ -199,17 +210,22 @@ class FhirApi:
             searched = [pair for pair in pairs if pair[0] not in _GENERAL] if pairs else pairs
             answer = await self._handlers[(place.kind, method)](exchange, ask, place, searched)
             await self._answer(exchange, ask, place, answer, form, pairs)
+        finally:
+            self._limits.give(name)
         return None
 
     def _ask(self, exchange: Exchange, caller: Caller, place: Place) -> Ask:
-        preferences = read_preferences(exchange.header("prefer"))
         peer = exchange.scope.get("client")
+        address, base = str(peer[0]) if peer else "", self.base_of(exchange)
+        if _ASKING.isdisjoint(exchange.headers):
+            return Ask(caller, self._clock(), base, exchange.id, address)
+        preferences = read_preferences(exchange.header("prefer"))
         return Ask(
             caller,
             self._clock(),
-            self.base_of(exchange),
+            base,
             exchange.id,
-            str(peer[0]) if peer else "",
+            address,
             preferences.handling,
             preferences.returning,
             version_of(exchange.header("if-match"), at="If-Match"),
@@ -222,7 +238,7 @@ class FhirApi:
 
     def _cors(self, exchange: Exchange) -> list[tuple[str, str]]:
         """The headers that let a browser's page read the answer (Fetch standard, CORS protocol)."""
-        if "*" in self._origins:
+        if self._open:
             return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
         if not self._origins:
             return []
@@ -244,7 +260,9 @@ class FhirApi:
         host = exchange.header("host") or f"{server[0]}:{server[1]}"
         return f"{scheme}://{host}{self._base_path}"
 
-    async def _authenticate(self, exchange: Exchange) -> Caller:
+    async def _authenticate(self, exchange: Exchange, path: str) -> Caller:
+        """Who calls. A token that was looked up is believed for a while where the store is asked again before anything
+        is done (exchange/clients.py: admit); operations and Bundles look it up each time."""
         scheme, _, token = exchange.header("authorization").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized(
@@ -252,7 +270,7 @@ class FhirApi:
             )
         now = time.monotonic()
         known = self._callers.get(token)
-        if known is not None and known[1] > now:
+        if known is not None and known[1] > now and "$" not in path and _ADMITTED(path):
             return self._bound(exchange, known[0])
         self._callers.pop(token, None)
         caller = await self._run(self._uses.caller, token)
@@ -269,6 +287,17 @@ class FhirApi:
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
+    async def _kept(self, pending: Pending) -> Answer:
+        """The answer once it is durable."""
+        loop = asyncio.get_running_loop()
+        wakes = self._wakes
+        if wakes is None or wakes.loop is not loop:
+            wakes = self._wakes = Wakes(loop)
+        answer = await wakes.wait(pending)
+        if isinstance(answer, DoorwayError):
+            raise answer
+        return answer
+
     async def _answer(
         self, exchange: Exchange, ask: Ask, place: Place, answer: Answer, form: str, pairs: Pairs
     ) -> None:
@@ -276,7 +305,7 @@ class FhirApi:
         if answer.version is not None:
             headers.append(("ETag", f'W/"{answer.version}"'))
         if answer.updated_us is not None:
-            headers.append(("Last-Modified", formatdate(answer.updated_us / 1_000_000, usegmt=True)))
+            headers.append(("Last-Modified", _http_date(answer.updated_us // 1_000_000)))
         if answer.location:
             headers.append(("Location", f"{ask.base}/{answer.location}"))
         headers += answer.headers.items()
@@ -383,20 +412,20 @@ class FhirApi:
     # -- handlers ----------------------------------------------------------------------------------------------------
 
     async def _read(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
-        return await _kept(self._uses.core.read(ask, place.type, place.id))
+        return await self._kept(self._uses.core.read(ask, place.type, place.id))
 
     async def _vread(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
-        return await _kept(self._uses.core.vread(ask, place.type, place.id, place.rest))
+        return await self._kept(self._uses.core.vread(ask, place.type, place.id, place.rest))
 
     async def _create(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         document = await self._document(exchange)
-        return await _kept(self._uses.core.create(ask, place.type, document))
+        return await self._kept(self._uses.core.create(ask, place.type, document))
 
     async def _update(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         document = await self._document(exchange)
         if place.kind == "type":
-            return await _kept(self._uses.core.update_matching(ask, place.type, _criteria(exchange), document))
-        return await _kept(self._uses.core.update(ask, place.type, place.id, document))
+            return await self._kept(self._uses.core.update_matching(ask, place.type, _criteria(exchange), document))
+        return await self._kept(self._uses.core.update(ask, place.type, place.id, document))
 
     async def _patch(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         form = body_form(exchange.header("content-type"), ("json-patch", "json", "xml"))
@@ -407,12 +436,12 @@ class FhirApi:
             parameters = json_text.parse(body) if form == "json" else (await self._run(self._from_xml, body)).resource
             change = self._uses.patches["fhirpath"](parameters)
         criteria = _criteria(exchange) if place.kind == "type" else ""
-        return await _kept(self._uses.core.patch(ask, place.type, place.id, criteria, change))
+        return await self._kept(self._uses.core.patch(ask, place.type, place.id, criteria, change))
 
     async def _delete(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         if place.kind == "type":
-            return await _kept(self._uses.core.delete_matching(ask, place.type, _criteria(exchange)))
-        return await _kept(self._uses.core.delete(ask, place.type, place.id))
+            return await self._kept(self._uses.core.delete_matching(ask, place.type, _criteria(exchange)))
+        return await self._kept(self._uses.core.delete(ask, place.type, place.id))
 
     async def _search(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         if place.kind == "type_search":
@@ -461,12 +490,10 @@ def _level(place: Place) -> str:
     return f"{place.type}/*:" if place.id else f"{place.type}:"
 
 
-async def _kept(pending: Pending) -> Answer:
-    """The answer once it is durable."""
-    answer = await asyncio.wrap_future(pending)
-    if isinstance(answer, DoorwayError):
-        raise answer
-    return answer
+@lru_cache(maxsize=4096)
+def _http_date(second: int) -> str:
+    """A second since 1970 as RFC 9110 writes it."""
+    return formatdate(second, usegmt=True)
 
 
 def _one(pairs: Pairs, name: str) -> str:

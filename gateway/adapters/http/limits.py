@@ -1,8 +1,6 @@
 """How much one client may ask at once and a minute; beyond it 429 with Retry-After."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from gateway.adapters.http.outcome import TooMany
 
@@ -20,25 +18,27 @@ class Limits:
         self._in_flight = in_flight
         self._per_minute = per_minute
         self._clock_s = clock_s
-        self._now: Counter[str] = Counter()
+        self._now: dict[str, int] = {}
         self._left: dict[tuple[str, str], tuple[float, float]] = {}
 
-    @contextmanager
-    def place(self, client: str) -> Iterator[None]:
-        """Hold one place while a request is served.
+    def take(self, client: str) -> None:
+        """Hold one place while a request is served; :meth:`give` ends it.
 
         Raises:
             TooMany: all places of the client are taken.
         """
-        if self._now[client] >= self._in_flight:
+        held = self._now.get(client, 0)
+        if held >= self._in_flight:
             raise TooMany("too many requests at the same time", 1)
-        self._now[client] += 1
-        try:
-            yield
-        finally:
-            self._now[client] -= 1
-            if not self._now[client]:
-                del self._now[client]
+        self._now[client] = held + 1
+
+    def give(self, client: str) -> None:
+        """Give a place back."""
+        held = self._now[client] - 1
+        if held:
+            self._now[client] = held
+        else:
+            del self._now[client]
 
     def ration(self, client: str, kind: str) -> None:
         """Take one of the client's requests of this kind.

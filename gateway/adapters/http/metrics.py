@@ -1,5 +1,6 @@
 """Counts for operators in Prometheus text form: interactions, statuses and times; nothing about anybody."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -24,8 +25,7 @@ class Metrics:
         """One request of a kind of place, answered."""
         self._requests[(kind, status)] += 1
         self._seconds[kind] += seconds  # type: ignore[assignment]
-        index = next((i for i, limit in enumerate(_BUCKETS_S) if seconds <= limit), len(_BUCKETS_S))
-        self._buckets[kind][index] += 1
+        self._buckets[kind][bisect_left(_BUCKETS_S, seconds)] += 1
 
     def text(self) -> bytes:
         """The exposition text (format 0.0.4)."""

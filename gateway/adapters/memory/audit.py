@@ -14,7 +14,7 @@ class MemoryAudit:
 
     chain: list[AuditRecord] = field(default_factory=list)
 
-    def append(self, event: Resource, *, now_us: int) -> None:
+    def append(self, event: Resource | bytes, *, now_us: int) -> None:
         """Add an AuditEvent."""
         self.chain.append(link(self.chain[-1] if self.chain else None, 0, event, now_us=now_us))
 

@@ -41,6 +41,9 @@ class AuditReader(Protocol):
 class Audit(AuditReader, Protocol):
     """Append-only; the record is durable with the transaction that it belongs to."""
 
-    def append(self, event: Resource, *, now_us: int) -> None:
-        """Add an AuditEvent; if it cannot be written, the transaction fails, and nothing is disclosed."""
+    def append(self, event: Resource | bytes, *, now_us: int) -> None:
+        """Add an AuditEvent; if it cannot be written, the transaction fails, and nothing is disclosed.
+
+        ``event`` as bytes is its canonical text (exchange/audit_text.py).
+        """
         ...

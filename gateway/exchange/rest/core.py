@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.consent.release import Released
+from gateway.exchange.clients import admit
 from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.rest.ask import Answer, Ask
@@ -68,6 +69,7 @@ class Rest:
         """
 
         def attempt(unit: Unit) -> T | DoorwayError:
+            admit(unit, ask.caller)
             try:
                 return work(unit)
             except (NotFound, Gone, Forbidden) as refusal:

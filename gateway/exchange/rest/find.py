@@ -10,6 +10,7 @@ import orjson
 
 from gateway.codecs import json_text
 from gateway.consent.release import Released
+from gateway.exchange.clients import admit
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.rest.ask import Answer, Ask
@@ -164,6 +165,7 @@ class Finds:
         query = self.query(type_, plain, ask, strict=ask.handling != "lenient", within=within)
         inner = self.seal.open(cursor, ask.client) if cursor else ""
         with self.store.reading() as reading:
+            admit(reading, ask.caller)
             sight = self.sight(reading.resources, ask)
             meant = in_query(reading.resources, ask.client, type_, plain)
             owner = self._meant(reading, sight, within) if within else ""
@@ -247,6 +249,7 @@ class Finds:
             before = _place(self.seal.open(given[CURSOR], ask.client))
         place = f"{type_}/{id_}" if id_ else type_
         with self.store.reading() as reading:
+            admit(reading, ask.caller)
             sight = self.sight(reading.resources, ask)
             id_ = self._meant(reading, sight, place).partition("/")[2] if id_ else ""
             if id_ and before is None and not self._known(reading, sight, type_, id_):
@@ -341,6 +344,7 @@ class Finds:
         after = self.seal.open(given[CURSOR], ask.client) if CURSOR in given else ""
         patient = f"Patient/{id_}"
         with self.store.reading() as reading:
+            admit(reading, ask.caller)
             sight = self.sight(reading.resources, ask)
             patient = self._meant(reading, sight, patient)
             own = reading.resources.many([patient]).get(patient)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.consent.release import Judgement, Released, release
 from gateway.exchange import disclose
-from gateway.exchange.audit_event import audit_event
+from gateway.exchange.audit_text import audit_text
 from gateway.exchange.disclose import Knowledge
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
@@ -84,7 +84,7 @@ class RestGate:
         out = [*written, *(released.resources if released is not None else ())]
         if ask.reason and released is not None:
             self.emergency.tell(unit, ask, released.because)
-        event = audit_event(
+        event = audit_text(
             self.emergency.request(unit.resources, ask),
             _CODES.get(interaction, interaction),
             patients=sorted(

@@ -89,8 +89,12 @@ def test_other_paths_name_nothing(path: str) -> None:
 def test_a_client_has_its_places_and_rations() -> None:
     clock = [0.0]
     limits = Limits(in_flight=1, per_minute=2, clock_s=lambda: clock[0])
-    with limits.place("a"), limits.place("b"), pytest.raises(TooMany), limits.place("a"):
-        pass
+    limits.take("a")
+    limits.take("b")
+    with pytest.raises(TooMany):
+        limits.take("a")
+    limits.give("a")
+    limits.take("a")
     limits.ration("a", "$match")
     limits.ration("a", "$match")
     limits.ration("b", "$match")

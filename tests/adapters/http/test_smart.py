@@ -187,3 +187,17 @@ def test_the_configuration_names_what_there_is(smart: World) -> None:
         assert told["token_endpoint"] == TOKEN
         assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES384", "RS384"]
         assert "client-confidential-asymmetric" in told["capabilities"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/Patient/{id}"), ("GET", "/Patient?name=x"), ("POST", "/Patient"), ("GET", "/Patient/{id}/_history"),
+     ("DELETE", "/Patient/{id}"), ("GET", "/Patient/{id}/$everything")],
+)  # fmt: skip
+def test_a_withdrawn_token_is_refused_by_the_next_request(world: World, method: str, path: str) -> None:
+    made = world.ehr.create({"resourceType": "Patient", "name": [{"family": "Zqone"}]})
+    path = path.format(id=made["id"])
+    assert world.ehr("GET", f"/Patient/{made['id']}").status_code == 200  # the token is known now
+    world.store.write(lambda unit: revoke(unit.clients, "ehr", now_us=wiring.now_us()))
+    body = {"resourceType": "Patient"} if method == "POST" else None
+    assert world.ehr(method, path, body).status_code == 401
