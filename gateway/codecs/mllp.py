@@ -10,6 +10,7 @@ Release 2: the receiver says with one byte in a frame of its own that it has the
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Final, Literal, TypeAlias
 
 from gateway.kernel.errors import Malformed
@@ -21,7 +22,9 @@ COMMIT_ACK: Final = b"\x06"
 COMMIT_NAK: Final = b"\x15"
 _BETWEEN: Final = b"\r\n\x1c"  # harmless between frames
 _HEADS: Final = (b"MSH", b"FHS", b"BHS")
-_RESTARTS: Final = tuple(VT + head for head in _HEADS)
+_HELD: Final = 3  # bytes that may begin an end (FS CR) or a restart (VT MSH)
+_VT_BYTE: Final = VT[0]
+_FS_BYTE: Final = FS[0]
 _KEPT_OF_OVERSIZE: Final = 4096  # enough for the MSH, so that the refusal can name the message
 
 Trouble: TypeAlias = Literal["", "too-large", "interrupted", "unframed"]
@@ -44,15 +47,21 @@ def encode_frame(payload: bytes) -> bytes:
 class FrameDecoder:
     """Splits a byte stream into frames; one instance for one connection.
 
+    What has come of a frame is kept once, and handed out without another copy when it is whole: a connection costs
+    little more than the longest payload, whatever the other side does.
+
     Args:
         max_bytes: longest payload. Of a longer one the beginning is kept, the rest is passed over as it comes, so
             memory stays bounded and the sender can be told.
     """
 
+    __slots__ = ("_body", "_head", "_held", "_inside", "_max_bytes", "_size", "_skipped")
+
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._buffer = bytearray()
-        self._searched = 0  # bytes known to hold no end, so a slow sender costs O(n), not O(n*n)
+        self._body: BytesIO | None = None  # bytes of the payload that hold no end; made when a frame comes in pieces
+        self._size = 0  # of it
+        self._held = b""  # the last bytes that came: an end or a restart may be split across two reads
         self._skipped = 0  # bytes of an oversize payload passed over
         self._head = b""  # the kept beginning of it
         self._inside = False
@@ -65,7 +74,21 @@ class FrameDecoder:
     @property
     def ends_with_fs(self) -> bool:
         """An FS has come and its CR not yet: if nothing more comes, call :meth:`finish`."""
-        return self._inside and self._buffer.endswith(FS)
+        return self._inside and self._held.endswith(FS)
+
+    def whole(self, data: bytes) -> bytes | None:
+        """The payload when ``data`` is one frame, whole, alone, and nothing came before it: the usual case."""
+        size = len(data) - 2
+        if (
+            self._inside
+            or self._held
+            or data[:1] != VT
+            or not 0 < size <= self._max_bytes + 1
+            or data.find(END) != size
+            or data.find(VT, 1) >= 0
+        ):
+            return None
+        return data[1:-2]
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield each frame completed by ``data``.
@@ -73,87 +96,99 @@ class FrameDecoder:
         Raises:
             Malformed: bytes that are neither in a frame nor the beginning of one: out of step, close the connection.
         """
-        if (
-            not self._inside
-            and not self._buffer
-            and data[:1] == VT
-            and data.find(END) == len(data) - 2 > 0 > data.find(VT, 1)
-        ):
-            yield self._frame(data[1:-2])  # the usual case: one frame, whole, alone
-            return
-        self._buffer += data
-        while self._buffer:
-            if not self._inside and not self._begin():
-                return
-            end = self._end_of_frame()
+        window, at = self._held + data if self._held else data, 0
+        self._held = b""
+        while at < len(window):
+            if not self._inside:
+                at = self._begin(window, at)
+                continue
+            end = _end_of_frame(window, at)
             if end < 0:
-                self._searched = max(len(self._buffer) - 4, 0)  # an end or a restart may be split across two reads
-                self._shed()
+                self._hold(window, at)
                 return
-            frame = self._cut(end)
+            frame = self._cut(window, at, end)
+            at = end if window[end] == _VT_BYTE else end + (2 if window[end + 1 : end + 2] == b"\r" else 1)
             if frame is not None:
                 yield frame
 
     def finish(self) -> Iterator[Frame]:
         """The sender is silent after FS: take the frame as ended."""
         if self.ends_with_fs:
-            yield self._frame(bytes(self._buffer))
-            self._reset(len(self._buffer))
+            held, self._held = self._held, b""
+            yield self._frame(self._payload(held, 0, len(held)))
 
     def leftover(self) -> bytes:
         """What had come of a frame that never ended; for diagnosis."""
-        return self._head or bytes(self._buffer[:_KEPT_OF_OVERSIZE])
+        begun = b"" if self._body is None else bytes(self._body.getbuffer()[:_KEPT_OF_OVERSIZE])
+        return self._head or (begun + self._held)[:_KEPT_OF_OVERSIZE]
 
-    def _begin(self) -> bool:
-        """Pass over what is harmless and the VT; False when more bytes are needed."""
-        skip = 0
-        while skip < len(self._buffer) and self._buffer[skip] in _BETWEEN:
-            skip += 1
-        del self._buffer[:skip]
-        if not self._buffer:
-            return False
-        if self._buffer.startswith(VT):
-            del self._buffer[:1]
-        elif not any(self._buffer.startswith(head[: len(self._buffer)]) for head in _HEADS):
+    def _begin(self, window: bytes, at: int) -> int:
+        """Pass over what is harmless and the VT; where the payload begins, or where the bytes end before it does."""
+        while window[at] in _BETWEEN:
+            at += 1
+            if at == len(window):
+                return at
+        if window[at] == _VT_BYTE:
+            self._inside = True
+            return at + 1
+        beginning = window[at : at + 3]
+        if not any(head.startswith(beginning) for head in _HEADS):
+            self._held = window[at : at + _KEPT_OF_OVERSIZE]
             raise Malformed("bytes outside an MLLP frame", at="frame", fix="send VT, message, FS, CR")
-        elif len(self._buffer) < 3:
-            return False
-        self._inside, self._searched = True, 0
-        return True
+        if len(beginning) < 3:
+            self._held = beginning
+            return len(window)
+        self._inside = True
+        return at
 
-    def _end_of_frame(self) -> int:
-        """Where the payload ends; a negative number when it has not ended yet."""
-        start = self._searched
-        ends = [self._buffer.find(END, start), self._buffer.find(FS + VT, start)]
-        ends += [place for restart in _RESTARTS if (place := self._buffer.find(restart, start)) >= 0]
-        return min((end for end in ends if end >= 0), default=-1)
+    def _hold(self, window: bytes, at: int) -> None:
+        """Keep the bytes from ``at`` on until more come; those of a payload that is too long are only counted."""
+        cut = max(len(window) - _HELD, at)
+        self._held = window[cut:]
+        if self._skipped:
+            self._skipped += cut - at
+            return
+        if self._body is None:
+            self._body = BytesIO()
+        self._size += self._body.write(memoryview(window)[at:cut])
+        if self._size + len(self._held) > self._max_bytes + len(END):
+            self._head = bytes(self._body.getbuffer()[:_KEPT_OF_OVERSIZE])
+            self._skipped, self._size, self._body = self._size, 0, None
 
-    def _cut(self, end: int) -> Frame | None:
-        payload = bytes(memoryview(self._buffer)[:end])
-        if self._buffer[end : end + 1] == VT:  # begun again before it had ended
-            self._reset(end)
-            return Frame(payload[:_KEPT_OF_OVERSIZE], "interrupted", end) if payload.strip(_BETWEEN) else None
-        frame = self._frame(payload)
-        self._reset(end + (2 if self._buffer[end + 1 : end + 2] == b"\r" else 1))
-        return frame
+    def _cut(self, window: bytes, at: int, end: int) -> Frame | None:
+        size = self._skipped + self._size + end - at
+        payload = self._payload(window, at, end)
+        if window[end] != _VT_BYTE:
+            return self._frame(payload, size)
+        begun, self._head, self._skipped = self._head or payload, b"", 0  # and begun again before it had ended
+        return Frame(begun[:_KEPT_OF_OVERSIZE], "interrupted", size) if begun.strip(_BETWEEN) else None
 
-    def _frame(self, payload: bytes) -> Frame:
-        size = self._skipped + len(payload)
-        if self._skipped or size > self._max_bytes:
-            return Frame(self._head or payload[:_KEPT_OF_OVERSIZE], "too-large", size)
+    def _payload(self, window: bytes, at: int, end: int) -> bytes:
+        """What was kept of the payload and its last bytes; between frames again."""
+        body, self._body, self._size, self._inside = self._body, None, 0, False
+        if body is None:
+            return window[at:end]
+        body.write(memoryview(window)[at:end])
+        return body.getvalue()  # its own buffer, not a copy of it
+
+    def _frame(self, payload: bytes, size: int = 0) -> Frame:
+        size = size or self._skipped + len(payload)
+        head, self._head, self._skipped = self._head, b"", 0
+        if size > self._max_bytes:
+            return Frame(head or payload[:_KEPT_OF_OVERSIZE], "too-large", size)
         payload = payload.rstrip(FS) if payload.endswith(FS) else payload
         return Frame(payload, size=len(payload))
 
-    def _shed(self) -> None:
-        if self._skipped or len(self._buffer) > self._max_bytes + len(END):
-            self._head = self._head or bytes(self._buffer[:_KEPT_OF_OVERSIZE])
-            keep = 4
-            self._skipped += max(len(self._buffer) - keep, 0)
-            del self._buffer[:-keep]
-            self._searched = 0
 
-    def _reset(self, used: int) -> None:
-        del self._buffer[:used]
-        self._searched = self._skipped = 0
-        self._head = b""
-        self._inside = False
+def _end_of_frame(window: bytes, at: int) -> int:
+    """Where the payload that goes on at ``at`` ends (FS CR, FS VT) or begins anew (VT MSH); negative: not in here."""
+    end = window.find(END, at)
+    until = end if end >= 0 else len(window)
+    again = window.find(VT, at, until)
+    while again >= 0:
+        if again > at and window[again - 1] == _FS_BYTE:
+            return again - 1
+        if window[again + 1 : again + 4] in _HEADS:
+            return again
+        again = window.find(VT, again + 1, until)
+    return end

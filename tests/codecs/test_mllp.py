@@ -1,5 +1,7 @@
 """Frames: any split of the stream gives the same payloads; real senders' habits; bounds."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,3 +94,30 @@ def test_silence_after_fs_ends_the_frame() -> None:
     assert [f.payload for f in decoder.finish()] == [b"MSH|1"]
     assert list(decoder.feed(b"\r")) == []
     assert decoder.idle
+
+
+def test_a_payload_at_the_limit_is_held_once() -> None:
+    """Twice the limit is what a connection may cost; a buffer and a copy of it would be more than that."""
+    limit = 1 << 20
+    stream = encode_frame(b"MSH|" + b"x" * (limit - 4))
+    decoder, found = FrameDecoder(limit), []
+    tracemalloc.start()
+    for start in range(0, len(stream), 65_536):
+        found += decoder.feed(stream[start : start + 65_536])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [len(frame.payload) for frame in found] == [limit]
+    assert peak < 1.5 * limit
+
+
+@given(st.lists(st.sampled_from([b"\x0b", b"\x1c", b"\r", b"MSH|", b"x"]), max_size=12))
+def test_one_whole_frame_is_told_at_once_and_nothing_else_is(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    told, decoder = FrameDecoder(50).whole(data), FrameDecoder(50)
+    try:
+        frames = list(decoder.feed(data))
+    except Malformed:
+        frames = []
+    if told is not None:
+        assert [frame.payload for frame in frames] == [told.rstrip(b"\x1c") if told.endswith(b"\x1c") else told]
+        assert decoder.idle
