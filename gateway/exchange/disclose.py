@@ -26,6 +26,7 @@ from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
 from gateway.consent.times import instant_us
 from gateway.consent.view import ResourceView, local, unpack, view_of
+from gateway.exchange import stand_in
 from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -35,6 +36,7 @@ Disclosure: TypeAlias = Released[Stored]
 ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
 
 NOTICES: Final = "doorway:break-glass"  # source of notices that the gateway writes to an Organization
+PERSONS: Final = "doorway-link"  # source of the Person above linked records: its versions tell of every one of them
 _CACHE_LIMIT: Final = 20_000
 _LINKED_LIMIT: Final = 50  # records of one person; more is a fault of linking, and then everything is denied
 _PARENTS_LIMIT: Final = 10
@@ -121,7 +123,7 @@ class Ruling:
     """What the gate found out about one resource, complete enough to explain it."""
 
     permit: bool
-    rule: str  # consent, default, own-records, own-access, directory, agreement, break-glass, or a rule of the law
+    rule: str  # consent, default, own-records, own-access, directory, stand-in, agreement, break-glass, or of the law
     reasons: tuple[Reason, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -181,15 +183,17 @@ class Gate:
         if stored.deleted:
             return Ruling(False, "deleted")
         view = self._knowledge.view(stored)
+        if view.type == "Person" and stored.source == PERSONS:
+            return Ruling(False, "joined")
         own = bool(self.request.client and stored.source == self.request.client)
         if own or (self.request.organization and self.request.organization in view.makers):
             return Ruling(True, "own-records")
         if not self._agreement():
             return Ruling(False, "agreement")
+        if view.type in stand_in.KINDS and not self._stood_for(stored):
+            return Ruling(False, "stand-in")
         if not view.patients:
-            if stored.source == NOTICES and self.request.organization in view.refers:
-                return Ruling(True, "addressed")
-            return Ruling(view.type in self._knowledge.law.open_types, "directory")
+            return self._nobodys(stored, view)
         if self._asks().keys.issuperset(view.patients):
             return Ruling(True, "own-access")
         return self._by_law(view, self._by_consent(view))
@@ -236,6 +240,20 @@ class Gate:
             text = stored.body if body is None else body
             body = marked(text, self._knowledge.law.handling(ruling.notices)) or body
         return Judgement(True, ruling.because, body, ruling.notices)
+
+    def _nobodys(self, stored: Stored, view: ResourceView) -> Ruling:
+        """What names no patient: a notice to the asker, what stands for what it sees, what the law holds open."""
+        if stored.source == NOTICES and self.request.organization in view.refers:
+            return Ruling(True, "addressed")
+        if view.type in stand_in.KINDS:
+            return self._by_law(view, Ruling(True, "stand-in"))
+        return Ruling(view.type in self._knowledge.law.open_types, "directory")
+
+    def _stood_for(self, stored: Stored) -> bool:
+        """Whether the asker sees what a Provenance tells of, or what a Binary belongs to."""
+        found = stand_in.stand_ins(stored, _parsed(stored.body), self._resources)
+        seen = [self._sees(reference) for reference in found.references]
+        return bool(seen) and (all(seen) if found.every else any(seen))
 
     def _by_law(self, view: ResourceView, ruling: Ruling) -> Ruling:
         named = frozenset().union(*(reason.labels for reason in ruling.reasons)) if ruling.permit else frozenset()

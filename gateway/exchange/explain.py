@@ -22,6 +22,8 @@ _RULES: Final[Mapping[str, str]] = {  # rule -> what it means, and what would ha
     "own-access": "the person asks for the own record",
     "directory": "it names no person",
     "addressed": "it is a notice of the gateway to the asking organization",
+    "stand-in": "it is judged by what it tells of: a Provenance by its targets, a Binary by the document it belongs to",
+    "joined": "it joins records of one person, seen or not; Patient.link tells what may be told",
     "agreement": "the asking organization has no agreement in force; doorway client agreement records one",
     "no-consent": "no Consent in force says anything to this asker; a Consent that names it would be needed",
     "default": "no Consent says anything, and the domain permits by default",

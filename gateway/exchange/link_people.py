@@ -1,6 +1,10 @@
-"""The Person above linked records, and Patient.link beside them: derived from the edges, and gone without a trace."""
+"""The Person above linked records, and Patient.link beside them: derived from the edges, and gone without a trace.
 
-from collections.abc import Iterable
+A Patient is linked with the records that an edge joins it with, not with all of its person: two records that hang
+together only by a third one would otherwise tell whoever sees the two, and not the third, that there is one.
+"""
+
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import orjson
@@ -8,7 +12,7 @@ import orjson
 from gateway.codecs.json_text import read, with_last_member, write
 from gateway.consent.labels import has_basis
 from gateway.exchange.link_events import Scribe
-from gateway.exchange.ports.links import EdgeState, Known
+from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkReader
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
@@ -34,23 +38,24 @@ class Persons:
 
     def join(self, unit: Unit, one: str, other: str, *, saver: Saver, now_us: int) -> None:
         """Two people become one; the enterprise id of the older one stays."""
-        before = _components(unit, one) | _components(unit, other)
-        self._settle(unit, before, saver, now_us)
+        self._settle(unit, component(unit.links, (one, other)), saver, now_us, (one, other))
 
     def split(self, unit: Unit, one: str, other: str, *, saver: Saver, now_us: int) -> None:
         """After an edge went: the records of both sides by what still holds them; the older part keeps the id."""
-        left, right = _components(unit, one), _components(unit, other)
-        if left == right:
-            return  # another path still holds them together
+        left, right = component(unit.links, (one,)), component(unit.links, (other,))
+        apart = (frozenset((one, other)),)
+        if left == right:  # another path still holds them together
+            self._settle(unit, left, saver, now_us, (one, other), *apart)
+            return
         first, second = sorted((left, right), key=lambda part: _age(unit, part))
-        self._settle(unit, first, saver, now_us, apart=second)
-        self._settle(unit, second, saver, now_us, apart=first, fresh=True)
+        self._settle(unit, first, saver, now_us, first & apart[0], *apart)
+        self._settle(unit, second, saver, now_us, second & apart[0], *apart, fresh=True)
 
     def _settle(
-        self, unit: Unit, group: frozenset[str], saver: Saver, now_us: int,
+        self, unit: Unit, group: frozenset[str], saver: Saver, now_us: int, touched: Iterable[str],
         apart: frozenset[str] = frozenset(), *, fresh: bool = False,
     ) -> None:  # fmt: skip
-        """Give a group of records its Person and links; ``apart`` are records that it was joined with before."""
+        """Give a group of records its Person, and ``touched`` ones their links; no edge joins ``apart`` any more."""
         known = unit.links.known(group)
         held = sorted({k.person for k in known.values() if k.person}, key=lambda p: (_since(known, p), p))
         if fresh:
@@ -62,7 +67,8 @@ class Persons:
             if former != lasting:
                 unit.resources.delete("Person", former, now_us=now_us, source=SOURCE)
         unit.links.assign(group, lasting)
-        changed = [draft for p in sorted(group) if (draft := _relinked(unit, p, group - {p}, apart)) is not None]
+        drafts = (_relinked(unit, one, beside(unit.links, one), apart - {one}) for one in sorted(touched))
+        changed = [draft for draft in drafts if draft is not None]
         if lasting:
             changed.append(Draft(_person(lasting, group), source=SOURCE))
         if changed:
@@ -74,8 +80,7 @@ class Persons:
         own = unit.links.known((reference,)).get(reference)
         if own is None or not own.person:
             return draft
-        others = {known.patient for known in unit.links.members(own.person)} - {reference}
-        linked = with_seealso(draft.resource, others)
+        linked = with_seealso(draft.resource, sorted(beside(unit.links, reference))[:_MOST])
         if linked is draft.resource:
             return draft
         text = draft.document or read(draft.body if draft.body is not None else write(_first(draft.resource)))
@@ -89,18 +94,26 @@ def _first(resource: Resource) -> Resource:
     return own | {name: value for name, value in resource.items() if name not in own}
 
 
-def _components(unit: Unit, patient: str) -> frozenset[str]:
-    """Every record that linked edges join with this one."""
-    found, todo = {patient}, [patient]
+def beside(links: LinkReader, patient: str) -> set[str]:
+    """The records that an edge joins with this one."""
+    return {_there(edge, patient) for edge in links.edges(patient) if edge.state is EdgeState.LINKED}
+
+
+def component(links: LinkReader, start: Iterable[str], among: Collection[str] | None = None) -> frozenset[str]:
+    """Every record that edges join with these; ``among``: on paths over these records only."""
+    found = set(start)
+    todo = list(found)
     while todo:
-        here = todo.pop()
-        for edge in unit.links.edges(here):
-            if edge.state is EdgeState.LINKED:
-                for there in (edge.one, edge.other):
-                    if there not in found:
-                        found.add(there)
-                        todo.append(there)
+        fresh = beside(links, todo.pop()) - found
+        if among is not None:
+            fresh &= set(among)
+        found |= fresh
+        todo += fresh
     return frozenset(found)
+
+
+def _there(edge: Edge, here: str) -> str:
+    return edge.other if edge.one == here else edge.one
 
 
 def _seen(known: dict[str, Known], patient: str) -> int:
@@ -138,12 +151,12 @@ def without_seealso(patient: Resource, others: frozenset[str]) -> Resource:
     return {**rest, "link": kept} if kept else rest
 
 
-def _relinked(unit: Unit, reference: str, others: frozenset[str], apart: frozenset[str]) -> Draft | None:
+def _relinked(unit: Unit, reference: str, others: Collection[str], apart: frozenset[str]) -> Draft | None:
     stored = unit.resources.get("Patient", reference.partition("/")[2])
     if stored is None or stored.deleted:
         return None
     patient: Resource = orjson.loads(stored.body)
-    changed = with_seealso(without_seealso(patient, apart), list(others)[:_MOST])
+    changed = with_seealso(without_seealso(patient, apart), sorted(others)[:_MOST])
     if changed is patient:
         return None
     vouched = tuple(label for label in (patient.get("meta") or {}).get("security", ()) if not has_basis(label))

@@ -14,6 +14,7 @@ import orjson
 from gateway.consent.release import Released
 from gateway.exchange.link import Linker
 from gateway.exchange.link_index import find
+from gateway.exchange.link_people import component
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.ports.visibility import Visibility
@@ -125,7 +126,7 @@ def match(
             continue
         chance = 1.0 / (1.0 + 2.0 ** -max(min(found.bits, 60.0), -60.0))
         answers.append(Found(by_reference[found.candidate.key], grade, round(chance, 4)))
-    if only_certain and len(answers) > 1 and not _one_person(reading, answers):
+    if only_certain and len(answers) > 1 and not _one_person(reading, visible, answers):
         return []  # several certain ones who are not one person: none is certain
     return answers[: max(0, min(count, MOST_ANSWERS))]
 
@@ -134,9 +135,12 @@ def _same_number(a: Traits, b: Traits) -> bool:
     return not a.numbers.isdisjoint(b.numbers)
 
 
-def _one_person(reading: Readable, answers: Sequence[Found]) -> bool:
-    known = reading.links.known(found.stored.reference for found in answers)
-    return len({k.person or k.patient for k in known.values()}) == 1
+def _one_person(reading: Readable, visible: Visibility, answers: Sequence[Found]) -> bool:
+    """Whether the answers are records of one person, by links between records that the asker may see."""
+    first = answers[0].stored.reference
+    stored = list(reading.resources.many(_records_of(reading, first)).values())
+    seen = {s.reference for s, may in zip(stored, visible.visible(stored), strict=True) if may}
+    return {found.stored.reference for found in answers} <= component(reading.links, (first,), seen)
 
 
 def entry_of(found: Found, base: str) -> JsonObject:
@@ -192,9 +196,11 @@ def cross_reference(
         raise NotFound("unknown identifier", at="sourceIdentifier")
     references = {reference for stored in seen for reference in _records_of(reading, stored.reference)}
     others = gate.release(list(reading.resources.many(sorted(references)).values())).resources
+    known = {stored.reference for stored in others}  # who is joined by a hidden record only is not told to be joined
+    joined = component(reading.links, (stored.reference for stored in seen), known)
     identifiers: Identifiers = []
     named: list[str] = []
-    for stored in sorted(others, key=lambda s: s.reference):
+    for stored in sorted((s for s in others if s.reference in joined), key=lambda s: s.reference):
         found = [i for i in _identifiers(stored) if _wanted(i, source, targets)]
         if found:
             identifiers.extend(found)

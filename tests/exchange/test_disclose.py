@@ -11,7 +11,7 @@ from gateway.adapters.files.data import read_data
 from gateway.consent.law import HANDLING, embargo_label
 from gateway.consent.request import AccessRequest, Actor, BreakGlass
 from gateway.exchange.agreements import Agreement, agree, agree_at_first, contract
-from gateway.exchange.disclose import Gate, Knowledge, read_knowledge
+from gateway.exchange.disclose import PERSONS, Gate, Knowledge, read_knowledge
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
 from gateway.kernel.errors import Invalid
@@ -265,3 +265,66 @@ class Counted:
     def __getattr__(self, name: str) -> Any:
         self.calls += 1
         return getattr(self.inner, name)
+
+
+def shown(store: Store, *references: str, request: AccessRequest | None = None) -> list[str]:
+    """Which of these the asker sees."""
+    with store.reading() as reading:
+        found = reading.resources.many(references)
+        assert len(found) == len(references)
+        released = Gate(reading.resources, request or asks(), KNOWLEDGE).release(found[one] for one in references)
+    return [stored.reference for stored in released.resources]
+
+
+def provenance(id_: str, *targets: str) -> JsonObject:
+    named = [{"reference": one} for one in targets]
+    return {"resourceType": "Provenance", "id": id_, "target": named, "meta": {"security": labels("N")}}
+
+
+def test_a_provenance_is_seen_by_who_sees_all_that_it_tells_of(store: Store) -> None:
+    sensitive = observation("x", meta={"security": labels("R", "SDV")})
+    put(store, patient(meta={"security": labels("N")}), observation("o", "N"), sensitive, patient("q"))
+    put(store, consent({**PERMIT, "provision": [{"type": "deny", "securityLabel": labels("SDV")}]}))
+    put(
+        store, provenance("a", "Observation/o"), provenance("b", "Observation/o", "Observation/x"),
+        provenance("c", "Observation/none"), provenance("d"), provenance("e", "Patient/p", "Observation/x"),
+        provenance("f", "Patient/q"), provenance("g", "Patient/p", "http://gateway.example/fhir/Observation/o"),
+        provenance("h", "Provenance/h"),
+    )  # fmt: skip
+    every = [f"Provenance/{one}" for one in "abcdefgh"]
+    assert shown(store, *every) == ["Provenance/a", "Provenance/g"]
+    assert shown(store, *every, request=asks(client="hmis")) == every
+    assert shown(store, *every, request=asks(organization="Organization/other")) == []
+
+
+def document(id_: str, binary: str, *security: str) -> JsonObject:
+    content = [{"attachment": {"url": f"Binary/{binary}"}}]
+    return {
+        "resourceType": "DocumentReference", "id": id_, "status": "current", "subject": {"reference": "Patient/p"},
+        "content": content, "meta": {"security": labels(*security)},
+    }  # fmt: skip
+
+
+def binary(id_: str, context: str = "") -> JsonObject:
+    more = {"securityContext": {"reference": context}} if context else {}
+    return {"resourceType": "Binary", "id": id_, "contentType": "text/plain", "data": "eg=="} | more
+
+
+def test_a_binary_is_seen_by_who_sees_what_it_belongs_to(store: Store) -> None:
+    put(store, patient(), observation("o", "N"), patient("q"))
+    put(store, consent({**PERMIT, "provision": [{"type": "deny", "securityLabel": labels("SDV")}]}))
+    put(store, *(binary(one) for one in ("open", "closed", "stray", "foreign")), binary("c", "Observation/o"))
+    put(store, binary("d", "Patient/q"), binary("e", "Patient/none"), document("1", "open", "N"))
+    put(store, document("2", "closed", "R", "SDV"))
+    put(store, document("3", "foreign", "N"), document("4", "d", "N"), source="somebody else")
+    every = [f"Binary/{one}" for one in ("open", "closed", "stray", "foreign", "c", "d", "e")]
+    assert shown(store, *every) == ["Binary/open", "Binary/c"]
+    assert shown(store, *every, request=asks(client="hmis")) == every
+    assert shown(store, *every, request=asks(organization="Organization/other")) == []
+
+
+def test_the_person_above_linked_records_is_shown_to_no_partner(store: Store) -> None:
+    joined = {"resourceType": "Person", "id": "n", "link": [{"target": {"reference": "Patient/p"}}]}
+    put(store, patient(), consent(PERMIT), {**joined, "id": "theirs"})
+    put(store, joined, source=PERSONS)
+    assert shown(store, "Person/n", "Person/theirs") == ["Person/theirs"]

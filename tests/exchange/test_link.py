@@ -225,6 +225,26 @@ def test_the_same_number_of_another_authority_or_none_is_no_evidence(store: Stor
     assert len(people(store)) == 3
 
 
+def chained(store: Store) -> None:
+    """Two records that hang together by a third one alone: a reviewer said so of each pair."""
+    save(store, *(patient(one, one, birthDate=f"19{year}-04-17", telecom=None, address=None, name=[{"family": name}])
+                  for one, year, name in (("a", 61, "Zqone"), ("h", 72, "Zqtwo"), ("b", 83, "Zqsix"))))  # fmt: skip
+    for one in "ab":
+        store.write(
+            lambda unit, one=one: decide(  # type: ignore[misc]
+                LINKER, unit, f"Patient/{one}", "Patient/h", "same", saver=saver(), by="ann", why="card", now_us=NOW + 9
+            )
+        )
+
+
+def test_records_that_hang_together_by_a_third_are_one_person_and_not_linked_with_each_other(store: Store) -> None:
+    chained(store)
+    assert people(store) == {frozenset({"Patient/a", "Patient/b", "Patient/h"})}
+    assert [links(store, one) for one in "ahb"] == [{"Patient/h"}, {"Patient/a", "Patient/b"}, {"Patient/h"}]
+    save(store, patient("a", "a", birthDate="1961-04-17", telecom=None, address=None, name=[{"family": "Zqone"}]))
+    assert links(store, "a") == {"Patient/h"}
+
+
 def test_a_merge_is_one_person_and_its_undoing_takes_it_back(store: Store) -> None:
     number = [{"system": "urn:hospital", "value": "222233"}]
     thin: dict[str, Any] = {"telecom": None, "address": None, "identifier": number}

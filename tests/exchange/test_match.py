@@ -13,7 +13,7 @@ from gateway.exchange.ports.store import Store
 from gateway.kernel.errors import Invalid, NotFound
 from gateway.linkage.grades import Grade
 from gateway.linkage.patient import traits_of
-from tests.exchange.test_link import LINKER, patient, save
+from tests.exchange.test_link import LINKER, chained, patient, save
 
 
 class Seen:
@@ -111,6 +111,21 @@ def test_an_identifier_leads_to_the_other_records_of_the_person(store: Store) ->
         for hidden, value in (("Patient/h", "nh12345"), ("", "unknown")):
             with pytest.raises(NotFound):
                 cross_reference(reading, Seen(hidden), by_identifier, ("urn:hmis", value))
+
+
+def test_records_joined_by_a_hidden_one_alone_are_not_told_to_be_joined(store: Store) -> None:
+    chained(store)
+    with store.reading() as reading:
+
+        def ask(*hidden: str) -> list[str]:
+            def named(system: str, value: str) -> list[Stored]:
+                found = reading.resources.get("Patient", "a")
+                return [found] if found is not None and (system, value) == ("urn:a", "na12345") else []
+
+            return cross_reference(reading, Seen(*hidden), named, ("urn:a", "na12345"))[1]
+
+        assert ask() == ["Patient/b", "Patient/h"]
+        assert ask("Patient/h") == []
 
 
 def test_a_number_that_consent_cuts_out_neither_finds_nor_is_told(store: Store) -> None:
