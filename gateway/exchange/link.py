@@ -153,7 +153,9 @@ class Linker:
         if not entries and not held:
             return Arrived()
         scorer = self.scorer(unit, person, indexed=True)
-        matches = judge(scorer, person, [unpack(known.traits) for known in entries.values()])
+        least = min(self.model.grades.probable, self.rules.same_at_bits, self.rules.review_at_bits)
+        people = [unpack(known.traits) for known in entries.values()]
+        matches = judge(scorer, person, people, least_bits=least, always=held)
         linked, review = [], []
         for match in matches:
             there = match.candidate.key

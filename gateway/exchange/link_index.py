@@ -12,7 +12,7 @@ from gateway.linkage.frequency import FIELDS
 from gateway.linkage.traits import Traits, pack, unpack
 
 _TOTAL: Final = 0
-_KNOWN: Final = {name: key_hash(f"k|{name}") for name in FIELDS}  # the counter of records that know a field
+_KNOWN: Final = {name: n for n, name in enumerate(FIELDS, start=1)}  # the counter of records that know a field
 Root = Callable[[str], str]
 
 

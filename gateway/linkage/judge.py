@@ -1,6 +1,6 @@
 """One arrival against its candidates: bits, rivals, guards, grades. The same for a stream and for the store."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final
@@ -23,11 +23,22 @@ class Match:
     guards: frozenset[Guard] = frozenset()
 
 
-def judge(scorer: Scorer, person: Traits, candidates: Sequence[Traits]) -> list[Match]:
+def judge(
+    scorer: Scorer,
+    person: Traits,
+    candidates: Sequence[Traits],
+    *,
+    least_bits: float = float("-inf"),
+    always: Container[str] = (),
+) -> list[Match]:
     """Every candidate from grade possible on, best first (ties by key).
 
     A candidate that fits worse than another, who is someone else, loses what the other has: at most one of several
     different people can be the arrival. Records that are probably doubles of one another are no rivals.
+
+    Args:
+        least_bits: what a candidate must score to be judged at all; below it, it is a rival of others only.
+        always: keys of candidates that are judged whatever they score.
     """
     floor = scorer.model.grades.possible
     bounds = scorer.bounds(person)
@@ -39,6 +50,8 @@ def judge(scorer: Scorer, person: Traits, candidates: Sequence[Traits]) -> list[
     rivals = _Rivals(scorer, [candidate for candidate, _ in scored])
     out = []
     for n, (candidate, score) in enumerate(scored):
+        if score.bits < least_bits and candidate.key not in always:
+            continue
         odds, best = 0.0, float("-inf")
         for m, (_, other_score) in enumerate(scored):
             if m == n or other_score.bits <= score.bits - _RIVAL_WITHIN or rivals.one_person(m, n):
@@ -64,18 +77,18 @@ class _Rivals:
         self._scorer = scorer
         self._people = people
         self._known: dict[tuple[int, int], bool] = {}
-        self._bounds: dict[int, Bounds] = {}
-        if len(people) > 1:
-            scorer.frequencies.expect(people)
+        self._bounds: tuple[int, Bounds] = -1, ()  # of the candidate that is judged at the moment
 
-    def one_person(self, m: int, n: int) -> bool:
-        pair = (m, n) if m < n else (n, m)
+    def one_person(self, other: int, judged: int) -> bool:
+        pair = (other, judged) if other < judged else (judged, other)
         known = self._known.get(pair)
         if known is None:
-            first, second = self._people[pair[0]], self._people[pair[1]]
-            bounds = self._bounds.get(pair[1])
-            if bounds is None:
-                bounds = self._bounds[pair[1]] = self._scorer.bounds(second)
+            if not self._known:
+                self._scorer.frequencies.expect(self._people)
+            person = self._people[judged]
+            if self._bounds[0] != judged:
+                self._bounds = judged, self._scorer.bounds(person)
             probable = self._scorer.model.grades.probable
-            known = self._known[pair] = self._scorer.above(first, second, probable, bounds) is not None
+            known = self._scorer.above(self._people[other], person, probable, self._bounds[1]) is not None
+            self._known[pair] = known
         return known

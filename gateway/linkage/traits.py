@@ -83,6 +83,7 @@ class Traits:
 _PARTIAL_SSN: Final = re.compile(r"[Xx*#\-. ]*(\d{4})")
 _SINGLE_BIRTH: Final = frozenset({"", "0", "n", "no", "false", "f", "single", "unknown"})
 _QUOTED: Final = re.compile(r"[\"“”(\[«]([^\"“”)\]»]+)[\"“”)\]»]")
+_QUOTES: Final = frozenset("\"“”()[]«»")
 _ALIAS_BREAK: Final = re.compile(r"[;,/|]|\b(?:aka|a\.k\.a\.?|goes by|formerly|nee|née)\b", re.IGNORECASE)
 _TAKEN_AS_MISSING: Final = frozenset({"8", "9", "99"})
 _NO_DOB: Final = frozenset(
@@ -265,10 +266,12 @@ class _Names:
 
 def _read_names(first: str, middle: str, last: str, suffix: str, alias: str) -> _Names:
     names = _Names(suffix=SUFFIXES.get(fold(suffix) or suffix.strip().lower(), ""))
-    for spoken in _QUOTED.findall(first) + _QUOTED.findall(last):
-        names.add_alias(spoken)
-    firsts = [w for w in fold(_QUOTED.sub(" ", first)).split() if w not in TITLES]
-    surname = [w for w in fold(_QUOTED.sub(" ", last)).split() if w not in TITLES]
+    if not _QUOTES.isdisjoint(first + last):
+        for spoken in _QUOTED.findall(first) + _QUOTED.findall(last):
+            names.add_alias(spoken)
+        first, last = _QUOTED.sub(" ", first), _QUOTED.sub(" ", last)
+    firsts = [w for w in fold(first).split() if w not in TITLES]
+    surname = [w for w in fold(last).split() if w not in TITLES]
     if len(surname) > 1 and surname[-1] in SUFFIXES and surname[-1] not in {"i"}:
         names.suffix = names.suffix or SUFFIXES[surname.pop()]
     given_text, last_text = " ".join(firsts), " ".join(surname)

@@ -1,10 +1,11 @@
 """What linkage keeps is the same contract on memory, SQLite and PostgreSQL."""
 
+import uuid
 from dataclasses import replace
 
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
 from gateway.exchange.ports.store import Store
-from gateway.kernel.identifiers import shard_of
+from gateway.kernel.identifiers import NAMESPACE, shard_of
 
 
 def known(name: str, since_us: int = 1) -> Known:
@@ -83,3 +84,22 @@ def test_many_new_records_are_loaded_at_once(store: Store) -> None:
         assert [len(found) for found in reading.links.blocks([1, 2], 10)] == [1, 2]
         assert reading.links.records() == 2
         assert set(reading.links.known(["Patient/a", "Patient/b"])) == {"Patient/a", "Patient/b"}
+
+
+def test_a_change_replaces_exactly_the_keys_that_changed_and_many_joined_records_are_found_by_person(
+    store: Store,
+) -> None:
+    store.write(lambda unit: unit.links.put(known("a"), [5, -7, 9], {0: 1}, new=True))
+    store.write(lambda unit: unit.links.put(known("a"), [9, -7, 11], {}))
+    with store.reading() as reading:
+        here = shard_of("Patient/a")
+        assert reading.links.blocks([5, -7, 9, 11], 3) == [[], [here], [here], [here]]
+    store.write(lambda unit: unit.links.drop("Patient/a", {0: -1}))
+    with store.reading() as reading:
+        assert reading.links.blocks([5, -7, 9, 11], 3) == [[], [], [], []]
+
+
+def test_the_number_of_a_record_is_the_first_half_of_its_uuid() -> None:
+    for n in range(300):
+        reference = f"Patient/zq{n}é"
+        assert shard_of(reference) == int.from_bytes(uuid.uuid5(NAMESPACE, reference).bytes[:8], "big") >> 1

@@ -113,6 +113,7 @@ _ADD: Final = {
 _HOLD: Final = _upsert(EDGE, ("one", "other"), ("state", "grade", "bits", "since_us", "by", "seconds", "reasons"))
 _RECORD: Final = _upsert(EVENT, ("id",), ())
 _GET: Final = Sql(f"SELECT number, {_KNOWN} FROM link_traits WHERE number IN :numbers")
+_GET_ONE: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE number = :number")
 _MEMBERS: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE person = :person AND {_JOINED.text} ORDER BY patient")
 _EVERY: Final = Sql(f"SELECT {_KNOWN} FROM link_traits ORDER BY patient")
 _KEYS: Final = Sql("SELECT keys FROM link_traits WHERE number = :number")
@@ -167,6 +168,10 @@ class DbLinks:
     def known(self, patients: Iterable[str]) -> dict[str, Known]:
         """Index entries by reference."""
         wanted = set(patients)
+        if len(wanted) == 1:
+            (patient,) = wanted
+            row = self._session.run(_GET_ONE, number=shard_of(patient)).fetchone()
+            return {patient: _known(row)} if row is not None and row[0] == patient else {}
         found = self.numbered(shard_of(patient) for patient in wanted)
         return {known.patient: known for known in found.values() if known.patient in wanted}
 
