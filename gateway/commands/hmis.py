@@ -86,23 +86,36 @@ def export_(
         export_store(out, version or "2026", database, config, source, hash_ is not None, as_json)
 
 
-@hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv")
-@click.argument("export", type=click.Path(exists=True))
+@hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv --limit referral=30")
+@click.argument("export", type=click.Path(exists=True), required=False)
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write every finding to this CSV file.")
 @click.option(
     "--unknowns", is_flag=True, help="List unknown answers (client does not know, not asked) as findings too."
 )
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=DAYS", help="A local setting; `--rules` lists their names."
+)
+@click.option(
+    "--rules", "rules", is_flag=True, help="List the rules, and those that an export cannot tell, with reason."
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
-def check(export: str, csv_file: str | None, unknowns: bool, as_json: bool) -> None:
+def check(
+    export: str | None, csv_file: str | None, unknowns: bool, limits: tuple[str, ...], rules: bool, as_json: bool
+) -> None:
     """Rule check of an HMIS CSV export (folder or zip): file, row, column, rule and how to fix it; no personal data.
 
     Structure, references and codes follow HUD's specification of the export's format year; data-quality rules carry
     the ids of mappings/hmis/checks.csv. Rows are counted below the header. Unknown answers are counted, not listed.
-    Exit code 3: there are findings.
+    Memory stays flat: what rules join is kept in a private temporary file. Exit code 3: there are findings.
     """
-    from gateway.commands.hmis_check import check_command
+    from gateway.commands.hmis_check import check_command, rules_command
 
-    check_command(export, csv_file, unknowns, as_json)
+    if rules:
+        rules_command(as_json)
+    elif export is None:
+        raise click.UsageError("name the export, or ask for --rules")
+    else:
+        check_command(export, csv_file, unknowns, limits, as_json)
 
 
 @hmis.command(name="import", epilog="Example: doorway hmis import export.zip --database sqlite:///doorway.db")

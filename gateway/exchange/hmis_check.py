@@ -1,16 +1,19 @@
 """Rule check of an HMIS export: structure, references and code lists from the specification as data (mappings/hmis).
 
-The data-quality rules about enrollments, households and projects are in hmis_quality.py. Findings name file, row and
-column and never a value. A row's number counts rows below the header from 1; ``line`` is what a spreadsheet shows.
+The data-quality rules about enrollments, households and projects are conditions over views: hmis_quality.py. Findings
+name file, row and column and never a value. A row's number counts rows below the header from 1; ``line`` is what a
+spreadsheet shows.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_keys import Seen
+from gateway.exchange.hmis_quality import Quality, Tables, Taker
+from gateway.exchange.hmis_rows import ORDER
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import list_chooser
@@ -19,7 +22,8 @@ from gateway.mapping.hmis.spec import Column, File, Read
 from gateway.mapping.table import read_table
 
 FINDINGS_KEPT: Final = 200_000
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CELLS_REMEMBERED: Final = 10_000  # of a column
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 _RULE_OF_CODE: Final = {
@@ -30,6 +34,7 @@ _RULE_OF_CODE: Final = {
     ("Enrollment", "RelationshipToHoH"): "53",
 }
 _HASHED: Final = ("FirstName", "MiddleName", "LastName", "SSN")
+_HASHES: Final = ("2", "3", "4")  # HashStatus: SHA-1, another, SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Rule:
     severity: str
     issue: str
     fix: str
+    not_computed: str = ""  # why it cannot be told from an export
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Checked:
     version: str
     rules: dict[str, Rule]
     unknowns: bool = False
+    delta: bool = False  # rules that conclude from absent rows were not run
     rows: int = 0
     found: list[Found] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -84,6 +91,8 @@ class Checked:
         return {
             "version": self.version,
             "rows": self.rows,
+            "delta": self.delta,
+            "findings_not_listed": sum(self.counts.values()) - len(self.found),
             "counts": self.counts,
             "projects": self.projects,
             "completeness": self.completeness,
@@ -111,26 +120,41 @@ def load_rules(read: Read) -> dict[str, Rule]:
         Invalid: a fault in the table, with file:line.
     """
     path = "mappings/hmis/checks.csv"
-    columns = ("id", "scope", "severity", "issue", "fix")
-    rows = read_table(read(path), file=path, columns=columns, required=columns)
+    columns = ("id", "scope", "severity", "issue", "fix", "not_computed")
+    rows = read_table(read(path), file=path, columns=columns, required=columns[:5])
     return {row["id"]: Rule(*(row[column] for column in columns)) for row in rows}
 
 
 def check_export(
-    conversion: Conversion, read: Read, *, unknowns: bool = False, tick: Callable[[int], None] = lambda _: None
+    conversion: Conversion,
+    read: Read,
+    tables: Tables,
+    *,
+    unknowns: bool = False,
+    limits: Mapping[str, int] | None = None,
+    tick: Callable[[int], None] = lambda _: None,
 ) -> Checked:
-    """Check everything. Enrollments and clients are held in memory while their rules run."""
-    from gateway.exchange.hmis_quality import check_quality
+    """Check everything: each file is read once; what rules join is kept in ``tables``, not in memory.
 
+    Args:
+        limits: days that replace those of mappings/hmis/checks-limits.csv.
+
+    Raises:
+        Invalid: a limit that there is none of.
+    """
     checked = Checked(conversion.version, load_rules(read), unknowns)
+    checked.delta = any(row.get("ExportDirective", "").strip() == "1" for row in conversion.export[:1])
+    quality = Quality(read, conversion.spec, tables, limits or {})
     check = _Check(conversion, read, checked)
     check.set()
-    for seen in conversion.seen:
-        if seen.name:
-            check.file(seen, conversion.spec.files[seen.name])
-        tick(seen.bytes)
+    files = {seen.name: seen for seen in conversion.seen if seen.name}
+    for name in dict.fromkeys(("Export", "User", *ORDER, *files)):  # what is referred to, before what refers
+        if name in files:
+            check.file(files[name], conversion.spec.files[name], quality.taker(files[name]))
+            tick(files[name].bytes)
     check.references()
-    check_quality(conversion, checked)
+    for condition, row, column, project in quality.found(frozenset(files), checked.delta):
+        checked.say(condition.id, condition.file, row, column, project)
     order = {name: i for i, name in enumerate(conversion.spec.files)}
     checked.found.sort(key=lambda f: (order.get(f.file, 99), f.row, f.column, f.rule))
     return checked
@@ -141,10 +165,13 @@ class _Check:
 
     def __init__(self, conversion: Conversion, read: Read, checked: Checked) -> None:
         self._conversion, self._checked = conversion, checked
-        self._export = {row.get("ExportID", "") for row in conversion.export[:1]}
-        self._hashed = any(row.get("HashStatus", "").strip() in ("2", "3", "4") for row in conversion.export)
+        self._export = {row.get("ExportID", "").strip() for row in conversion.export}
+        told = (row.get("HashStatus", "").strip() for row in conversion.export)
+        self._hash_status = next((status for status in told if status), "")
         self._keys: dict[str, Seen] = {}
-        self._wanted: dict[tuple[str, str, str], dict[str, int]] = {}
+        self._users = Seen()
+        self._later: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
+        self._at: Mapping[str, int] = {}
         path = "mappings/hmis/spec/not-allowed.csv"
         self._not_allowed = {
             (row["file"], row["column"]): frozenset(row["codes"].split())
@@ -156,8 +183,8 @@ class _Check:
         conversion, say = self._conversion, self._checked.say
         present = {seen.name: seen for seen in conversion.seen if seen.name}
         for name in conversion.spec.files:
-            if name not in present and name != "Consent":
-                say("125", name, 0)
+            if name != "Consent" and (name not in present or not present[name].header.cells):
+                say("125", name, 0)  # a file without even a header is none
         folders = {seen.path.rpartition("/")[0] for seen in present.values()}
         if len(folders) > 1:
             say("122", "Export", 0)
@@ -167,113 +194,152 @@ class _Check:
         if conversion.export and f"{conversion.version[2:]}" not in told:
             say("124", "Export", 1, "CSVVersion")
 
-    def file(self, seen: FileSeen, file: File) -> None:
+    def file(self, seen: FileSeen, file: File, taker: "Taker | None") -> None:
         """One file's header and rows."""
-        say, name = self._checked.say, file.name
-        missing = {c.name for c in file.columns if not c.optional} & set(seen.header.missing)
-        for absent in sorted(missing):
-            say("12", name, 0, absent)
-        for index in seen.header.extra:
-            say("82", name, 0, seen.header.cells[index])
+        self._header(seen, file)
+        say, name, position = self._checked.say, file.name, seen.header.position
         width, keys = len(seen.header.cells), self._keys.setdefault(name, Seen())
-        columns = [
-            (column, seen.header.position[column.name])
-            for column in file.columns
-            if column.name in seen.header.position
-        ]
-        readers = [(column, index, self._reader(column)) for column, index in columns]
+        here = [(column, position[column.name]) for column in file.columns if column.name in position]
+        readers = [(column.name, index, self._reader(column)) for column, index in here]
+        links = [(column, index) for column, index in here if column.key.startswith("FK")]
+        key_at, project_at = position.get(file.key, -1), position.get("ProjectID", -1)
+        names = _Names(self._hash_status) if name == "Client" else None
         rows = 0
         for number, cells in enumerate(self._conversion.rows(seen), 1):
             if not cells:
                 continue
             rows += 1
+            if taker is not None:
+                taker.take(number, cells)
             if len(cells) != width:
                 say("ragged", name, number)
-            own = {column.name: cells[index] if index < len(cells) else "" for column, index in columns}
-            for column, _, reader in readers:
-                rule = reader(own[column.name], own)
+                cells = cells + [""] * (width - len(cells))
+            for column, index, judge in readers:
+                rule = judge(cells[index], cells)
                 if rule:
-                    say(rule, name, number, column.name, own.get("ProjectID", ""))
-                elif column.key.startswith("FK") and own[column.name].strip():
-                    self._refer(name, column, own[column.name].strip(), number)
-            if own.get(file.key, "").strip() and keys.add(own[file.key].strip()):
+                    say(rule, name, number, column, cells[project_at].strip() if project_at >= 0 else "")
+            for link, index in links:
+                self._refer(name, link, cells[index].strip(), number)
+            own = cells[key_at].strip() if key_at >= 0 else ""
+            if own and keys.add(own):
                 say({"Client": "7", "Enrollment": "8"}.get(name, "key"), name, number, file.key)
+            if names is not None:
+                names.take(number, cells, position)
+        if taker is not None:
+            taker.flush()
+        if names is not None and names.wrong:
+            say("126", *names.wrong)
         self._checked.rows += rows
-        if name == "Enrollment" and rows == 0:
+        if name == "Enrollment" and rows == 0 and not self._checked.delta:
             say("101", name, 0)
 
+    def _header(self, seen: FileSeen, file: File) -> None:
+        missing = {c.name for c in file.columns if not c.optional} & set(seen.header.missing)
+        for absent in sorted(missing) if seen.header.cells else ():
+            self._checked.say("12", file.name, 0, absent)
+        for index in seen.header.extra:
+            self._checked.say("82", file.name, 0, seen.header.cells[index])
+        self._at = seen.header.position
+
     def _refer(self, name: str, column: Column, key: str, number: int) -> None:
+        """Every row that names what is not there; of a User only the first, since users are often not exported."""
+        if not key:
+            return
         target = column.key.split()[1].partition(".")[0]
         if target == "Export":
             if self._export and key not in self._export:
                 self._checked.say("49", name, number, column.name)
             return
-        known = self._keys.get(target)
-        if known is None or not known.holds(key):
-            self._wanted.setdefault((name, column.name, target), {}).setdefault(key, number)
+        known = self._keys.setdefault(target, Seen())
+        if not known.holds(key) and not (target == "User" and self._users.add(key)):
+            if target == name:
+                self._later.setdefault((name, column.name, target), []).append((key, number))
+            else:
+                self._checked.say({"Client": "9", "Project": "10"}.get(target, "ref"), name, number, column.name)
 
     def references(self) -> None:
-        """Identifiers whose row never came; the first row that names each is said. Users are often not exported."""
-        for (name, column, target), wanted in self._wanted.items():
-            known = self._keys.get(target, Seen())
-            rule = {"Client": "9", "Project": "10"}.get(target, "ref")
-            for key, number in wanted.items():
-                if not known.holds(key):
-                    self._checked.say(rule, name, number, column)
+        """Identifiers of a row further down in the same file that never came."""
+        for (name, column, target), wanted in self._later.items():
+            for key, number in wanted:
+                if not self._keys[target].holds(key):
+                    self._checked.say("ref", name, number, column)
 
-    def _reader(self, column: Column) -> Callable[[str, dict[str, str]], str]:
-        """The function that judges a cell of a column: a rule's id, or empty."""
-        by_type = self._by_type(column)
+    def _reader(self, column: Column) -> Callable[[str, Sequence[str]], str]:
+        """The function that judges a cell of a column, given its row: a rule's id, or empty.
 
-        def read(cell: str, row: dict[str, str]) -> str:
-            text = cell.strip()
-            if not text:
-                return "" if column.nullable or row.get("DateDeleted", "").strip() else "6"
-            if _CONTROL.search(cell):
-                return "134"
-            return by_type(text, row)
+        What a cell alone decides is remembered, since the cells of a column repeat.
+        """
+        by, by_type = self._by_type(column)
+        deleted, others = self._at.get("DateDeleted", -1), [self._at.get(name, -1) for name in by]
+        known: dict[str, str] = {}
+
+        def judge(cell: str) -> str:
+            found = "134" if _CONTROL.search(cell) else by_type(cell.strip(), ())
+            if len(known) < CELLS_REMEMBERED:
+                known[cell] = found
+            return found
+
+        def read(cell: str, row: Sequence[str]) -> str:
+            if not cell or cell.isspace():
+                return "" if column.nullable or (deleted >= 0 and row[deleted].strip()) else "6"
+            if by:
+                told = [row[index].strip() if index >= 0 else "" for index in others]
+                return "134" if _CONTROL.search(cell) else by_type(cell.strip(), told)
+            found = known.get(cell)
+            return judge(cell) if found is None else found
 
         return read
 
-    def _by_type(self, column: Column) -> Callable[[str, dict[str, str]], str]:
+    def _by_type(self, column: Column) -> tuple[Sequence[str], Callable[[str, Sequence[str]], str]]:
+        """The columns that choose a cell's list, and the function that judges a cell given theirs."""
         required = not column.nullable
         if column.list:
             return self._coded(column)
         if column.type == "I":
-            return lambda text, row: "" if re.fullmatch(r"-?\d+", text) else "13" if required else "48"
+            return (), lambda text, _: "" if re.fullmatch(r"-?\d+", text) else "13" if required else "48"
         if column.type.startswith("M"):
             sign = "" if column.type == "M+" else "-?"
-            return lambda text, row: "" if re.fullmatch(sign + r"\d+(\.\d+)?", text) else "48"
+            return (), lambda text, _: "" if re.fullmatch(sign + r"\d+(\.\d+)?", text) else "48"
         if column.type == "D":
-            return lambda text, row: "" if _DAY.fullmatch(text) and values.day_of(text) else "11" if required else "47"
+            wrong = "11" if required else "47"
+            return (), lambda text, _: "" if _DAY.fullmatch(text) and values.day_of(text) else wrong
         if column.type == "T":
-            return lambda text, row: "" if _TIME.fullmatch(text) and values.day_of(text) else "47"
+            return (), lambda text, _: "" if _TIME.fullmatch(text) and values.day_of(text) else "47"
         size = int(column.type[1:] or 0)
-        if self._hashed and column.name in _HASHED:
-            return lambda text, row: ""
-        return lambda text, row: "length" if size and len(text) > size and not hashed(text) else ""
+        if self._hash_status in _HASHES and column.name in _HASHED:
+            return (), lambda text, _: ""
+        return (), lambda text, _: "length" if size and len(text) > size and not hashed(text) else ""
 
-    def _coded(self, column: Column) -> Callable[[str, dict[str, str]], str]:
+    def _coded(self, column: Column) -> tuple[Sequence[str], Callable[[str, Sequence[str]], str]]:
         by, choose = list_chooser(column.list)
         spec, version = self._conversion.spec, self._conversion.version
         wrong = _RULE_OF_CODE.get((column.file, column.name), "50" if column.file == "Client" else "code")
         barred = self._not_allowed.get((column.file, column.name), frozenset())
 
-        def read(text: str, row: dict[str, str]) -> str:
-            list_ = choose([row.get(name, "").strip() for name in by])
+        def read(text: str, told: Sequence[str]) -> str:
+            list_ = choose(list(told))
             if not list_:
                 return "" if by else wrong
             code = spec.code(list_, text)
             return wrong if code is None or version not in code.years or text in barred else ""
 
-        return read
+        return by, read
 
 
-def rows_of(conversion: Conversion, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a HUD file with their numbers, trimmed."""
-    seen = conversion.file(name)
-    if seen is not None:
-        at = list(seen.header.position.items())
-        for number, row in enumerate(conversion.rows(seen), 1):
-            if row:
-                yield number, {column: row[i].strip() if i < len(row) else "" for column, i in at}
+class _Names:
+    """Whether the names are what HashStatus says: 4 is SHA-256 (64 hexadecimal digits), 1 is none."""
+
+    def __init__(self, status: str) -> None:
+        self._status = status
+        self.wrong: tuple[str, int, str] | None = None
+
+    def take(self, number: int, cells: Sequence[str], at: Mapping[str, int]) -> None:
+        """The names of a client; the first one that contradicts counts."""
+        for column in ("FirstName", "LastName"):
+            name = cells[at[column]].strip() if column in at else ""
+            if not name or self.wrong is not None:
+                continue
+            if self._status not in _HASHES and hashed(name):
+                self.wrong = ("Export", 1, "HashStatus")
+            elif self._status in _HASHES and (not hashed(name) or (self._status == "4" and len(name) != 64)):
+                self.wrong = ("Client", number, column)

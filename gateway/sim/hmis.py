@@ -26,6 +26,7 @@ from gateway.sim.population import (
 _FUNDERS: Final = {"P11": "8", "P12": "8", "P21": "21", "P31": "5", "P41": "2", "P42": "3", "P51": "46", "P91": "46"}
 _HOMELESS: Final = ("101", "116", "118")
 _YES_NO: Final = ("0", "1")
+RESIDENTIAL: Final = (0, 1, 2, 3, 8, 9, 10, 13)  # HUD 2.02.6
 
 
 def write_export(
@@ -56,6 +57,7 @@ def write_export(
             _consent(files, person, records)
             if "victim-services" in odd and person.index % 10 == 5:
                 _victim(files, person, seed)
+    _inventory(files, _agencies(odd), files.used)
     files.close()
     if "custom-files" in odd:
         (out / "CustomPetNames.csv").write_text("PersonalID,Pet\r\nC000001,Biscuitzq\r\n", encoding="utf-8")
@@ -67,6 +69,10 @@ def write_export(
 
 def _agency(key: str) -> Agency:
     return next(agency for agency in AGENCIES if agency.key == key)
+
+
+def _agencies(odd: frozenset[str]) -> list[Agency]:
+    return [*AGENCIES, PARTNER, *([VICTIM_SERVICES] if "victim-services" in odd else [])]
 
 
 def _directory(files: Files, version: str, odd: frozenset[str], seed: int) -> None:
@@ -96,8 +102,7 @@ def _directory(files: Files, version: str, odd: frozenset[str], seed: int) -> No
     files.write(
         "User", {"UserID": "U1", "UserFirstName": "Pat", "UserLastName": "Deskzq", "UserEmail": "pat@riverton.example"}
     )
-    agencies = [*AGENCIES, PARTNER, *([VICTIM_SERVICES] if "victim-services" in odd else [])]
-    for agency in agencies:
+    for agency in _agencies(odd):
         victims = 1 if agency.victim_services else 0
         files.write(
             "Organization",
@@ -108,7 +113,7 @@ def _directory(files: Files, version: str, odd: frozenset[str], seed: int) -> No
 
 
 def _project(files: Files, agency: Agency, key: str, name: str, type_: int, retired: bool) -> None:
-    residential = type_ in (0, 1, 2, 3, 8, 9, 10, 13)
+    residential = type_ in RESIDENTIAL
     files.write(
         "Project",
         {
@@ -172,7 +177,14 @@ def _project(files: Files, agency: Agency, key: str, name: str, type_: int, reti
             "CEParticipationStatusStartDate": "2018-10-01",
         },
     )
-    if residential:
+
+
+def _inventory(files: Files, agencies: Iterable[Agency], used: set[str]) -> None:
+    """Beds of residential projects; written last, since beds where nobody was would be a finding of their own."""
+    for key, type_ in ((key, type_) for agency in agencies for key, _, type_ in agency.projects):
+        if type_ not in RESIDENTIAL:
+            continue
+        beds = 40 if key in used else 0
         files.write(
             "Inventory",
             {
@@ -181,15 +193,15 @@ def _project(files: Files, agency: Agency, key: str, name: str, type_: int, reti
                 "CoCCode": "MT-500",
                 "HouseholdType": 1,
                 "Availability": 1 if type_ in (0, 1) else "",
-                "UnitInventory": 40,
-                "BedInventory": 40,
+                "UnitInventory": beds,
+                "BedInventory": beds,
                 "CHVetBedInventory": 0,
                 "YouthVetBedInventory": 0,
                 "VetBedInventory": 0,
                 "CHYouthBedInventory": 0,
                 "YouthBedInventory": 0,
                 "CHBedInventory": 0,
-                "OtherBedInventory": 40,
+                "OtherBedInventory": beds,
                 "ESBedType": 1 if type_ in (0, 1) else "",
                 "InventoryStartDate": "2018-10-01",
             },
@@ -197,6 +209,8 @@ def _project(files: Files, agency: Agency, key: str, name: str, type_: int, reti
 
 
 def _client(files: Files, rng: Random, person: Person, record: Record, version: str) -> None:
+    born = int(record.birth[:4]) if record.birth else person.birth.year
+    veteran = record.veteran and born + 18 <= END.year  # a mistyped birth year makes no soldier of a child
     race = rng.choices(
         ("AmIndAKNative", "Asian", "BlackAfAmerican", "White", "NativeHIPacific", "MidEastNAfrican"), (4, 2, 6, 9, 1, 1)
     )[0]
@@ -216,7 +230,7 @@ def _client(files: Files, rng: Random, person: Person, record: Record, version: 
         ),
         race: 1,
         "HispanicLatinao": rng.choices((0, 1), (4, 1))[0],
-        "VeteranStatus": 1 if record.veteran else 0,
+        "VeteranStatus": 1 if veteran else 0,
     }
     if version == "2024":
         row["HispanicLatinaeo"] = row.pop("HispanicLatinao")
@@ -226,8 +240,8 @@ def _client(files: Files, rng: Random, person: Person, record: Record, version: 
         row["Woman" if record.sex == "F" else "Man"] = 1
     else:
         row["Sex"] = 0 if record.sex == "F" else 1
-    if record.veteran:
-        entered = person.birth.year + 18 + rng.randrange(4)
+    if veteran:
+        entered = min(born + 18 + rng.randrange(4), END.year)
         wars = (
             "WorldWarII",
             "KoreanWar",
@@ -255,10 +269,12 @@ def _stay(files: Files, rng: Random, person: Person, record: Record, agency: Age
     project, _, type_ = agency.projects[0]
     entry = START + timedelta(days=shared.randrange(30, 300))
     leaves = entry + timedelta(days=shared.randrange(3, 200)) if shared.random() < 0.6 else None
-    exit_ = leaves if leaves is not None and leaves <= END else None
-    enrollment = f"E-{record.key}"
     born = date.fromisoformat(record.birth) if record.birth else person.birth
-    adult = (entry - born).days >= 18 * 366
+    entry = max(entry, min(born, END))  # a child born into the household joins it at birth
+    exit_ = max(leaves, entry) if leaves is not None and leaves <= END else None
+    enrollment = f"E-{record.key}"
+    files.used.add(project)
+    adult = entry.year - born.year - ((entry.month, entry.day) < (born.month, born.day)) >= 18
     head = relation == 1
     situation = rng.choice(_HOMELESS)
     files.write(
@@ -307,9 +323,10 @@ def _history(rng: Random, situation: str, entry: date) -> dict[str, Any]:
     """3.917: from the street or a shelter."""
     since = entry - timedelta(days=rng.randrange(20, 300))
     months = (entry.year - since.year) * 12 + entry.month - since.month + 1
+    length = rng.choice(("2", "3", "10", "11"))
     return {
         "LivingSituation": situation,
-        "LengthOfStay": rng.choice(("2", "3", "10", "11")),
+        "LengthOfStay": length if length != "3" or (entry - since).days >= 30 else "2",
         "DateToStreetESSH": since,
         "TimesHomelessPastThreeYears": 1,
         "MonthsHomelessPastThreeYears": 100 + min(months, 12),

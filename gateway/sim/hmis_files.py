@@ -51,6 +51,7 @@ class Files:
         self._spec = load_spec(read, version)
         self._odd = oddities
         self.told = Told()
+        self.used: set[str] = set()  # projects that somebody entered
         self._writers: dict[str, Any] = {}
         self._handles: dict[str, TextIOWrapper] = {}
         out.mkdir(parents=True, exist_ok=True)

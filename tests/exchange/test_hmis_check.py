@@ -1,107 +1,220 @@
-"""Rules on seeded defects, and silence on a clean export."""
+"""Rules on seeded defects, one of them and one harmless change a rule, and silence on clean exports."""
 
+import csv
+import json
+import re
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hmis_export import open_export
-from gateway.codecs.hmis_csv import read_rows
-from gateway.exchange.hmis_check import Checked, check_export
+from gateway.adapters.files.hmis_tables import SqliteTables
+from gateway.commands.tree import cli as main
+from gateway.exchange.hmis_check import Checked, check_export, load_rules
 from gateway.exchange.hmis_convert import Conversion
+from gateway.exchange.hmis_quality import load_conditions, load_limits
+from gateway.kernel.errors import Invalid
+from gateway.mapping.hmis.values import day_of
 from gateway.sim.hmis import write_export
 from tests.support.hmis import MemoryFiles, table
 
-
-@pytest.fixture(scope="module", params=["2024", "2026"])
-def clean(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a generated export."""
-    out = tmp_path_factory.mktemp("export")
-    write_export(read_data, out, seed=5, clients=120, version=request.param)
-    files = open_export(str(out))
-    return {name: b"".join(files.chunks(name)) for name in files.names() if name.endswith(".csv")}
+EXAMPLES = Path(__file__).parents[1] / "examples/hmis_check"
+Export = dict[str, list[list[str]]]  # path -> rows, header first
 
 
-def check(files: dict[str, bytes]) -> Checked:
-    """Check files."""
-    return check_export(Conversion(MemoryFiles(files), read_data, fallback_source="test"), read_data)
+def checked_of(files: Export, **options: int) -> Checked:
+    """Check an export that lies in memory; unknown answers are findings."""
+    conversion = Conversion(MemoryFiles({p: table(r) for p, r in files.items()}), read_data, fallback_source="test")
+    with SqliteTables(day_of) as tables:
+        return check_export(conversion, read_data, tables, unknowns=True, limits=options)
 
 
-def test_a_clean_export_has_no_findings(clean: dict[str, bytes]) -> None:
-    checked = check(clean)
+def base() -> Export:
+    """The small export without a finding."""
+    out = {}
+    for path in sorted((EXAMPLES / "base").glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as handle:
+            out[path.name] = list(csv.reader(handle))
+    return out
+
+
+BASE = base()
+
+
+def changed(changes: str) -> Export:
+    """The base with changes (examples/hmis_check/README.md)."""
+    files = deepcopy(BASE)
+    for change in changes.split("; "):
+        name, _, rest = change.partition(" ")
+        if name == "-":
+            del files[rest]
+        elif name == ">":
+            old, new = rest.split(" ")
+            for path in [path for path in files if old in ("*", path)]:
+                files[new.replace("*", path)] = files.pop(path)
+        else:
+            _change(files[f"{name}.csv"], rest)
+    return files
+
+
+def _change(rows: list[list[str]], change: str) -> None:
+    words = change.split(" ")
+    name, cells = words[0], dict(word.partition("=")[::2] for word in words[1:])
+    if name.startswith("!"):
+        _columns(rows, name[1:])
+        return
+    kind = next((mark for mark in ("++", "-", "=", "~") if name.startswith(mark)), "")
+    key = name.removeprefix(kind)
+    copies = 0
+    if kind == "++":
+        key, _, number = key.rpartition("x")
+        copies = int(number)
+    at = next((i for i, row in enumerate(rows) if i and row[0] == key), 0)
+    assert at or key == "*", change
+    if kind == "-":
+        rows[1:] = [] if key == "*" else [row for i, row in enumerate(rows) if i not in (0, at)]
+    elif kind == "=":
+        rows.append(list(rows[at]))
+    elif kind == "~":
+        rows[at].pop()
+    elif kind == "++":
+        for copy in range(copies):
+            rows.append([f"{key}-{copy}", *rows[at][1:]])
+            _fill(rows, -1, cells)
+    else:
+        _fill(rows, at, cells)
+
+
+def _fill(rows: list[list[str]], at: int, cells: dict[str, str]) -> None:
+    for column, cell in cells.items():
+        rows[at][rows[0].index(column)] = cell.replace("_", " ").replace("\\x07", "\x07")
+
+
+def _columns(rows: list[list[str]], name: str) -> None:
+    if name.startswith("+"):
+        for row in rows:
+            row.append(name[1:] if row is rows[0] else "")
+    elif name in rows[0]:
+        at = rows[0].index(name)
+        for row in rows:
+            del row[at]
+
+
+def examples() -> Iterator[dict[str, str]]:
+    """The rows of examples.csv."""
+    with (EXAMPLES / "examples.csv").open(newline="", encoding="utf-8") as handle:
+        yield from csv.DictReader(handle)
+
+
+def test_the_base_of_the_examples_has_no_finding_at_all() -> None:
+    assert checked_of(BASE).counts == {}
+
+
+@pytest.fixture
+def no_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check needs no mapping to FHIR: 270 of them need not load it."""
+    monkeypatch.setattr("gateway.exchange.hmis_convert.load_maps", lambda *_: {})
+
+
+@pytest.mark.usefixtures("no_mapping")
+@pytest.mark.parametrize(
+    "example", list(examples()), ids=lambda e: f"{e['rule']}-{re.sub('[^A-Za-z0-9]+', '-', e['defect'])[:40]}"
+)
+def test_a_defect_is_found_in_its_place_and_what_comes_close_is_not(example: dict[str, str]) -> None:
+    place = (example["rule"], example["file"], int(example["row"]), example["column"])
+    found = checked_of(changed(example["defect"]))
+    assert place in {(f.rule, f.file, f.row, f.column) for f in found.found}
+    assert example["rule"] not in checked_of(changed(example["harmless"])).counts
+
+
+def test_every_rule_that_can_be_computed_has_an_example_and_the_others_a_reason() -> None:
+    rules = load_rules(read_data)
+    shown = {example["rule"] for example in examples()}
+    assert {rule.id for rule in rules.values() if not rule.not_computed} == shown
+    assert {condition.id for condition in load_conditions(read_data)} <= rules.keys()
+    assert [rule.id for rule in rules.values() if rule.not_computed] == ["127"]
+
+
+@pytest.mark.parametrize("version", ["2024", "2026"])
+@pytest.mark.parametrize("clients", [12, 150])
+def test_a_generated_export_has_no_findings(tmp_path: Path, version: str, clients: int) -> None:
+    write_export(read_data, tmp_path, seed=clients, clients=clients, version=version)
+    conversion = Conversion(open_export(str(tmp_path)), read_data, fallback_source="test")
+    with SqliteTables(day_of) as tables:
+        checked = check_export(conversion, read_data, tables)
     assert checked.counts == {}
     assert checked.completeness
 
 
-DEFECTS = [
-    ("Client", "SSNDataQuality", "7", "50"),
-    ("Client", "DOB", "13/01/1980", "47"),
-    ("Client", "NameDataQuality", "", "6"),
-    ("Enrollment", "EntryDate", "2026-13-01", "11"),
-    ("Enrollment", "EntryDate", "2027-01-01", "75"),
-    ("Enrollment", "RelationshipToHoH", "", "6"),
-    ("Enrollment", "RelationshipToHoH", "9", "53"),
-    ("Enrollment", "LivingSituation", "24", "52"),
-    ("Enrollment", "ProjectID", "P99", "10"),
-    ("Enrollment", "PersonalID", "nobody", "9"),
-    ("Enrollment", "DisablingCondition", "5", "51"),
-    ("Exit", "ExitDate", "2020-01-01", "99"),
-    ("Exit", "Destination", "37", "54"),
-    ("Exit", "EnrollmentID", "none", "ref"),
-    ("IncomeBenefits", "EarnedAmount", "many", "48"),
-    ("Event", "Event", "77", "code"),
-    ("Project", "OrganizationID", "none", "ref"),
-    ("Project", "HousingType", "", "36"),
-    ("ProjectCoC", "GeographyType", "", "5"),
-    ("Inventory", "BedInventory", "41", "46"),
-    ("Inventory", "UnitInventory", "900", "138"),
-    ("User", "ExportID", "other", "49"),
-]
+def test_a_delta_is_not_blamed_for_rows_that_it_leaves_out() -> None:
+    files = changed(
+        "Export x1 ExportDirective=1; Services -s1; IncomeBenefits -n-e1-1; Enrollment e3 RelationshipToHoH=4"
+    )
+    files["Inventory.csv"] = files["Inventory.csv"][:1]
+    assert checked_of(files).counts == {}
 
 
-@pytest.mark.parametrize(("file", "column", "cell", "rule"), DEFECTS)
-def test_a_seeded_defect_is_found_in_its_place(
-    clean: dict[str, bytes], file: str, column: str, cell: str, rule: str
-) -> None:
-    path = f"{file}.csv"
-    rows = list(read_rows([clean[path]], "utf-8"))
-    rows[1][rows[0].index(column)] = cell
-    found = check({**clean, path: table(rows)})
-    assert (rule, file, 1, column) in {(f.rule, f.file, f.row, f.column) for f in found.found}
-    assert found.rules[rule].fix
+def test_a_site_sets_its_own_limits_by_name() -> None:
+    files = changed("Event v1 ReferralResult= EventDate=2026-05-01")
+    assert "100" not in checked_of(files).counts
+    assert checked_of(files, referral=30).counts["100"] == 1
+    with pytest.raises(Invalid, match="no such limit"):
+        load_limits(read_data, {"referrals": 3})
 
 
-def test_doubles_and_missing_files_and_columns_are_found(clean: dict[str, bytes]) -> None:
-    files = dict(clean)
-    rows = list(read_rows([files["Client.csv"]], "utf-8"))
-    files["Client.csv"] = table([*rows, rows[1]])
-    enrollment = list(read_rows([files["Enrollment.csv"]], "utf-8"))
-    at = enrollment[0].index("MoveInDate")
-    files["Enrollment.csv"] = table([row[:at] + row[at + 1 :] for row in enrollment])
-    del files["Event.csv"]
-    found = {(f.rule, f.file, f.column) for f in check(files).found}
-    assert {("7", "Client", "PersonalID"), ("12", "Enrollment", "MoveInDate"), ("125", "Event", "")} <= found
+def test_every_row_that_names_a_missing_client_is_listed() -> None:
+    found = checked_of(changed("Client -d"))
+    assert [f.row for f in found.found if (f.rule, f.file) == ("9", "Enrollment")] == [4, 5, 9]
+
+
+def test_a_name_never_comes_near_the_rules() -> None:
+    conversion = Conversion(MemoryFiles({p: table(r) for p, r in BASE.items()}), read_data, fallback_source="test")
+    with SqliteTables(day_of) as tables:
+        check_export(conversion, read_data, tables)
+        kept = [
+            row
+            for (name,) in list(tables.ask("SELECT name FROM sqlite_master WHERE type = 'table'"))
+            for row in tables.ask(f'SELECT * FROM "{name}"')
+        ]
+    assert kept
+    assert not [cell for row in kept for cell in row if "zq" in str(cell) or str(cell) == "123456789"]
+
+
+def test_the_command_lists_its_rules_and_reports_in_three_forms(tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    export.mkdir()
+    for path, rows in changed("Enrollment e7 PercentAMI=").items():
+        (export / path).write_bytes(table(rows))
+    run = CliRunner().invoke(main, ["hmis", "check", str(export), "--json", "--csv", str(tmp_path / "found.csv")])
+    assert run.exit_code == 3
+    told = json.loads(run.output)
+    (finding,) = told["findings"]
+    assert (finding["rule"], finding["file"], finding["line"], finding["project"]) == ("22", "Enrollment.csv", 8, "hp")
+    assert told["projects"] == {"hp": {"22": 1}}
+    with (tmp_path / "found.csv").open(newline="") as handle:
+        assert [row["rule"] for row in csv.DictReader(handle)] == ["22"]
+    readable = CliRunner().invoke(main, ["hmis", "check", str(export)])
+    assert "area median income" in readable.output
+    assert "findings by project" in readable.output
+    rules = CliRunner().invoke(main, ["hmis", "check", "--rules"])
+    assert "not computed from an export" in rules.output
+    assert CliRunner().invoke(main, ["hmis", "check", str(export), "--limit", "referral"]).exit_code == 2
 
 
 def test_every_oddity_of_the_simulator_is_survived(tmp_path: Path) -> None:
     from gateway.sim.hmis_files import ODDITIES
 
+    quiet = ("bom", "utf-16", "windows-1252", "mixed-line-ends", "header-case", "column-order", "custom-files")
     for odd in ODDITIES:
         write_export(read_data, tmp_path / odd, seed=2, clients=12, oddities=[odd])
-        checked = check_export(
-            Conversion(open_export(str(tmp_path / odd)), read_data, fallback_source="test"), read_data
-        )
-        quiet = (
-            "bom",
-            "utf-16",
-            "windows-1252",
-            "mixed-line-ends",
-            "header-case",
-            "column-order",
-            "custom-files",
-            "no-version",
-        )
-        if odd in quiet and odd != "no-version":
+        conversion = Conversion(open_export(str(tmp_path / odd)), read_data, fallback_source="test")
+        with SqliteTables(day_of) as tables:
+            checked = check_export(conversion, read_data, tables)
+        if odd in quiet:
             assert checked.counts == {}, odd
     assert checked.counts["139"]
 
