@@ -33,7 +33,7 @@ class Pending:
         )
 
 
-Placed: TypeAlias = Sequence[tuple[Scope, Segment, Fields]]
+Placed: TypeAlias = Sequence[tuple[Scope, Segment, Fields, int]]
 
 
 def _reference(resource: JsonObject) -> str:
@@ -98,7 +98,7 @@ def _derived(encounter: JsonObject) -> str:
 def _pairs(placed: Placed, kind: str) -> Iterable[tuple[JsonObject, JsonObject]]:
     """Survivor and loser for each MRG segment, or for the two records of the message."""
     seen: set[tuple[int, int]] = set()
-    scopes = [scope for scope, segment, _ in placed if segment.id in ("MRG", "PID")]
+    scopes = [scope for scope, segment, _, _ in placed if segment.id in ("MRG", "PID")]
     for scope in scopes:
         first, second = found(f"{kind}[1]", scope), found(f"{kind}[2]", scope)
         if first is not None and second is not None and (id(first), id(second)) not in seen:
@@ -152,7 +152,7 @@ def _change_identifier(placed: Placed, run: Run) -> list[Pending]:
 
 def _deleted_person(placed: Placed, run: Run) -> list[Pending]:
     out = []
-    for scope, segment, _ in placed:
+    for scope, segment, _, _ in placed:
         patient = found("Patient[1]", scope) if segment.id == "PID" else None
         if patient is not None:
             patient["active"] = False

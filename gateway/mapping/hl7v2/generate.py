@@ -2,25 +2,32 @@
 
 A data type function takes ``(v, S, cx)``: own text, the delimiter that divides it, the run; it returns a dict or value,
 or None. A segment function takes ``(f, r, cx)``: fields, the resource to fill, the run. :mod:`interpret` does the same
-step by step and says why; tests hold the two equal.
+step by step and says why; tests hold the two equal. Conditions on what is known already are folded away, parts that
+conditions look at often are cut once, and the value of a coded text (a class, a ward's authority, a diagnosis) is
+remembered by its text, since a feed has few of them; each use gets a copy of its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+
 from gateway.mapping.hl7v2 import runtime, values
-from gateway.mapping.hl7v2.conditions import Both, Condition, Either, Not, Ref, Valued
+from gateway.mapping.hl7v2.conditions import Both, Compare, Condition, Either, Not, Ref, Valued
 from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Tables
 from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, plans, value_key, walk
 
 _QUICK: Final = {  # the usual case without a call, or with one that remembers; None goes the long way
-    "code": "({0} or None) if ' ' not in {0} and {0}.isprintable() else None",
-    "uri": "({0} or None) if ' ' not in {0} and {0}.isprintable() else None",
+    "code": "(({0} or None) if ' ' not in {0} and {0}.isprintable() else None)",
+    "uri": "(({0} or None) if ' ' not in {0} and {0}.isprintable() else None)",
     "date": "to_date({0})",
     "dateTime": "cx.stamp.datetime({0})",
     "instant": "cx.stamp.instant({0})",
 }
 FILE: Final = "<tables of the HL7 v2 bridge>"
+_CODED: Final = frozenset({"CWE", "HD", "ID", "MSG", "PT", "FC"})  # data types of which a feed says the same few things
+_OFTEN: Final = 2  # conditions that look at one component, from which on it is cut once
 
 
 def function_name(map_name: str) -> str:
@@ -31,12 +38,22 @@ def function_name(map_name: str) -> str:
 class _Writer:
     """Python source of one map."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, coded: "Coded | None" = None) -> None:
         self.plan = plan
+        self.coded = coded
         self.lines: list[str] = []
         self.depth = 0
         self.names = {name: f"i{index}" for index, name in enumerate(plan.names)}
         self.group: Group | None = None
+        asked: Counter[int] = Counter()
+        if not plan.of_segment:
+            for group in plan.groups:
+                for placed in group.rows:
+                    asked.update(
+                        ref.parts[0] for ref in refs_in(placed.row.condition)
+                        if ref.name == plan.map.source and ref.parts and ref.parts[0] != group.position
+                    )  # fmt: skip
+        self.cut = {number: f"e{number}" for number, times in sorted(asked.items()) if times >= _OFTEN}
 
     def put(self, text: str) -> None:
         self.lines.append("    " * self.depth + text)
@@ -48,10 +65,14 @@ class _Writer:
         self.put(f"def {function_name(self.plan.map.name)}({'f, r, cx' if segment else 'v, S, cx'}):")
         self.depth += 1
         if segment:
-            self.put("n = len(f); R = cx.R; C = cx.C; U = cx.E; F = cx.fails")
+            self.put("n = len(f); R = cx.R; C = cx.C; U = cx.E; F = cx.fails; M = cx.M; J = cx.facts['JURISDICTION']")
         else:
             self.put("c = v.split(S) if S else [v]")
             self.put("n = len(c); D = cx.T if S == cx.C else ''; U = cx.E; F = cx.fails; r = {}; z = None")
+        for number, name in self.cut.items():
+            self.put(f"{name} = c[{number - 1}] if n >= {number} else ''")
+        if any(ref.name == "JURISDICTION" for ref in self._asked()) and not segment:
+            self.put("J = cx.facts['JURISDICTION']")
         if self.names:
             self.put(" = ".join(self.names.values()) + " = None")
         for group in self.plan.groups:
@@ -65,6 +86,11 @@ class _Writer:
                 self.put(f"if n >= {lowest}: cx.beyond(c, {function_name(self.plan.map.name)}_h)")
             self.put("return z" if self.plan.map.returns_value else "return r or None")
         return "\n".join(self.lines) + "\n"
+
+    def _asked(self) -> Iterator[Ref]:
+        for group in self.plan.groups:
+            for placed in group.rows:
+                yield from refs_in(placed.row.condition)
 
     def segment_group(self, group: Group) -> None:
         start = self.depth
@@ -101,22 +127,23 @@ class _Writer:
         start = self.depth
         k = group.position
         if k:
-            self.put(f"if n >= {k} and c[{k - 1}]:")
+            self.put(f"if n >= {k} and (t := c[{k - 1}]):")
             self.depth += 1
         if not group.always and k:
             self.put("d = False")
         for placed in group.rows:
-            self.row(placed, f"c[{k - 1}]" if k else "v", "D" if k else "S")
+            self.row(placed, "t" if k else "v", "D" if k else "S")
         if not group.always and k:
-            self.put(f"if not d: cx.miss('{k}', c[{k - 1}], 'no row has a condition that holds')")
+            self.put(f"if not d: cx.miss('{k}', t, 'no row has a condition that holds')")
         self.depth = start
 
     # -- one row -----------------------------------------------------------------------------------------------------
 
     def row(self, placed: Placed, text: str, mark: str) -> None:
         row, start = placed.row, self.depth
-        if row.condition is not None:
-            self.put(f"if {self.condition(row.condition)}:")
+        test = "" if row.condition is None else self.condition(row.condition)
+        if test not in ("", "True"):
+            self.put(f"if {test}:")
             self.depth += 1
         assert self.group is not None
         if not self.group.always and (self.group.position or not self.plan.of_segment):
@@ -132,7 +159,7 @@ class _Writer:
         if not row.constant:
             self.put("if x is not None:")
             self.depth += 1
-        self.place(row, placed.shared)
+        self.place(row, placed.shared, placed.guard)
         self.depth = start
 
     def value(self, row: Row, text: str, mark: str, shared: str) -> None:
@@ -171,9 +198,17 @@ class _Writer:
 
     def convert(self, row: Row, text: str, mark: str, label: str, shared: str) -> None:
         if "[" in row.datatype:
+            function = function_name(row.datatype)
+            site = self.coded.site(row, mark) if self.coded is not None and self.plan.of_segment and not shared else 0
             if label:
                 self.put("q = len(F)")
-            function = function_name(row.datatype)
+            if site:
+                concept = f"V_{_plain(row.vocabulary)}" if row.vocabulary else "None"
+                self.put(f"x = M[{site}].get({text})")
+                self.put(f"x = loads(x) if x is not None else cx.learn({site}, {text}, {mark}, {function}, {concept})")
+                if label:
+                    self.put(f"if len(F) > q: cx.prefix(q, {label!r})")
+                return
             if shared:
                 self.put(f"x = cx.thing({row.datatype!r}, {shared!r}, {text}, {mark}, {function})")
             else:
@@ -195,7 +230,7 @@ class _Writer:
             self.put(f"x = K_{name}.get({text})")
             self.put(f"if x is None: x = cx.coded(V_{name}, {text}, {label!r})")
         elif row.type in TEXTS:
-            self.put(f"x = {text} or None if U is None else cx.primitive('string', {text}, {label!r})")
+            self.put(f"x = ({text} or None) if U is None else cx.primitive('string', {text}, {label!r})")
         elif row.type in _QUICK:
             self.put(f"x = {_QUICK[row.type].format(text)} if U is None else None")
             self.put(f"if x is None: x = cx.primitive({row.type!r}, {text}, {label!r})")
@@ -206,12 +241,12 @@ class _Writer:
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
-    def place(self, row: Row, shared: str) -> None:
+    def place(self, row: Row, shared: str, guard: str) -> None:
         if row.special == "$value":
             self.put("z = x")
             return
         if row.special == "$this" and not row.extension:
-            self.put("merge(r, x)")
+            self.put("merge(r, x)" if self.plan.of_segment else "r = merged(r, x) if r else x")
             return
         host, name = "r", ""
         steps = list(walk(row.steps))
@@ -231,6 +266,8 @@ class _Writer:
                 self.put(f"    {var} = {{'resourceType': '{step.refers}'}}; e = {{}}; cx.refs.append((e, {var}))")
                 self.put("    " + _append(host, step.name, "e", step.repeats))
                 host = var
+            elif step.repeats and name == guard:
+                host = self.names[name]
             elif step.repeats:
                 var = self.names[name]
                 self.put(f"if {var} is None:")
@@ -271,7 +308,7 @@ class _Writer:
         url, _, part = row.extension.partition("#")
         key = value_key(row.type)
         if not part:
-            self.put(f"put_extension({host}, {url!r}, {key!r}, x)")
+            self.put(f"{host}.setdefault('extension', []).append({{'url': {url!r}, {key!r}: x}})")
             return
         if part.startswith("#"):
             self.put(f"put_extension(joined_extension({host}, {url!r}), {part[1:]!r}, {key!r}, x)")
@@ -284,14 +321,20 @@ class _Writer:
     # -- conditions --------------------------------------------------------------------------------------------------
 
     def condition(self, tree: Condition) -> str:
-        if isinstance(tree, Both):
-            return "(" + " and ".join(self.condition(t) for t in tree.terms) + ")"
-        if isinstance(tree, Either):
-            return "(" + " or ".join(self.condition(t) for t in tree.terms) + ")"
+        """Python expression of a condition; ``True`` and ``False`` when what is known already decides."""
+        if isinstance(tree, (Both, Either)):
+            both = isinstance(tree, Both)
+            terms = [self.condition(term) for term in tree.terms]
+            if str(not both) in terms:
+                return str(not both)
+            terms = [term for term in terms if term != str(both)]
+            return "(" + (" and " if both else " or ").join(terms) + ")" if terms else str(both)
         if isinstance(tree, Not):
-            return f"not {self.condition(tree.term)}"
+            inner = self.condition(tree.term)
+            return {"True": "False", "False": "True"}.get(inner) or f"(not {inner})"
         if isinstance(tree, Valued):
-            return f"({self.ref_text(tree.ref, False)} != '')"
+            text = self.ref_text(tree.ref, False)
+            return "True" if text == "t" and not self.plan.of_segment else f"({text} != '')"
         if tree.measure:
             text = self.ref_text(tree.ref, False, whole=True)
             left = f"cx.count({text})" if tree.measure == "count" else f"len({text})"
@@ -304,6 +347,8 @@ class _Writer:
 
     def ref_text(self, ref: Ref, compared: bool, *, whole: bool = False) -> str:
         """Python expression for the own text of a place; ``compared``: its first component where it has some."""
+        if not ref.parts and ref.name == "JURISDICTION" and self.coded is not None:
+            return "J"
         if not ref.parts and ref.name in ("JURISDICTION", "TRIGGER", "STRUCTURE"):
             return f"cx.facts[{ref.name!r}]"
         if ref.name != self.plan.map.source:
@@ -313,13 +358,16 @@ class _Writer:
             return repr(ref.name) if self.plan.of_segment else "v"
         first, rest = ref.parts[0], ref.parts[1:]
         if not self.plan.of_segment:
-            text = f"(c[{first - 1}] if n >= {first} else '')"
+            own = self.group is not None and self.group.position == first
+            text = "t" if own else self.cut.get(first) or f"(c[{first - 1}] if n >= {first} else '')"
             return f"cx.cut({text}, {rest[0]})" if rest else text
         if whole:
             return f"(f[{first}] if n > {first} else '')"
         looped = self.group is not None and self.group.position == first and first > 0
         if compared and not rest:
             rest = (1,)
+        if looped and rest == (1,):
+            return "(v.split(C, 1)[0] if C else v)"
         if looped:
             return f"cx.piece(v, {', '.join(map(str, rest))})" if rest else "v"
         if rest:
@@ -340,28 +388,95 @@ def _plain(name: str) -> str:
     return name.replace("-", "_")
 
 
-def source_of(tables: Tables) -> str:
-    """The Python source of all maps."""
-    return "\n\n".join(_Writer(plan).function() for plan in plans(tables).values())
+def refs_in(tree: Condition | None) -> Iterator[Ref]:
+    """Every place that a condition looks at."""
+    if isinstance(tree, (Both, Either)):
+        for term in tree.terms:
+            yield from refs_in(term)
+    elif isinstance(tree, Not):
+        yield from refs_in(tree.term)
+    elif isinstance(tree, (Valued, Compare)):
+        yield tree.ref
+        if isinstance(tree, Compare):
+            yield from (value for value in tree.values if isinstance(value, Ref))
 
 
-def compiled(tables: Tables) -> Mapping[str, Callable[..., Any]]:
-    """Every map as a function, by its name (``PID[Patient]``)."""
-    space: dict[str, Any] = {
-        "merge": runtime.merge,
-        "put_extension": runtime.put_extension,
-        "joined_extension": runtime.joined_extension,
-        "held": runtime.held,
-        "to_date": values.to_date,
-    }
-    for vocabulary in tables.vocabularies.values():
-        space[f"V_{_plain(vocabulary.name)}"] = vocabulary
-        space[f"K_{_plain(vocabulary.name)}"] = {k: c.code for k, c in vocabulary.codes.items() if c is not None}
-    every = plans(tables)
-    for plan in every.values():
-        space[f"{function_name(plan.map.name)}_h"] = plan.handled
-    exec(compile(source_of(tables), FILE, "exec"), space)  # noqa: S102  our own tables, checked, no text from a message
-    return {name: space[function_name(name)] for name in every}
+class Coded:
+    """Which data type maps give the same value for the same text of one sender, and a number for each use of one."""
+
+    def __init__(self, every: Mapping[str, Plan]) -> None:
+        self._plans = every
+        self._pure: dict[str, bool] = {}
+        self._sites: dict[tuple[str, str, str], int] = {}
+
+    def site(self, row: Row, mark: str) -> int:
+        """The number of this use; 0 when its values are not remembered."""
+        if row.datatype.split("[")[0] not in _CODED or not self.pure(row.datatype):
+            return 0
+        return self._sites.setdefault((row.datatype, row.vocabulary, mark), len(self._sites) + 1)
+
+    def pure(self, name: str) -> bool:
+        """Whether the map looks at nothing but its text and the sender's settings, and makes no resource."""
+        known = self._pure.get(name)
+        if known is None:
+            self._pure[name] = True  # a map that uses itself is as pure as its other rows
+            plan = self._plans[name]
+            rows = [placed.row for group in plan.groups for placed in group.rows]
+            known = self._pure[name] = all(
+                not any(step.refers for step in row.steps)
+                and all(ref.name in (plan.map.source, "JURISDICTION") for ref in refs_in(row.condition))
+                and all(kind == "text" or part.split(".")[0] == plan.map.source for kind, part in row.assignment or ())
+                and ("[" not in row.datatype or self.pure(row.datatype))
+                for row in rows
+            )
+        return known
+
+
+class Compiled(Mapping[str, Callable[..., Any]]):
+    """Every map as a function, by its name (``PID[Patient]``); compiled when first asked for, with what it calls."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._plans = plans(tables)
+        self._coded = Coded(self._plans)
+        self._space: dict[str, Any] = {
+            "merge": runtime.merge,
+            "merged": runtime.merged,
+            "put_extension": runtime.put_extension,
+            "joined_extension": runtime.joined_extension,
+            "held": runtime.held,
+            "to_date": values.to_date,
+            "loads": orjson.loads,
+        }
+        for vocabulary in tables.vocabularies.values():
+            name = _plain(vocabulary.name)
+            self._space[f"V_{name}"] = vocabulary
+            self._space[f"K_{name}"] = {k: c.code for k, c in vocabulary.codes.items() if c is not None}
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plans)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        function = function_name(name)
+        if function not in self._space:
+            wanted, source, taken = [name], [], set()
+            while wanted:
+                one = wanted.pop()
+                if one not in taken and function_name(one) not in self._space:
+                    plan = self._plans[one]
+                    taken.add(one)
+                    self._space[f"{function_name(one)}_h"] = plan.handled
+                    source.append(self.source(one))
+                    wanted += [p.row.datatype for g in plan.groups for p in g.rows if "[" in p.row.datatype]
+            exec(compile("\n\n".join(source), FILE, "exec"), self._space)  # noqa: S102  our own tables, checked
+        made: Callable[..., Any] = self._space[function]
+        return made
+
+    def source(self, name: str) -> str:
+        """The Python text of one map."""
+        return _Writer(self._plans[name], self._coded).function()
 
 
 def condition_function(tree: Condition, segment: str) -> Callable[..., bool]:

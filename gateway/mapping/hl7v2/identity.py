@@ -7,10 +7,10 @@ and facility), ``message`` (its control id), ``index`` (running number of this t
 at the end makes a part optional.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -24,6 +24,7 @@ from gateway.mapping.hl7v2.runtime import merge
 from gateway.mapping.hl7v2.values import SID
 
 _NOTHING: Final[Mapping[str, JsonObject]] = {}
+_EMPTY: Final[tuple[Any, ...]] = ([], {})
 _cached_id = lru_cache(16384)(resource_id)
 
 
@@ -44,15 +45,96 @@ def scope_system(sender: str) -> str:
     return f"{SID}/sender/{quote(sender, safe='')}"
 
 
+Rule: TypeAlias = "Callable[[JsonObject, Resolver], str | None]"  # the id; None when no row has all its parts
+
+
+class Identities:
+    """The rules of identities.csv as generated functions, one for each type; shared by all messages."""
+
+    def __init__(self, tables: Tables) -> None:
+        space: dict[str, Any] = {"text": text_at, "along": _along, "named": identifier_key}
+        source = "\n".join(_source(kind, rows) for kind, rows in tables.identities.items())
+        space |= {"uid": resource_id, "known": _cached_id}
+        exec(compile(source, "<identities of the HL7 v2 bridge>", "exec"), space)  # noqa: S102  our own table
+        self.rules: dict[str, Rule] = {kind: space[f"id_{kind}"] for kind in tables.identities}
+        self.order = {name: index for index, name in enumerate(tables.order)}
+
+
+def _source(kind: str, rows: Iterable[Identity]) -> str:
+    """A function ``(r, s)`` of resource and resolver: row after row, part after part, the first complete row wins."""
+    lines = [f"def id_{kind}(r, s):"]
+    make = "known" if kind in SHARED else "uid"
+    for row in rows:
+        depth, texts = 1, [repr(row.resource)]
+        if len(row.parts) == 1 and row.parts[0].startswith("identifier"):
+            texts = []
+        for index, spelled in enumerate(row.parts):
+            value, several = _value(spelled.rstrip("?"))
+            if value.startswith(("s.sender", "'")):
+                texts.append(value)
+                continue
+            lines.append(f"{'    ' * depth}a{index} = {value}")
+            if spelled.endswith("?"):
+                texts.append(f"*(a{index} or ('',))" if several else f"('' if a{index} is None else a{index})")
+                continue
+            lines.append(f"{'    ' * depth}if a{index} is not None:")
+            depth += 1
+            texts.append(f"*a{index}" if several else f"a{index}")
+        lines.append(f"{'    ' * depth}return {make}({', '.join(texts)})")
+    return "\n".join([*lines, "    return None\n"])
+
+
+def _value(name: str) -> tuple[str, bool]:
+    """Python for one part of a rule (None when the resource has none), and whether it is several texts."""
+    if name == "scope":
+        return "s.sender", False
+    if name == "message":
+        return "s.sender, s.message", True
+    if name == "index":
+        return "s.count(r['resourceType'])", False
+    if name.startswith("="):
+        return repr(name[1:]), False
+    if name.startswith("identifier"):
+        return f"named(r.get('identifier'), {_ranks(name[11:])!r})", True
+    steps = name.split(".")
+    return (f"text(r.get({name!r}))" if len(steps) == 1 else f"along(r, {tuple(steps)!r})"), False
+
+
+def _along(node: Any, steps: tuple[str, ...]) -> str | None:
+    for step in steps:
+        node = node.get(step) if isinstance(node, dict) else None
+        if isinstance(node, list) and node:
+            node = node[0]
+    return text_at(node)
+
+
+def text_at(node: Any) -> str | None:
+    """An element as a part of an id; None when it is absent or empty."""
+    if node.__class__ is str:
+        return node or None
+    if node is None:
+        return None
+    if isinstance(node, dict) and "reference" in node:
+        found: str = node["reference"]
+        return found
+    return None if node in _EMPTY else key_text(node)
+
+
 class Resolver:
     """Gives ids, joins doubles, and fills the references of one message."""
 
-    def __init__(self, tables: Tables, sender: str, control_id: str) -> None:
-        self._rules = tables.identities
-        self._order = {name: index for index, name in enumerate(tables.order)}
-        self._sender = sender
-        self._message = control_id
+    __slots__ = ("_counts", "_identities", "message", "sender")
+
+    def __init__(self, identities: Identities, sender: str, control_id: str) -> None:
+        self._identities = identities
+        self.sender = sender
+        self.message = control_id
         self._counts: dict[str, int] = {}
+
+    def count(self, kind: str) -> str:
+        """The running number of a type in the message."""
+        self._counts[kind] = number = self._counts.get(kind, 0) + 1
+        return str(number)
 
     def resolve(
         self,
@@ -70,26 +152,33 @@ class Resolver:
         waiting: dict[int, list[JsonObject]] = {}
         every: dict[int, JsonObject] = {id(r): r for r in made}
         for element, resource in refs:
-            waiting.setdefault(id(resource), []).append(element)
-            every.setdefault(id(resource), resource)
-        last = len(self._order)
-        ranked = sorted(every.values(), key=lambda r: self._order.get(r["resourceType"], last))
+            key = id(resource)
+            if key in waiting:
+                waiting[key].append(element)
+            else:
+                waiting[key] = [element]
+                every.setdefault(key, resource)
+        order, last = self._identities.order, len(self._identities.order)
+        ranked = sorted(every.values(), key=lambda r: order.get(r["resourceType"], last))
+        if any("partOf" in r for r in ranked):
+            ranked = self._parents_first(ranked, waiting)
         out: dict[str, JsonObject] = dict(known)
-        for resource in self._parents_first(ranked, waiting):
-            kind = resource["resourceType"]
-            self._scoped(resource)
+        for resource in ranked:
+            held = resource.get("identifier")
+            if held.__class__ is list:
+                self._scope(held)
             identity = resource.get("id") or self.id_of(resource)
-            reference = f"{kind}/{identity}"
+            reference = f"{resource['resourceType']}/{identity}"
             for element in waiting.get(id(resource), ()):
                 element["reference"] = reference
-            held = out.get(reference)
-            if held is None:
+            there = out.get(reference)
+            if there is None:
                 resource["id"] = identity
                 out[reference] = resource
-            elif held is not resource:
+            elif there is not resource:
                 if reference in known:
-                    out[reference] = held = deepcopy(held)
-                merge(held, resource)
+                    out[reference] = there = deepcopy(there)
+                merge(there, resource)
         return list(out.values())
 
     def _parents_first(self, ranked: list[JsonObject], waiting: Mapping[int, list[JsonObject]]) -> list[JsonObject]:
@@ -109,18 +198,14 @@ class Resolver:
             out.append(resource)
 
         for resource in ranked:
-            if "partOf" in resource:
-                add(resource)
-            elif id(resource) not in done:
-                done.add(id(resource))
-                out.append(resource)
+            add(resource)
         return out
 
-    def _scoped(self, resource: JsonObject) -> None:
-        held = resource.get("identifier")
-        for identifier in held if isinstance(held, list) else ():
+    def _scope(self, identifiers: list[JsonObject]) -> None:
+        """A number without an assigning authority is unique in its sender."""
+        for identifier in identifiers:
             if "system" not in identifier and "value" in identifier:
-                identifier["system"] = scope_system(self._sender)
+                identifier["system"] = scope_system(self.sender)
 
     def id_of(self, resource: JsonObject) -> str:
         """The id that the rules give.
@@ -128,64 +213,42 @@ class Resolver:
         A type without rules, or none that fits, is known by its content and the message.
         """
         kind: str = resource["resourceType"]
-        for rule in self._rules.get(kind, ()):
-            parts = self._parts(rule, resource)
-            if parts is not None:
-                return _cached_id(*parts) if kind in SHARED else resource_id(*parts)
-        return resource_id(kind, self._sender, self._message, key_text(resource))
-
-    def _parts(self, rule: Identity, resource: JsonObject) -> tuple[str, ...] | None:
-        parts: list[str] = []
-        alone = len(rule.parts) == 1 and rule.parts[0].startswith("identifier")
-        for spelled in rule.parts:
-            name = spelled.rstrip("?")
-            found = self._part(name, resource)
-            if found is None:
-                if not spelled.endswith("?"):
-                    return None
-                found = ("",)
-            parts += found
-        return tuple(parts) if alone else (rule.resource, *parts)
-
-    def _part(self, name: str, resource: JsonObject) -> tuple[str, ...] | None:
-        if name == "scope":
-            return (self._sender,)
-        if name == "message":
-            return (self._sender, self._message)
-        if name == "index":
-            kind = resource["resourceType"]
-            self._counts[kind] = number = self._counts.get(kind, 0) + 1
-            return (str(number),)
-        if name.startswith("="):
-            return (name[1:],)
-        if name.startswith("identifier"):
-            held = resource.get("identifier")
-            return identifier_key(held if isinstance(held, list) else [held] if held else [], name[11:])
-        node: Any = resource
-        for step in name.split("."):
-            node = node.get(step) if isinstance(node, dict) else None
-            if isinstance(node, list):
-                node = node[0] if node and len(name.split(".")) > 1 else node
-        if isinstance(node, dict) and "reference" in node:
-            return (node["reference"],)
-        return None if node in (None, "", [], {}) else (key_text(node),)
+        rule = self._identities.rules.get(kind)
+        found = rule(resource, self) if rule is not None else None
+        return found or resource_id(kind, self.sender, self.message, key_text(resource))
 
 
-def identifier_key(identifiers: Iterable[JsonObject], types: str) -> tuple[str, ...] | None:
+def identifier_key(held: Any, wanted: Mapping[str, int]) -> tuple[str, ...] | None:
     """(assigning authority, type, value) of the identifier that names a thing.
 
     Args:
-        types: ``MR,PI``: in this order; an identifier without type counts as the first; "" takes any.
+        held: the element ``identifier``: a list, one Identifier, or None.
+        wanted: types to their rank; an identifier without type counts as the first; none takes any.
     """
-    wanted = types.split(",") if types else []
-    best: tuple[int, tuple[str, ...]] | None = None
-    for identifier in identifiers:
+    best: tuple[str, ...] | None = None
+    least = len(wanted) or 1
+    for identifier in held if held.__class__ is list else (held,) if held else ():
         value = identifier.get("value")
         if not value:
             continue
-        kinds = [c.get("code") for c in identifier.get("type", {}).get("coding", ())] or [wanted[0] if wanted else ""]
-        rank = next((wanted.index(k) for k in kinds if k in wanted), None) if wanted else 0
-        if rank is not None and (best is None or rank < best[0]):
-            kind = wanted[rank] if wanted else kinds[0] or ""
-            best = (rank, (identifier.get("system", ""), kind, value))
-    return best[1] if best else None
+        coded = identifier["type"].get("coding") if "type" in identifier else None
+        if not wanted:
+            return (identifier.get("system", ""), (coded[0].get("code") if coded else "") or "", value)
+        if not coded:
+            rank, kind = 0, next(iter(wanted))
+        else:
+            rank, kind = least, ""
+            for entry in coded:
+                code = entry.get("code")
+                if code in wanted:
+                    rank, kind = wanted[code], code
+                    break
+        if rank < least:
+            least, best = rank, (identifier.get("system", ""), kind, value)
+            if not rank:
+                break
+    return best
+
+
+def _ranks(types: str) -> dict[str, int]:
+    return {kind: rank for rank, kind in enumerate(dict.fromkeys(types.split(",")))} if types else {}

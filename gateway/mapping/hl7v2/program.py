@@ -1,9 +1,9 @@
 """A message structure ready to run: for each segment place what is done there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hl7v2.conditions import Condition
@@ -14,14 +14,21 @@ from gateway.mapping.hl7v2.plan import walk
 from gateway.mapping.hl7v2.runtime import Fields, Run, Scope
 
 OWN: Final = "$"
+FIELDS: Final = 1000  # field numbers that rows can speak of; what stands beyond is always left over
+Stop: TypeAlias = tuple[int, int, int]  # place, open groups that stay open, groups that it opens
 
 
-@dataclass(frozen=True, slots=True)
 class Connection:
     """One reference between resources, made after its row ran."""
 
-    owner: str
-    link: Link
+    __slots__ = ("_deep", "_leaf", "_path", "_spelled", "_steps", "link", "owner")
+
+    def __init__(self, owner: str, link: Link) -> None:
+        self.owner = owner
+        self.link = link
+        *self._path, self._leaf = link.steps
+        self._deep = bool(self._path)
+        self._spelled = ".".join(step.name for step in link.steps)
 
     def connect(self, resource: JsonObject, before: Mapping[str, int], scope: Scope, run: Run) -> bool:
         """Make the Reference element; False when one of the two resources is not there (yet)."""
@@ -29,14 +36,25 @@ class Connection:
         target = resource if self.link.target == OWN else found(self.link.target, scope)
         if host is None or target is None:
             return False
-        known = (id(host), ".".join(step.name for step in self.link.steps), id(target))
-        if known in run.linked and self.link.steps[-1].repeats:
-            return True
-        run.linked.add(known)
+        leaf = self._leaf
+        if leaf.repeats:
+            known = (id(host), self._spelled, id(target))
+            if known in run.linked:
+                return True
+            run.linked.add(known)
         element: JsonObject = {}
         run.refs.append((element, target))
-        *path, leaf = self.link.steps
-        for step in path:
+        if self._deep:
+            host = self._host(host, resource, before)
+        if leaf.repeats:
+            host.setdefault(leaf.name, []).append(element)
+        else:
+            host[leaf.name] = element
+        return True
+
+    def _host(self, host: JsonObject, resource: JsonObject, before: Mapping[str, int]) -> JsonObject:
+        """The backbone element that the reference stands in; a new item unless this row made one."""
+        for step in self._path:
             if step.repeats:
                 held = host.setdefault(step.name, [])
                 if (
@@ -48,11 +66,7 @@ class Connection:
                 host = held[-1]
             else:
                 host = host.setdefault(step.name, {})
-        if leaf.repeats:
-            host.setdefault(leaf.name, []).append(element)
-        else:
-            host[leaf.name] = element
-        return True
+        return host
 
 
 def found(key: str, scope: Scope) -> JsonObject | None:
@@ -83,8 +97,41 @@ class Action:
     lists: tuple[str, ...]  # repeating elements that links may add to
 
 
+class Acts:
+    """What is done at one place of a structure."""
+
+    __slots__ = ("_handles", "_silent", "_unhandled", "actions", "conditional", "segment")
+
+    def __init__(
+        self,
+        segment: str,
+        actions: tuple[Action, ...],
+        silent: tuple[Callable[..., bool] | None, ...],
+        handles: Callable[[tuple[Action, ...], str], tuple[int, ...]],
+    ) -> None:
+        self.segment = segment
+        self.actions = actions
+        self.conditional = any(action.condition is not None for action in actions)
+        self._silent = silent
+        self._handles = handles
+        self._unhandled: dict[tuple[Action, ...], tuple[int, ...]] = {}
+
+    def silenced(self, fields: Fields, run: Run) -> bool:
+        """Whether a row says that this segment is deliberately not mapped."""
+        return any(rule is None or rule(fields, len(fields), run.R, run) for rule in self._silent)
+
+    def unhandled(self, ran: tuple[Action, ...]) -> tuple[int, ...]:
+        """Field numbers, rising, that neither these actions nor a rule deals with: where residue can be."""
+        known = self._unhandled.get(ran)
+        if known is None:
+            known = self._unhandled[ran] = self._handles(ran, self.segment)
+        return known
+
+
 class Program:
     """The grammar of a structure and the actions of its places."""
+
+    _ROUTES: Final = 4096  # sequences of segments that are remembered at a time
 
     def __init__(
         self,
@@ -96,20 +143,21 @@ class Program:
         """``fields``: for each segment map the field numbers that it deals with."""
         message = tables.messages[structure]
         self.grammar = Grammar(message)
-        self._tables = tables
-        self._handled: dict[tuple[str, ...], frozenset[int]] = {}
-        self._plans = fields
+        self._ignored = tables.ignored
+        self._fields = fields
+        self._routes: dict[tuple[str, ...], tuple[Stop | None, ...]] = {}
         owners: dict[str, int] = {}
         for place in self.grammar.places:
             for row in place.rows:
                 if row.resource:
                     owners.setdefault(row.resource, len(row.groups))
-        self._silent = tuple(
-            tuple(_compiled(row.condition, row.segment) for row in place.rows if row.note and not row.map)
-            for place in self.grammar.places
-        )
-        self.actions = tuple(
-            tuple(self._action(place, row, owners, functions) for row in place.rows if row.resource)
+        self.acts = tuple(
+            Acts(
+                place.segment,
+                tuple(self._action(place, row, owners, functions) for row in place.rows if row.resource),
+                tuple(_compiled(row.condition, row.segment) for row in place.rows if row.note and not row.map),
+                self._handles,
+            )
             for place in self.grammar.places
         )
 
@@ -125,23 +173,34 @@ class Program:
             tuple(dict.fromkeys(c.link.steps[0].name for c in links if c.link.steps[0].repeats)),
         )  # fmt: skip
 
-    def silenced(self, place: int, fields: Fields, run: Run) -> bool:
-        """Whether a row says that this segment is deliberately not mapped."""
-        rules = self._silent[place]
-        return any(rule is None or rule(fields, len(fields), run.R, run) for rule in rules)
+    def route(self, names: tuple[str, ...]) -> "tuple[Stop | None, ...]":
+        """For each segment of a message its place, how many open groups stay open, and how many it opens.
 
-    def handled(self, ran: tuple[Action, ...], segment: str) -> frozenset[int]:
-        """Field numbers that these actions deal with, and those that a rule ignores."""
-        key = (segment, *(action.map for action in ran))
-        known = self._handled.get(key)
+        Messages of one feed have few shapes, so the walk over the structure is done once for each of them. None: the
+        structure has no such segment there.
+        """
+        known = self._routes.get(names)
         if known is None:
-            ignored = self._tables.ignored
-            known = frozenset({0}).union(*(self._plans[action.map] for action in ran))
-            known |= {n for n in range(1, 200) if f"{segment}-{n}" in ignored}
-            if segment in ignored:
-                known = frozenset(range(200))
-            self._handled[key] = known
+            if len(self._routes) >= self._ROUTES:
+                self._routes.clear()
+            known = self._routes[names] = tuple(self._walk(names))
         return known
+
+    def _walk(self, names: Iterable[str]) -> "Iterator[Stop | None]":
+        at = -1
+        for name in names:
+            move = self.grammar.move(at, name)
+            if move is None:
+                yield None
+            else:
+                at = move.place.index
+                yield at, move.keep, len(move.place.groups) - move.keep
+
+    def _handles(self, ran: tuple[Action, ...], segment: str) -> tuple[int, ...]:
+        if segment in self._ignored:
+            return ()
+        dealt = frozenset({0}).union(*(self._fields[action.map] for action in ran))
+        return tuple(n for n in range(FIELDS) if n not in dealt and f"{segment}-{n}" not in self._ignored)
 
 
 @cache

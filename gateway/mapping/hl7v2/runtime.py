@@ -1,8 +1,11 @@
 """What the compiled tables run on: the state of one message, conversions of values, and codes (HL7 v2.5.1 ch. 2A)."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+import orjson
 
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.hl7v2.model import Code, Vocabulary
@@ -39,26 +42,48 @@ class Thing:
     """A shared thing that a text stands for, with what it is part of: made once, then remembered."""
 
     reference: str
-    resources: tuple[JsonObject, ...]
+    resources: tuple[tuple[str, JsonObject], ...]  # with their references
     fails: tuple[Fail, ...]
 
 
 class Memory:
-    """What one sender's texts stand for; only texts without escapes are remembered."""
+    """What one sender's texts stand for; only texts without escapes, and values that left nothing over."""
 
-    LIMIT: Final = 20_000
+    THINGS: Final = 8_192
+    VALUES: Final = 16_384
+    LONGEST: Final = 256  # characters of a text that is remembered
 
     def __init__(self) -> None:
         self.things: dict[tuple[str, str, str], Thing | None] = {}
-        self.systems: dict[tuple[str, str], str | None] = {}
+        self.written: dict[int, tuple[JsonObject, bytes]] = {}  # Bundle entries of things
+        self.systems: dict[str, str | None] = {}
+        self.values: defaultdict[int, dict[str, bytes]] = defaultdict(dict)  # site of the tables -> text -> JSON
+        self._room = self.VALUES
+
+    def keep(self, site: int, text: str, made: Any) -> None:
+        """Remember the value that a text of a coded type has at one site."""
+        if len(text) > self.LONGEST:
+            return
+        try:
+            written = orjson.dumps(made)
+        except TypeError:  # a decimal with its digits, or half a character: made anew each time
+            return
+        self._room -= 1
+        if self._room < 0:
+            self.values.clear()
+            self._room = self.VALUES
+        self.values[site][text] = written
+
+
+_NEVER: Final[defaultdict[int, dict[str, bytes]]] = defaultdict(dict)  # only ever asked, never filled
 
 
 class Run:
     """The state of one message while it is mapped."""
 
     __slots__ = (
-        "C", "E", "R", "T", "authorities", "code_systems", "facts", "fails", "linked", "memory", "refs", "resolver",
-        "scope", "stamp", "things", "trace",
+        "C", "E", "M", "R", "T", "authorities", "code_systems", "escape", "facts", "fails", "linked", "memory", "refs",
+        "resolver", "scope", "stamp", "things", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +108,19 @@ class Run:
         self.trace: Any = None
         self.resolver: Any = None
         self.memory: Memory | None = None  # None: nothing is remembered from message to message
+        self.escape = ""
+        self.M: Mapping[int, dict[str, bytes]] = _NEVER  # values of coded texts, by site
         self.things: dict[str, JsonObject] = {}  # shared things of this message, by reference
+
+    def remember(self, memory: Memory, escape: str) -> None:
+        """Use what is known of the sender's texts; ``escape`` marks those that mean more than they say."""
+        self.memory = memory
+        self.escape = escape
+        self.M = memory.values
+
+    def _plain(self, text: str) -> bool:
+        """Whether the text may be remembered: it holds no escape."""
+        return self.memory is not None and (self.E is None or self.escape not in text)
 
     # -- parts of fields ---------------------------------------------------------------------------------------------
 
@@ -211,7 +248,7 @@ class Run:
     def built_in(self, kind: str, text: str, component: str) -> Any:
         """A conversion that no row can express (mappings/hl7v2/README.md lists them)."""
         if kind == "authority":
-            return self.authority(text) if self.E is not None or self.memory is None else self._known(kind, text)
+            return self._known(text) if self.memory is not None and self._plain(text) else self.authority(text)
         if kind in ("lines", "text-base64"):
             joined = self.lines(text)
             return to_base64(joined) if joined and kind == "text-base64" else joined
@@ -238,22 +275,34 @@ class Run:
         """Reference to the shared thing that ``text`` stands for; the thing itself goes with this message."""
         key = (name, text, mark)
         memory = self.memory
-        if memory is None or self.E is not None:
-            found = self._made(kind, text, mark, apply)
-        elif key in memory.things:
+        known = memory is not None and key in memory.things
+        if memory is not None and known:
             found = memory.things[key]
         else:
             found = self._made(kind, text, mark, apply)
-            if len(memory.things) >= memory.LIMIT:
-                memory.things.clear()
-            memory.things[key] = found
+            if memory is not None and self._plain(text):
+                if len(memory.things) >= memory.THINGS:
+                    memory.things.clear()
+                    memory.written.clear()
+                memory.things[key] = found
         if found is None:
             return None
         self.fails.extend(found.fails)
         things = self.things
-        for resource in found.resources:
-            things.setdefault(f"{resource['resourceType']}/{resource['id']}", resource)
+        for reference, resource in found.resources:
+            if reference not in things:
+                things[reference] = resource
         return found.reference
+
+    def learn(self, site: int, text: str, mark: str, apply: Callable[..., Any], vocabulary: Vocabulary | None) -> Any:
+        """The value of a coded text, made once; the compiled tables look into ``M`` before they ask here."""
+        fails = len(self.fails)
+        made = apply(text, mark, self)
+        if made is not None and vocabulary is not None:
+            made = self.concept(made, vocabulary)
+        if made is not None and len(self.fails) == fails and self.memory is not None and self._plain(text):
+            self.memory.keep(site, text, made)
+        return made
 
     def _made(self, kind: str, text: str, mark: str, apply: Callable[..., Any]) -> Thing | None:
         fails, refs, around = len(self.fails), len(self.refs), self.things
@@ -266,7 +315,7 @@ class Run:
         resources = self.resolver.resolve([made], self.refs[refs:], inside)
         failed = tuple(self.fails[fails:])
         del self.refs[refs:], self.fails[fails:]
-        return Thing(f"{kind}/{made['id']}", tuple(resources), failed)
+        return Thing(f"{kind}/{made['id']}", tuple([(f"{r['resourceType']}/{r['id']}", r) for r in resources]), failed)
 
     def prefix(self, since: int, component: str) -> None:
         """Put the component before the places of what failed inside it."""
@@ -297,14 +346,13 @@ class Run:
         joined = "\n".join(self.E(part) if self.E is not None else part for part in parts)
         return joined if joined.strip() else None
 
-    def _known(self, kind: str, text: str) -> str | None:
+    def _known(self, text: str) -> str | None:
         systems = self.memory.systems if self.memory is not None else {}
-        key = (kind, text)
-        if key not in systems:
-            if len(systems) > Memory.LIMIT:
+        if text not in systems:
+            if len(systems) > Memory.THINGS:
                 systems.clear()
-            systems[key] = self.authority(text)
-        return systems[key]
+            systems[text] = self.authority(text)
+        return systems[text]
 
     def text_in(self, text: str) -> str:
         """The words of a coded value: its text, else its code."""
@@ -347,6 +395,12 @@ def merge(into: JsonObject, made: JsonObject) -> None:
             held.extend(item for item in value if item not in held)
         else:
             into[key] = value
+
+
+def merged(into: JsonObject, made: JsonObject) -> JsonObject:
+    """:func:`merge`, as an expression."""
+    merge(into, made)
+    return into
 
 
 def held(host: JsonObject, name: str) -> JsonObject:

@@ -1,5 +1,6 @@
 """Last touches on mapped resources: what R4 demands, references that lead nowhere, and where elements stand."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -28,6 +29,44 @@ def fill(resource: JsonObject, row: Required) -> bool:
             return False
         host[choices[0]] = orjson.loads(orjson.dumps(row.value))
     return True
+
+
+class Requirements:
+    """The rows of required.csv, compiled: an element of the resource itself costs a look-up, a deeper one a walk."""
+
+    def __init__(self, required: Mapping[str, Sequence[Required]]) -> None:
+        self._checks = {kind: tuple([self._check(row) for row in rows]) for kind, rows in required.items()}
+
+    @staticmethod
+    def _check(row: Required) -> Callable[[JsonObject], bool]:
+        if len(row.steps) > 1:
+            return lambda resource: fill(resource, row) if row.steps[0] in resource else True
+        choices = row.steps[0].split("|")
+        names, first = tuple([name for c in choices for name in (c, f"_{c}")]), choices[0]
+        value, text = row.value, orjson.dumps(row.value)
+        plain = isinstance(value, str)
+
+        def check(resource: JsonObject) -> bool:
+            for name in names:
+                if name in resource:
+                    return True
+            if value is None:
+                return False
+            resource[first] = value if plain else orjson.loads(text)
+            return True
+
+        return check
+
+    def complete(self, resource: JsonObject) -> bool:
+        """Fill what R4 demands; False when something is missing that nothing can stand for."""
+        if "verificationStatus" in resource:
+            standing = resource["verificationStatus"].get("coding", [{}])[0].get("code")
+            if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
+                resource.pop("clinicalStatus", None)
+        for check in self._checks.get(resource["resourceType"], ()):  # noqa: SIM110  a generator costs as much again
+            if not check(resource):
+                return False
+        return True
 
 
 def prune(node: Any, gone: set[int]) -> None:

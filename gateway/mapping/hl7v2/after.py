@@ -1,0 +1,107 @@
+"""What is added once the resources of a message have ids: Provenance targets, residue, snapshots, reasons."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.codecs.er7 import Segment
+from gateway.kernel.fhir import CONFIDENTIALITY, LEVEL, JsonObject, coding
+from gateway.kernel.identifiers import resource_id
+from gateway.mapping.hl7v2.conversion import KIND, RESIDUE, Element, Left
+from gateway.mapping.hl7v2.identity import SHARED, scope_system
+from gateway.mapping.hl7v2.interpret import Reasons
+from gateway.mapping.hl7v2.settle import paths_of
+
+_NO_TARGET: Final = SHARED | {"Provenance", "MessageHeader"}
+_SNAPSHOTS: Final = {"AL1": "AllergyIntolerance", "NK1": "RelatedPerson", "IN1": "Coverage", "DG1": "Condition"}
+
+
+def name_of(segment: Segment | None) -> str:
+    """``OBX[3]``."""
+    return segment.place(0)[:-2] if segment is not None else ""
+
+
+def provenance(resources: list[JsonObject]) -> None:
+    """Every resource that the message made, except shared ones, is a target of its Provenance."""
+    bare = [r for r in resources if r["resourceType"] == "Provenance" and "target" not in r]
+    if not bare:
+        return
+    targets = [
+        {"reference": f"{r['resourceType']}/{r['id']}"} for r in resources if r["resourceType"] not in _NO_TARGET
+    ]
+    for resource in bare:
+        if targets:
+            resource["target"] = targets
+        else:
+            resources.remove(resource)
+
+
+def residue(
+    resources: list[JsonObject], left: Collection[Left], sender: str, control_id: str
+) -> dict[str, tuple[JsonObject, ...]]:
+    """Append a Basic resource that keeps the leaves which no row maps; it belongs to the patient and is Level 3."""
+    patient = next((r for r in resources if r["resourceType"] == "Patient"), None)
+    labels = (coding(LEVEL, "L3"), coding(CONFIDENTIALITY, "R"))
+    basic: JsonObject = {
+        "resourceType": "Basic",
+        "id": resource_id("Basic", sender, control_id, "residue"),
+        "meta": {"security": list(labels)},
+        "extension": [
+            {
+                "url": RESIDUE,
+                "extension": [
+                    {"url": "place", "valueString": one.place},
+                    {"url": "value", "valueString": one.text.strip() or "(blank)"},
+                    {"url": "reason", "valueString": one.reason},
+                ],
+            }
+            for one in left
+        ],
+        "identifier": [{"system": scope_system(sender), "value": control_id}],
+        "code": {"coding": [{"system": KIND, "code": "hl7v2-residue"}]},
+    }
+    if patient is not None:
+        basic["subject"] = {"reference": f"Patient/{patient['id']}"}
+    resources.append(basic)
+    return {f"Basic/{basic['id']}": labels}
+
+
+def snapshots(
+    kind: str, placed: Iterable[tuple[Any, Segment, Any, int]], resources: Sequence[JsonObject]
+) -> dict[str, tuple[str, ...]]:
+    """Of segments in snapshot mode (ADT), the whole set that the person or visit now has from this sender."""
+    if kind != "ADT":
+        return {}
+    present = {segment.id for _, segment, _, _ in placed}
+    return {
+        made: tuple([f"{made}/{r['id']}" for r in resources if r["resourceType"] == made])
+        for name, made in _SNAPSHOTS.items()
+        if name in present
+    }
+
+
+def explained(
+    reasons: Reasons | None, resources: Iterable[JsonObject], sources: Mapping[int, list[tuple[Segment, str]]]
+) -> tuple[Element, ...]:
+    """Where each element came from; nothing unless the interpreter ran."""
+    if reasons is None:
+        return ()
+    paths: dict[int, tuple[str, str]] = {}
+    for resource in resources:
+        rows = sources.get(id(resource), [])
+        paths_of(resource, f"{resource['resourceType']}/{resource['id']}", rows[0][1] if rows else "", paths)
+    rows_of = {
+        (paths[key][0].split(" ")[0], name_of(segment)): row
+        for key, made in sources.items() if key in paths for segment, row in made
+    }  # fmt: skip
+    out = []
+    for why in reasons.whys:
+        host, hops = why.host, 0
+        while host not in paths and host in reasons.moved and hops < 9:
+            host, hops = reasons.moved[host], hops + 1
+        if host in paths:
+            path, row = paths[host]
+            head = path.split(" ")[0]
+            row = rows_of.get((head, why.source.split("-")[0]), row)
+            mark = " " if " " not in path else "."
+            out.append(Element(f"{path}{mark}{why.name}", why.source, why.row, row))
+    return tuple(out)

@@ -1,0 +1,311 @@
+"""One HL7 v2 message on its way through a compiled program: walk, map, account, relate, resolve."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.codecs.er7 import DELETE, Message, Segment
+from gateway.kernel.fhir import JsonObject
+from gateway.kernel.identifiers import resource_id
+from gateway.mapping.hl7v2 import after
+from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left
+from gateway.mapping.hl7v2.events import effects_of
+from gateway.mapping.hl7v2.identity import SHARED, Identities, Resolver
+from gateway.mapping.hl7v2.interpret import Reasons
+from gateway.mapping.hl7v2.model import Tables, Trigger
+from gateway.mapping.hl7v2.program import FIELDS, Action, Connection, Deletions, Program
+from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope
+from gateway.mapping.hl7v2.settle import Requirements, prune
+from gateway.mapping.hl7v2.values import Stamps
+
+_FREE_TEXT: Final = frozenset({"NTE", "OBX"})  # blanks at the ends of their parts belong to the text
+
+
+class Ledger:
+    """What is left over while one message is mapped; compiled functions know it as ``cx.trace``."""
+
+    __slots__ = ("left", "run", "segment")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.segment: Segment | None = None
+        self.left: dict[tuple[str, str], Left] = {}
+
+    def place_of(self, _: Fields) -> str:
+        """``OBX[3]`` of the segment at hand."""
+        return after.name_of(self.segment)
+
+    def flush(self, _: Fields, number: int) -> None:
+        """Turn the failed values of a field into left-over leaves."""
+        fails = self.run.fails
+        for component, text, reason in fails:
+            self.add(f"{after.name_of(self.segment)}-{number}" + (f".{component}" if component else ""), text, reason)
+        fails.clear()
+
+    def add(self, place: str, text: str, reason: str) -> None:
+        """One leaf; the same leaf is kept once."""
+        self.left.setdefault((place, text), Left(place, text, reason))
+
+
+class Rules:
+    """What every message of a converter shares."""
+
+    __slots__ = ("deletions", "identities", "requirements", "tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.deletions = Deletions(tables)
+        self.identities = Identities(tables)
+        self.requirements = Requirements(tables.required)
+
+
+class Job:
+    """One message on its way."""
+
+    __slots__ = (
+        "control_id", "cx", "deleted", "dropped", "feed", "later", "ledger", "made", "message", "placed",
+        "program", "reasons", "rules", "sender", "sources", "trigger",
+        "whole",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        rules: Rules,
+        program: Program,
+        trigger: Trigger,
+        message: Message,
+        feed: Feed,
+        *,
+        memory_of: Callable[[tuple[str, ...]], Memory],
+        stamps_of: Callable[[str], Stamps],
+        reasons: Reasons | None,
+    ) -> None:
+        self.rules = rules
+        self.program = program
+        self.trigger = trigger
+        self.message = message
+        self.feed = feed
+        self.reasons = reasons
+        header = message.header
+        fields = header.fields
+        self.whole = "\r".join([s.text for s in message.segments]) + "\r"
+        self.sender = feed.sender or f"{header.get(3) or ''}|{header.get(4) or ''}"
+        self.control_id = header.get(10) or resource_id("control", message.raw.hex())
+        self.made: list[JsonObject] = []
+        self.placed: list[tuple[Scope, Segment, Fields, int]] = []
+        self.sources: dict[int, list[tuple[Segment, str]]] = {}  # id(resource) -> segments and message rows
+        self.later: list[tuple[Connection, JsonObject, Mapping[str, int], Scope]] = []
+        self.deleted: list[tuple[JsonObject, str]] = []
+        self.dropped: set[int] = set()
+        self.cx = self._run(fields[7] if len(fields) > 7 else "", memory_of, stamps_of)
+        self.ledger: Ledger = self.cx.trace
+
+    def _run(
+        self, sent: str, memory_of: Callable[[tuple[str, ...]], Memory], stamps_of: Callable[[str], Stamps]
+    ) -> Run:
+        marks, message, tables, feed = self.message.delimiters, self.message, self.rules.tables, self.feed
+        escape, doubtful = marks.escape, message.doubtful
+        escaped = doubtful or (escape and escape in self.whole[len(message.header.text) :])
+        sent = sent.split(marks.component or "^", 1)[0]
+        zone = f"{sent[-5:-2]}:{sent[-2:]}" if sent[-5:-4] in ("+", "-") and sent[-4:].isdigit() else feed.zone
+        facts = {
+            "JURISDICTION": feed.jurisdiction,
+            "TRIGGER": message.trigger,
+            "STRUCTURE": self.trigger.structure,
+            "SENDER": self.sender,
+        }
+        run = Run(
+            (marks.repetition, marks.component, marks.subcomponent), message.unescape if escaped else None,
+            facts, stamps_of(zone), tables.authorities, tables.code_systems,
+        )  # fmt: skip
+        run.trace = Ledger(run)
+        run.resolver = Resolver(self.rules.identities, self.sender, self.control_id)
+        if self.reasons is None and not doubtful:
+            run.remember(memory_of((self.sender, zone, feed.jurisdiction, marks.msh_2)), escape)
+        return run
+
+    def run(self) -> Conversion:
+        """Walk, map, account, relate, resolve."""
+        cx, message = self.cx, self.message
+        self._walk()
+        self._map()
+        for link, resource, before, scope in self.later:
+            link.connect(resource, before, scope, cx)
+        effects = effects_of(self.trigger, self.placed, self.made, cx)
+        self._require()
+        resources = cx.resolver.resolve(self.made, self._reachable(), cx.things)
+        after.provenance(resources)
+        left = self.ledger.left.values()
+        labels = after.residue(resources, left, self.sender, self.control_id) if left else {}
+        return Conversion(
+            message.kind, message.trigger, self.trigger.structure, self.control_id, self.sender,
+            tuple(resources), tuple([e.settled() for e in effects]), self._deletions() if self.deleted else {},
+            tuple(left), after.snapshots(message.kind, self.placed, resources), labels,
+            after.explained(self.reasons, resources, self.sources), cx.things,
+            cx.memory.written if cx.memory is not None else {},
+        )  # fmt: skip
+
+    # -- segments to places ------------------------------------------------------------------------------------------
+
+    def _walk(self) -> None:
+        segments = self.message.segments
+        stack = [self.cx.scope]
+        trim, nulls = self._padded(), DELETE in self.whole
+        for segment, stop in zip(segments, self.program.route(tuple([s.id for s in segments])), strict=True):
+            fields = segment.fields
+            if trim is not None and segment.id not in _FREE_TEXT:
+                kept = 3 if segment.id == "MSH" else 1  # the delimiters themselves
+                fields = [*fields[:kept], *map(trim, fields[kept:])]
+            if nulls and DELETE in segment.text:
+                fields = self._nulls(segment, fields)
+            if stop is None:
+                self._unmapped(segment, fields, "the structure has no such segment here")
+                continue
+            place, keep, opens = stop
+            if len(stack) > keep + 1:
+                del stack[keep + 1 :]
+            for _ in range(opens):
+                stack.append(Scope(stack[-1]))
+            scope = stack[-1]
+            scope.segments.setdefault(segment.id, fields)
+            self.placed.append((scope, segment, fields, place))
+
+    def _padded(self) -> Callable[[str], str] | None:
+        """A function that strips blanks at the ends of parts, when this message has any."""
+        marks, whole = self.message.delimiters, self.whole
+        found = [m for m in (marks.field, marks.repetition, marks.component, marks.subcomponent) if m]
+        if " \r" not in whole:
+            for mark in found:
+                if f" {mark}" in whole or f"{mark} " in whole:
+                    break
+            else:
+                return None
+        inner = found[1:]
+
+        def trim(text: str) -> str:
+            text = text.strip(" ")
+            for mark in inner:
+                if mark in text:
+                    text = mark.join([part.strip(" ") for part in text.split(mark)])
+            return text
+
+        return trim
+
+    def _nulls(self, segment: Segment, fields: Fields) -> Fields:
+        """Take the explicit nulls out: a whole field deletes, a part of one is simply not there."""
+        out = list(fields)
+        marks = self.message.delimiters
+        for number, text in enumerate(fields):
+            if number == 0 or DELETE not in text or (number <= 2 and segment.id == "MSH"):
+                continue
+            if text == DELETE:
+                out[number] = ""
+                continue
+            for mark in (marks.repetition, marks.component, marks.subcomponent):
+                if mark:
+                    text = mark.join("" if part == DELETE else part for part in text.split(mark))
+            out[number] = text
+        return out
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _map(self) -> None:
+        cx, ledger, every = self.cx, self.ledger, self.program.acts
+        nulls = DELETE in self.whole
+        for scope, segment, fields, place in self.placed:
+            acts = every[place]
+            cx.scope = scope
+            ledger.segment = segment
+            ran, count = acts.actions, len(fields)
+            if acts.conditional:
+                ran = tuple([a for a in ran if a.condition is None or a.condition(fields, count, cx.R, cx)])
+            for action in ran:
+                resource = self._obtain(action, scope, segment, fields)
+                if nulls and resource is not None and DELETE in segment.text:
+                    self._mark_deleted(action, segment, resource)
+            if not ran and acts.silenced(fields, cx):
+                continue
+            for number in acts.unhandled(ran):
+                if number >= count:
+                    break
+                if fields[number]:
+                    ledger.add(f"{after.name_of(segment)}-{number}", fields[number], "no row maps this field")
+            for number in range(FIELDS, count):
+                ledger.add(f"{after.name_of(segment)}-{number}", fields[number], "no segment has so many fields")
+
+    def _obtain(self, action: Action, scope: Scope, segment: Segment, fields: Fields) -> JsonObject | None:
+        owner, cx = scope, self.cx
+        for _ in range(action.climb):
+            owner = owner.parent or owner
+        resource = owner.own.get(action.key) if action.shared else None
+        before: Mapping[str, int] = {}
+        if resource is None:
+            resource = {"resourceType": action.type}
+            if action.lists:
+                before = dict.fromkeys(action.lists, 0)
+            action.function(fields, resource, cx)
+            if len(resource) == 1:
+                return None
+            owner.own[action.key] = resource
+            self.made.append(resource)
+            above = owner.parent
+            while above is not None:
+                above.seen[action.key] = resource
+                above = above.parent
+            self.sources[id(resource)] = [(segment, action.place)]
+        else:
+            if action.lists:
+                before = {name: len(resource.get(name, ())) for name in action.lists}
+            action.function(fields, resource, cx)
+            self.sources[id(resource)].append((segment, action.place))
+        for link in action.links:
+            if not link.connect(resource, before, scope, cx):  # RF1 stands before the PID that it is about
+                self.later.append((link, resource, before, scope))
+        return resource
+
+    def _mark_deleted(self, action: Action, segment: Segment, resource: JsonObject) -> None:
+        for number, text in enumerate(segment.fields):
+            if text == DELETE:
+                for path in self.rules.deletions.of(action.map, number):
+                    self.deleted.append((resource, path))
+
+    def _unmapped(self, segment: Segment, fields: Fields, reason: str) -> None:
+        ignored = self.rules.tables.ignored
+        if segment.id in ignored:
+            return
+        for number, text in enumerate(fields):
+            if number and text and f"{segment.id}-{number}" not in ignored:
+                self.ledger.add(f"{after.name_of(segment)}-{number}", text, reason)
+
+    # -- after mapping -----------------------------------------------------------------------------------------------
+
+    def _reachable(self) -> list[tuple[JsonObject, JsonObject]]:
+        """References whose element stands in a resource that is kept."""
+        kept = {id(r) for r in self.made}
+        return [(e, r) for e, r in self.cx.refs if id(r) in kept or r["resourceType"] in SHARED or self._adopt(r)]
+
+    def _adopt(self, resource: JsonObject) -> bool:
+        """Fill what R4 demands of a resource that a reference made; False when it cannot stand."""
+        return id(resource) not in self.dropped and self.rules.requirements.complete(resource)
+
+    def _require(self) -> None:
+        complete = self.rules.requirements.complete
+        kept = []
+        for resource in self.made:
+            if complete(resource):
+                kept.append(resource)
+                continue
+            self.dropped.add(id(resource))
+            for segment, _ in self.sources.get(id(resource), ()):
+                self._unmapped(segment, segment.fields, f"no {resource['resourceType']} can be made without more")
+        self.made = kept
+        if self.dropped:
+            gone = {id(e) for e, r in self.cx.refs if id(r) in self.dropped}
+            for resource in kept:
+                prune(resource, gone)
+
+    def _deletions(self) -> dict[str, tuple[str, ...]]:
+        out: dict[str, list[str]] = {}
+        for resource, path in self.deleted:
+            if "id" in resource:
+                out.setdefault(f"{resource['resourceType']}/{resource['id']}", []).append(path)
+        return {reference: tuple(dict.fromkeys(paths)) for reference, paths in out.items()}
