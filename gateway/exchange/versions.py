@@ -9,7 +9,7 @@ from gateway.consent.redact import spliced
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject, Resource, patients_named, reference_of, subject_of
-from gateway.kernel.identifiers import shard_of
+from gateway.kernel.identifiers import key_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,10 +18,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Facets:
     """What the store keeps beside a body so that consent, compartments and search need not parse it."""
 
-    shard: int  # person key: of the subject Patient, else of the resource itself
+    shard: int  # which part of every table the rows belong to: that of the subject Patient, else of the resource itself
     subject: str  # ``Patient/id`` or empty
     patients: tuple[str, ...] = field(repr=False)  # every Patient that the resource names
-    labels: tuple[str, ...]  # ``system|code`` of meta.security
+
+
+_SHARDS: Final = 1 << 15  # small enough for two bytes in every row, many more than there will be machines
 
 
 def instant(updated_us: int) -> str:
@@ -32,14 +34,7 @@ def instant(updated_us: int) -> str:
 def facets_of(resource: Resource) -> Facets:
     """The facets of a resource that has its id."""
     subject = subject_of(resource) or ""
-    meta = resource.get("meta")
-    security = meta.get("security") if isinstance(meta, dict) else None
-    labels = [
-        f"{label.get('system', '')}|{label.get('code', '')}"
-        for label in (security if isinstance(security, list) else [])
-        if isinstance(label, dict)
-    ]
-    return Facets(shard_of(subject or reference_of(resource)), subject, patients_named(resource), tuple(labels))
+    return Facets(key_of(subject or reference_of(resource)) % _SHARDS, subject, patients_named(resource))
 
 
 @dataclass(frozen=True, slots=True)

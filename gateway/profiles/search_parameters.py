@@ -4,10 +4,10 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from gateway.kernel.errors import Unsupported
 from gateway.kernel.fhir import Resource
@@ -17,6 +17,12 @@ ANY: Final = "*"  # a reference that may point to any type
 KINDS: Final = frozenset({"token", "string", "date", "reference", "quantity", "number", "uri", "composite"})
 
 _ELEMENTS_LIMIT: Final = 400
+_BITS: Final = 62  # parameters of a type whose presence one integer can tell; packages rarely bring a type so many
+_PARTS: Final = frozenset(
+    {"text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country"}
+)  # of names and addresses, as string parameters see them
+_TO_TYPE: Final = re.compile(r"\[->(\w+)\]")
+_CONTACT: Final = re.compile(r"(.*telecom)\[system=(\w+)\]")
 
 # elements that are choices of types wherever they stand; for SearchParameters that come without definitions
 _CHOICES: Final = frozenset(
@@ -36,20 +42,41 @@ class Parameter:
     targets: tuple[str, ...] = ()  # of a reference; ("*",) for any
     components: tuple["Parameter", ...] = ()  # of a composite, relative to the nodes at ``path``
     values: Path = field(repr=False, compare=False, default=lambda node: iter(()))  # compiled ``path``
+    sources: tuple[str, ...] = field(default=(), repr=False, compare=False)  # names of what serves it
+    narrowed: tuple[str, ...] = field(default=(), repr=False, compare=False)  # only references to these of a source
+    system: str | None = field(default=None, repr=False, compare=False)  # only tokens of this system of a source
+    bit: int = field(default=0, repr=False, compare=False)  # of the number that tells what a resource has; 0: none
     name: str = field(init=False, repr=False)  # ``Type?code``
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.type}?{self.code}")
+        if not self.sources:  # made by hand: the paths themselves
+            named = tuple(f"{self.type}:{self.kind}:{path}" for path in self.path.split(" | "))
+            object.__setattr__(self, "sources", named)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A path whose values an index keeps, once for every parameter that looks there.
+
+    ``combo-code`` looks where ``code`` and ``component-code`` look, ``patient`` at some of what ``subject`` finds,
+    ``name`` at what ``family`` and ``given`` find and a little more: rows belong to the path, parameters share them.
+    """
+
+    name: str
+    parameter: Parameter  # the path as if it were a parameter of its own
+    without: frozenset[str] = frozenset()  # parts of names and addresses that sources of their own keep
+    served: tuple[Parameter, ...] = field(default=(), repr=False)  # parameters that look here
 
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
-    """Which parameters begin at which top-level element."""
+    """Which sources begin at which top-level element."""
 
-    named: Mapping[str, tuple[Parameter, ...]]
-    choices: tuple[tuple[str, Parameter], ...]  # first letters of the element's name
-    always: tuple[Parameter, ...]  # those that find something in what is not there
-    found: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)  # by element, once it was asked for
+    named: Mapping[str, tuple[Source, ...]]
+    choices: tuple[tuple[str, Source], ...]  # first letters of the element's name
+    always: tuple[Source, ...]  # those that find something in what is not there
+    found: dict[str, tuple[Source, ...]] = field(default_factory=dict)  # by element, once it was asked for
 
 
 @lru_cache(maxsize=4096)
@@ -59,17 +86,17 @@ def heads_of(parameter: Parameter) -> frozenset[str]:
     return frozenset(found).union(*(heads_of(part) for part in parameter.components))
 
 
-def _heads_of(parameters: Collection[Parameter]) -> _Heads:
-    named: dict[str, tuple[Parameter, ...]] = {}
+def _heads_of(sources: Collection[Source]) -> _Heads:
+    named: dict[str, tuple[Source, ...]] = {}
     choices = []
-    for parameter in parameters:
-        for alternative in parameter.path.split(" | "):
-            head = re.split(r"[.\[]", alternative)[0]
-            if alternative[len(head) : len(head) + 3] == "[x]":
-                choices.append((head, parameter))
-            else:
-                named[head] = (*named.get(head, ()), parameter)
-    return _Heads(named, tuple(choices), tuple(one for one in parameters if "[present]" in one.path))
+    for source in sources:
+        path = source.parameter.path
+        head = re.split(r"[.\[]", path)[0]
+        if path[len(head) : len(head) + 3] == "[x]":
+            choices.append((head, source))
+        else:
+            named[head] = (*named.get(head, ()), source)
+    return _Heads(named, tuple(choices), tuple(one for one in sources if "[present]" in one.parameter.path))
 
 
 class Definitions:
@@ -103,26 +130,29 @@ class Definitions:
             if type_ not in self._rows:
                 return {}
             rows = {**self._rows.get("Resource", {}), **self._rows.get(type_, {})}
-            found = {code: _parameter(type_, row, rows) for code, row in rows.items()}
+            found = _with_sources(type_, {code: _parameter(type_, row, rows) for code, row in rows.items()})
             self._compiled = {**self._compiled, type_: found}
         return found
 
-    def beginning_at(self, type_: str, element: str) -> tuple[Parameter, ...]:
-        """The parameters of a type that may find something in a top-level element, those of :meth:`always` left out."""
+    def sources(self, type_: str) -> tuple[Source, ...]:
+        """Every path of a type that an index keeps."""
+        return tuple(_sources(type_, self.of(type_)))
+
+    def beginning_at(self, type_: str, element: str) -> tuple[Source, ...]:
+        """The sources of a type that may find something in a top-level element, those of :meth:`always` left out."""
         heads = self._heads.get(type_)
         if heads is None:
-            heads = self._heads[type_] = _heads_of(self.of(type_).values())
+            heads = self._heads[type_] = _heads_of(self.sources(type_))
         found = heads.found.get(element)
         if found is None:
-            always = {parameter.code for parameter in heads.always}
             named = [*heads.named.get(element, ()), *(one for head, one in heads.choices if element.startswith(head))]
-            found = tuple({one.code: one for one in named if one.code not in always}.values())
+            found = tuple({one.name: one for one in named if one not in heads.always}.values())
             if len(heads.found) < _ELEMENTS_LIMIT:  # names come from senders
                 heads.found[element] = found
         return found
 
-    def always(self, type_: str) -> tuple[Parameter, ...]:
-        """The parameters that find something in what is not there."""
+    def always(self, type_: str) -> tuple[Source, ...]:
+        """The sources that find something in what is not there."""
         self.beginning_at(type_, "")
         return self._heads[type_].always
 
@@ -163,6 +193,60 @@ def _parameter(type_: str, row: Mapping[str, str], rows: Mapping[str, Mapping[st
             Parameter(type_, code, of["kind"], path, tuple(of["targets"].split()), (), compile_path(path))
         )
     return Parameter(type_, row["code"], "composite", base, (), tuple(components), compile_path(base))
+
+
+def _with_sources(type_: str, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters, told which sources serve them and which bit says that they find something."""
+    paths = {
+        kind: {part for one in parameters.values() if one.kind == kind for part in one.path.split(" | ")}
+        for kind in KINDS
+    }
+    done = {}
+    for index, code in enumerate(sorted(parameters)):
+        one = parameters[code]
+        bit = 1 << index if index < _BITS else 0
+        done[code] = one if one.kind == "composite" else replace(one, bit=bit, **_served(type_, one, paths))
+    for code, one in done.items():
+        if one.kind == "composite":  # each part is looked for by the parameter that it is made of
+            parts = tuple(replace(part, sources=done[part.code].sources, bit=done[part.code].bit,
+                                  narrowed=done[part.code].narrowed, system=done[part.code].system)
+                          for part in one.components)  # fmt: skip
+            done[code] = replace(one, components=parts)
+    return done
+
+
+def _served(type_: str, one: Parameter, paths: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Sources, narrowing and system of a parameter."""
+    sources: list[str] = []
+    narrowed: list[str] = []
+    system = None
+    for path in one.path.split(" | "):
+        contact = _CONTACT.fullmatch(path) if one.kind == "token" and path == one.path else None
+        if contact and contact[1] in paths["token"]:
+            path, system = contact[1], contact[2]
+        elif one.kind == "reference" and _TO_TYPE.search(path):
+            narrowed += _TO_TYPE.findall(path)
+            path = _TO_TYPE.sub("", path)
+        sources.append(f"{type_}:{one.kind}:{path}")
+        if one.kind == "string":
+            parts = (f"{path}.{part}" for part in sorted(_PARTS))
+            sources += [f"{type_}:string:{part}" for part in parts if part in paths["string"]]
+    return {"sources": tuple(dict.fromkeys(sources)), "narrowed": tuple(dict.fromkeys(narrowed)), "system": system}
+
+
+def _sources(type_: str, parameters: Mapping[str, Parameter]) -> list[Source]:
+    """Every source of a type, each with the parameters that it serves."""
+    served: dict[str, tuple[Parameter, ...]] = {}
+    for one in parameters.values():
+        for name in one.sources:
+            served[name] = (*served.get(name, ()), one)
+    found = []
+    for name, users in served.items():
+        _, kind, path = name.split(":", 2)
+        own = {part for part in _PARTS if kind == "string" and f"{type_}:string:{path}.{part}" in served}
+        parameter = Parameter(type_, path, kind, path, values=compile_path(path))
+        found.append(Source(name, parameter, frozenset(own), users))
+    return found
 
 
 def _rows_of(resource: Resource) -> Iterable[dict[str, str]]:

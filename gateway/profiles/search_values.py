@@ -7,7 +7,7 @@ the server). Numbers and quantities are closed ranges of floats. Text is folded:
 import re
 import unicodedata
 from calendar import isleap, monthrange
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -137,14 +137,18 @@ _PARTS: Final = (
 )  # fmt: skip
 
 
-def strings(parameter: Parameter, resource: Resource) -> Iterator[str]:
-    """The texts, as written, at a string parameter; names and addresses give each of their parts."""
+def strings(parameter: Parameter, resource: Resource, without: Collection[str] = ()) -> Iterator[str]:
+    """The texts, as written, at a string parameter; names and addresses give each of their parts.
+
+    Args:
+        without: parts that are not wanted.
+    """
     for value in parameter.values(resource):
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
             for part in _PARTS:
-                inner = value.get(part)
+                inner = value.get(part) if part not in without else None
                 for one in inner if isinstance(inner, list) else (inner,):
                     if isinstance(one, str):
                         yield one

@@ -58,6 +58,10 @@ def patient(rng: random.Random, id_: str, others: list[str]) -> dict[str, Any]:
         made[rng.choice(["deceasedBoolean", "deceasedDateTime"])] = rng.choice(DATES[:3])
         if "deceasedBoolean" in made:
             made["deceasedBoolean"] = rng.random() < 0.5
+    if rng.random() < 0.5:
+        made["telecom"] = [{"system": rng.choice(["phone", "email"]), "value": rng.choice(["555", "zq@x"])}]
+    if rng.random() < 0.5:
+        made["address"] = [{"line": ["1 Calg St"], "city": rng.choice(["Calgary", "Edmonton"]), "state": "AB"}]
     if rng.random() < 0.4:
         made["meta"] = {"profile": [rng.choice(["http://p/a", "http://p/a/b", "http://q"])], "tag": [{"code": "t1"}]}
     return made
@@ -149,6 +153,21 @@ Patient?identifier=urn:b|
 Patient?identifier=|7
 Patient?identifier:of-type=http://t|MR|7
 Patient?identifier:text=record
+Patient?identifier:not=8
+Patient?identifier:not=urn:a|
+Patient?identifier=urn:b|&gender=female
+Patient?phone=555
+Patient?phone=email|555
+Patient?phone:missing=false
+Patient?email:missing=true
+Patient?telecom=zq@x
+Patient?telecom=phone|
+Patient?address=calg
+Patient?address-city=calg,edm
+Patient?address:missing=true
+Patient?name:missing=false&address-state=ab
+Patient?name:exact=Ana
+Patient?name:contains=ström
 Patient?active=true
 Patient?deceased=true
 Patient?deceased=false
@@ -198,6 +217,19 @@ Observation?subject:identifier=urn:a|7
 Observation?subject:missing=true
 Observation?subject:Patient=p1
 Observation?patient=p1,p2
+Observation?patient=Patient/p1
+Observation?patient:missing=true
+Observation?patient:identifier=urn:a|7
+Observation?combo-code=8302-2
+Observation?combo-code=http://snomed.info/sct|8302-2&status=final
+Observation?combo-code:text=körp
+Observation?combo-code:not=8310-5
+Observation?combo-value-quantity=7
+Observation?combo-value-quantity=gt5||cm
+Observation?combo-code-value-quantity:missing=false
+Observation?code=http://loinc.org|
+Observation?code:not=8302-2
+Group?_has:Observation:subject:code=8302-2
 Observation?patient.gender=female&status=final
 Observation?patient.organization.name=zq s
 Observation?subject:Patient.family:exact=Zqström
@@ -212,7 +244,8 @@ Organization?_has:Patient:organization:gender=male
 Organization?_has:Patient:organization:_has:Observation:patient:code=8310-5
 """
 FIXED = [tuple(line.split("?", 1)) for line in QUERIES.strip().splitlines()]
-SORTS = ["", "_id", "-_lastUpdated", "family,-birthdate", "-family", "birthdate,_id", "gender,-family", "-organization"]
+SORTS = ["", "_id", "-_lastUpdated", "family,-birthdate", "-family", "birthdate,_id", "gender,-family", "-organization",
+         "name", "-address,phone"]  # fmt: skip
 
 
 def pairs(text: str) -> list[tuple[str, str]]:

@@ -90,9 +90,10 @@ def test_the_parameters_of_the_elements_of_a_resource_are_all_that_find_somethin
         "resourceType": "Observation", "id": "1", "status": "final", "effectivePeriod": {"start": "2020"},
         "component": [{"valueQuantity": {"value": 1}}], "subject": {"reference": "Patient/1"}, "meta": {"tag": []},
     }  # fmt: skip
-    near = {one.code for name in resource for one in definitions.beginning_at("Observation", name)}
+    sources = [source for name in resource for source in definitions.beginning_at("Observation", name)]
+    near = {one.code for source in sources for one in source.served}
     finding = {one.code for one in definitions.of("Observation").values() if any(True for _ in one.values(resource))}
-    assert [one.code for one in definitions.always("Patient")] == ["deceased"]
+    assert [one.code for source in definitions.always("Patient") for one in source.served] == ["deceased"]
     assert finding - {code for code in finding if of("Observation", code).kind == "composite"} <= near
 
 

@@ -224,6 +224,7 @@ class GroupCommit:
                 raise _Lost from None  # SQLite undid everything by itself (disk full, no memory)
             execute("ROLLBACK TO SAVEPOINT one")
             session.memo.clear()
+            session.systems.clear()
             execute("RELEASE SAVEPOINT one")
             if isinstance(error, _RACES):
                 again.append(job)
@@ -264,6 +265,7 @@ def _commit(session: Session) -> None:
 
 
 def _undo(session: Session) -> None:
+    session.systems.clear()
     with suppress(*DRIVER_ERRORS):
         session.connection.execute("ROLLBACK")
 

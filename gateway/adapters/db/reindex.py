@@ -16,7 +16,7 @@ from gateway.adapters.db.store import DbStore
 from gateway.codecs.json_text import parse
 
 STATE: Final = Table("store_state", METADATA, text_c("name", primary_key=True), text_c("value"))
-INDEX_VERSION: Final = 1  # raise it when rows_of or consent.view.pack gives other rows for the same resource
+INDEX_VERSION: Final = 2  # raise it when rows_of or consent.view.pack gives other rows for the same resource
 
 _NAME: Final = "derived"
 _GET: Final = Sql("SELECT value FROM store_state WHERE name = :name")
@@ -29,7 +29,7 @@ _NEXT: Final = Sql(
     " ORDER BY type, key LIMIT :n",
     lock=True,
 )
-_FACETS: Final = Sql("UPDATE resource SET facets = :facets WHERE type = :type AND key = :key")
+_FACETS: Final = Sql("UPDATE resource SET facets = :facets, present = :present WHERE type = :type AND key = :key")
 _CHUNK: Final = 300
 
 
@@ -81,15 +81,16 @@ def _clear(session: Session) -> None:
 
 
 def _chunk(store: DbStore, session: Session, after: tuple[str, int]) -> tuple[int, tuple[str, int]]:
-    rows = session.run(_NEXT, type=after[0], key=after[1], n=_CHUNK).fetchall()
+    found = session.run(_NEXT, type=after[0], key=after[1], n=_CHUNK).fetchall()
     changes, facets = [], []
-    for type_, key, shard, body in rows:
+    for type_, key, shard, body in found:
         resource = parse(bytes(body))
-        changes.append(Change(key, shard, Rows(), shard, rows_of(store.derived.definitions, resource)))
-        facets.append({"type": type_, "key": key, "facets": store.derived.view(resource)})
+        rows = rows_of(store.derived.definitions, resource)
+        changes.append(Change(key, shard, Rows(), shard, rows))
+        facets.append({"type": type_, "key": key, "facets": store.derived.view(resource), "present": rows.present})
     write(session, changes)
     session.many(_FACETS, facets)
-    return len(rows), (rows[-1][0], rows[-1][1]) if rows else after
+    return len(found), (found[-1][0], found[-1][1]) if found else after
 
 
 def _mark(session: Session, mark: str) -> None:

@@ -8,7 +8,7 @@ drawn; the person key ``shard`` stands in every primary key, so that the tables 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, Table
+from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, Table
 from sqlalchemy.types import BigInteger
 
 from gateway.adapters.db.engine import Session, Sql
@@ -26,14 +26,14 @@ def _version_columns() -> list[Column[Any]]:
         text_c("type", primary_key=True),
         Column("key", BigInteger, primary_key=True, autoincrement=False),
         Column("version", Integer, nullable=False),
-        Column("shard", BigInteger, primary_key=True, autoincrement=False),
+        Column("shard", SmallInteger, primary_key=True, autoincrement=False),
         text_c("id"),
         micros("updated_us"),
         text_c("method"),
         text_c("source"),
         text_c("subject"),
         text_c("patients"),  # separated by spaces
-        text_c("labels"),  # separated by spaces
+        Column("present", BigInteger, nullable=False),  # bits of the search parameters that find something
         Column("facets", LargeBinary, nullable=False),  # what consent looks at, packed
         Column("body", LargeBinary, nullable=False),
     ]
@@ -60,7 +60,7 @@ NAMED: Final = Table(
     Column("patient", BigInteger, primary_key=True, autoincrement=False),  # key of the Patient that is named
     text_c("type", primary_key=True),
     Column("key", BigInteger, primary_key=True, autoincrement=False),
-    Column("shard", BigInteger, primary_key=True, autoincrement=False),
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
 

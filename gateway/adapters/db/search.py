@@ -13,10 +13,10 @@ from typing import Final
 
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_index import number_of
-from gateway.adapters.db.search_sql import Compiler, KeySet, Words, of_row
+from gateway.adapters.db.search_sql import Compiler, KeySet, Words, inexact, of_row
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
-from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Sort, TokenValue, own_id
+from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Missing, Sort, TokenValue, own_id
 from gateway.exchange.search_match import holds, in_order, last_value, sort_value
 from gateway.kernel.fhir import Resource, reference_of
 from gateway.profiles.search_values import links
@@ -92,23 +92,24 @@ class DbSearch:
 
     def _plan(self, type_: str, criteria: Sequence[Criterion], *, stream: bool) -> _Plan:
         words = Words(self._session.dialect)
-        compiler = Compiler(words)
+        compiler = Compiler(words, self._session)
+        confirm = any(map(inexact, criteria))
         keys, settled = self._small_sets(type_, criteria, stream)
         if keys is not None and not keys:
             return _Plan(words, [], False, impossible=True)
-        walked = None
-        if stream and keys is None and not any(map(of_row, criteria)):
-            walked = next((index for index, criterion in enumerate(criteria) if _walkable(criterion)), None)
-        driver, row = None, "r"
+        walked, driver, row = None, None, "r"
         conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
-        if walked is not None:  # index rows belong to live resources of the type: the resources need not be touched
-            driver, row, conditions = compiler.set_of(criteria[walked]), "x0", []
+        if stream and keys is None and not any(map(of_row, criteria)):
+            found = ((index, compiler.walkable(criterion)) for index, criterion in enumerate(criteria))
+            walked, driver = next((one for one in found if one[1] is not None), (None, None))
+        if driver is not None:  # index rows belong to live resources of the type: the resources need not be touched
+            row, conditions = "x0", []
         for index, criterion in enumerate(criteria):
-            if index != walked and (index not in settled or _to_confirm(criterion)):
+            if index != walked and index not in settled:
                 conditions.append(compiler.probe(criterion, type_, row))
         if keys is not None:
             conditions.append(_among(words, sorted(keys)))
-        return _Plan(words, conditions, compiler.confirm, driver=driver)
+        return _Plan(words, conditions, confirm, driver=driver)
 
     def _small_sets(self, type_: str, criteria: Sequence[Criterion], stream: bool) -> tuple[set[int] | None, set[int]]:
         """The intersection of the small key sets (None: there is none), and which criteria it settles."""
@@ -116,7 +117,7 @@ class DbSearch:
             return None, set()  # the ids drive
         ranked = sorted(enumerate(criteria), key=lambda one: _rank(one[1]))
         worth = [(index, one) for index, one in ranked if _rank(one) < _NEVER_SMALL]
-        if stream and len(criteria) == 1 and _walkable(criteria[0]):
+        if stream and len(criteria) == 1 and self._walkable(criteria[0]):
             return None, set()  # nothing to intersect with: walk it
         for bound in (_SMALL, _CARRIED):
             keys: set[int] | None = None
@@ -128,34 +129,39 @@ class DbSearch:
                     settled.add(index)
                     if len(keys) <= _FEW:
                         return keys, settled
-            if keys is not None or (stream and any(_walkable(one) for _, one in worth)):
+            if keys is not None or (stream and any(self._walkable(one) for _, one in worth)):
                 return keys, settled
         return None, set()
+
+    def _walkable(self, criterion: Criterion) -> bool:
+        return Compiler(Words(self._session.dialect), self._session).walkable(criterion) is not None
 
     def _keys(self, type_: str, criterion: Criterion, bound: int) -> set[int] | None:
         """The keys that fulfil the criterion; None when there are more than ``bound``, here or on the way."""
         words = Words(self._session.dialect)
-        compiler = Compiler(words)
+        compiler = Compiler(words, self._session)
         if isinstance(criterion, (Chain, Has)):
             other = criterion.target if isinstance(criterion, Chain) else criterion.parameter.type
+            narrowed, pointed = criterion.parameter.narrowed, other if isinstance(criterion, Chain) else type_
+            if narrowed and pointed not in narrowed:
+                return set()
             inner = self._keys(other, criterion.inner, bound)
             if not inner:
                 return inner
-            text = self._joined_keys(words, type_, criterion, sorted(inner))
+            text = self._joined_keys(compiler, type_, criterion, sorted(inner))
         else:
             text = compiler.keys(criterion, type_)
         text += f" LIMIT {words.bind(bound + 1)}"
         rows = self._session.connection.execute(text, words.values).fetchall()
         return {row[0] for row in rows} if len(rows) <= bound else None
 
-    def _joined_keys(self, words: Words, type_: str, criterion: Chain | Has, inner: Sequence[int]) -> str:
-        number = words.bind(number_of(criterion.parameter.name))
+    def _joined_keys(self, compiler: Compiler, type_: str, criterion: Chain | Has, inner: Sequence[int]) -> str:
+        words, sources = compiler.words, compiler.sources(criterion.parameter, "x.p")
         if isinstance(criterion, Chain):
-            return f"SELECT x.key FROM search_link x WHERE x.p = {number} AND {_among(words, inner, 'x.target')}"
-        join = "CROSS JOIN" if words.dialect == "sqlite" else "JOIN"  # CROSS: from the sources, never from all targets
-        return (  # what is referred to may be gone
-            f"SELECT r.key FROM search_link x {join} resource r ON r.type = {words.bind(type_)} AND r.key = x.target"
-            f" WHERE x.p = {number} AND {_among(words, inner, 'x.key')} AND r.method <> 'DELETE'"
+            return f"SELECT x.key FROM search_link x WHERE {sources} AND {_among(words, inner, 'x.target')}"
+        return (  # what is referred to may be gone; from the sources, never from all targets
+            f"SELECT r.key FROM search_link x {words.join} resource r ON r.type = {words.bind(type_)}"
+            f" AND r.key = x.target WHERE {sources} AND {_among(words, inner, 'x.key')} AND r.method <> 'DELETE'"
         )
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -175,9 +181,8 @@ class DbSearch:
         inner += f" ORDER BY {', '.join([*order, 'key'])} LIMIT {words.bind(limit)}"
         outer = ", ".join([COLUMNS, *(f"q.s{index}" for index in range(len(sorts))), "q.key"])
         final = ", ".join([*(f"q.{one}" for one in order), "q.key"])
-        join = "CROSS JOIN" if words.dialect == "sqlite" else "JOIN"  # CROSS: q outside, whatever the planner thinks
-        text = (
-            f"SELECT {outer} FROM ({inner}) q {join} resource r ON r.type = {words.bind(type_)} AND r.key = q.key"
+        text = (  # q outside, whatever the planner thinks
+            f"SELECT {outer} FROM ({inner}) q {words.join} resource r ON r.type = {words.bind(type_)} AND r.key = q.key"
             f" ORDER BY {final}"
         )
         rows: list[Row] = self._session.connection.execute(text, words.values).fetchall()
@@ -238,33 +243,10 @@ def _rank(criterion: Criterion) -> int:
             if parameter.kind == "composite" or modifier == "contains" or parameter.code == "_lastUpdated":
                 return _NEVER_SMALL
             return {"reference": 0, "token": 1, "string": 2, "uri": 2}.get(parameter.kind, 3)
-        case Chain() | Has():
-            return 5
-    return _NEVER_SMALL
-
-
-def _walkable(criterion: Criterion) -> bool:
-    """Whether its set is one run of an index in the order of keys."""
-    if not isinstance(criterion, Match) or criterion.modifier not in {"", "identifier", "of-type"}:
-        return False
-    if criterion.parameter.code in {"_id", "_lastUpdated"} or len(criterion.values) != 1:
-        return False
-    if criterion.parameter.kind == "token":
-        return True
-    targets = getattr(criterion.values[0], "targets", ())
-    return criterion.parameter.kind == "reference" and len(targets) <= 1
-
-
-def _to_confirm(criterion: Criterion) -> bool:
-    """Whether the index only narrows it down, here or in what it is joined to (``:exact``, composites)."""
-    match criterion:
-        case AnyOf(criteria):
-            return any(_to_confirm(one) for one in criteria)
         case Chain(_, _, inner) | Has(_, inner):
-            return _to_confirm(inner)
-        case Match(parameter, modifier, _):
-            return modifier == "exact" or parameter.kind == "composite"
-    return criterion.parameter.kind == "composite"
+            return 5 if _rank(inner) < _NEVER_SMALL else _NEVER_SMALL
+        case Missing():
+            return _NEVER_SMALL
 
 
 def _source(plan: _Plan) -> str:
@@ -299,8 +281,8 @@ def _sort_expression(words: Words, sort: Sort) -> str:
         return "r.updated_us"
     table, column = _SORT_TABLES[sort.parameter.kind]
     least = "max" if sort.descending else "min"
-    number = words.bind(number_of(sort.parameter.name))
-    found = f"(SELECT {least}(x.{column}) FROM {table} x WHERE x.p = {number} AND x.key = r.key)"
+    sources = words.among("x.p", [number_of(source) for source in sort.parameter.sources])
+    found = f"(SELECT {least}(x.{column}) FROM {table} x WHERE {sources} AND x.key = r.key)"
     return f"coalesce({found}, {words.bind(last_value(sort))})"
 
 

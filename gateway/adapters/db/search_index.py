@@ -1,8 +1,11 @@
 """Narrow index tables beside the resources: what the search parameters find, as numbers and folded text.
 
-Tokens are 63-bit hashes of parameter and value; the others are keyed by the hash of ``Type?code``. Every primary key
-begins with what is probed for a known resource; a second index serves the search for unknown ones. Rows are derived
-from the body alone, so an update writes only the difference to what the old body gave.
+A row belongs to a source (gateway.profiles.search_parameters), so that parameters that look at the same path share it.
+Tokens are 63-bit hashes, one a token: the upper bits tell source and system, so that all codes of a system are one run;
+``search_system`` knows the systems of a source, so that a code without its system is found by a few hashes. Every other
+primary key begins with what is probed for a known resource; a second index serves the search for unknown ones. Which
+parameters find anything at all is one number beside the body. Rows are derived from the body alone, so an update writes
+only the difference to what the old body gave.
 """
 
 from collections.abc import Iterable
@@ -10,52 +13,50 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BigInteger, Column, Float, Index, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, SmallInteger, Table
 
 from gateway.adapters.db.engine import Session
 from gateway.adapters.db.schema import METADATA, text_c
 from gateway.codecs.json_text import write as write_json
-from gateway.exchange.search_match import URI_LIMIT
+from gateway.exchange.search_match import URI_LIMIT, present
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.kernel.identifiers import key_of
-from gateway.profiles.search_parameters import Definitions, Parameter
-from gateway.profiles.search_values import (
-    Quantity,
-    Token,
-    dates,
-    folded,
-    links,
-    quantities,
-    strings,
-    token_texts,
-    tokens,
-    uris,
-)
+from gateway.profiles.search_parameters import Definitions, Source
+from gateway.profiles.search_values import dates, folded, links, quantities, strings, token_texts, tokens, uris
 
 
 def _number(name: str) -> "Column[int]":
     return Column(name, BigInteger, primary_key=True, autoincrement=False)
 
 
-HASH: Final = Table("search_hash", METADATA, _number("h"), _number("key"), _number("shard"), sqlite_with_rowid=False)
+def _source() -> "Column[int]":
+    return Column("p", Integer, primary_key=True, autoincrement=False)
+
+
+def _shard() -> "Column[int]":
+    return Column("shard", SmallInteger, primary_key=True, autoincrement=False)
+
+
+HASH: Final = Table("search_hash", METADATA, _number("h"), _number("key"), _shard(), sqlite_with_rowid=False)
+SYSTEM: Final = Table("search_system", METADATA, _source(), text_c("system", primary_key=True), sqlite_with_rowid=False)
 TEXT: Final = Table(
     "search_text",
     METADATA,
-    _number("p"),
+    _source(),
     _number("key"),
     text_c("value", primary_key=True),
-    _number("shard"),
+    _shard(),
     Index("search_text_value", "p", "value", "key"),
     sqlite_with_rowid=False,
 )
 DATE: Final = Table(
     "search_date",
     METADATA,
-    _number("p"),
+    _source(),
     _number("key"),
     _number("low"),
     _number("high"),
-    _number("shard"),
+    _shard(),
     Index("search_date_low", "p", "low", "key"),
     Index("search_date_high", "p", "high", "key"),
     sqlite_with_rowid=False,
@@ -63,93 +64,83 @@ DATE: Final = Table(
 NUMBER: Final = Table(
     "search_number",
     METADATA,
-    _number("p"),
+    _source(),
     _number("key"),
-    _number("unit"),
     Column("low", Float(53), primary_key=True),
     Column("high", Float(53), primary_key=True),
-    _number("shard"),
-    Index("search_number_low", "p", "unit", "low", "key"),
+    _shard(),
+    Index("search_number_low", "p", "low", "key"),
     sqlite_with_rowid=False,
 )
 LINK: Final = Table(
     "search_link",
     METADATA,
-    _number("p"),
+    _source(),
     _number("key"),
     _number("target"),
-    _number("shard"),
+    _shard(),
     Index("search_link_target", "p", "target", "key"),
     sqlite_with_rowid=False,
 )
-ANY_UNIT: Final = 0
 
 _COLUMNS: Final = {
     "search_hash": ("h",),
     "search_text": ("p", "value"),
     "search_date": ("p", "low", "high"),
-    "search_number": ("p", "unit", "low", "high"),
+    "search_number": ("p", "low", "high"),
     "search_link": ("p", "target"),
 }
 
 TABLES: Final = tuple(_COLUMNS)
+_CODE_BITS: Final = 39  # of a token's hash; the 24 above them are those of its source and system
 
 
-@lru_cache(maxsize=4096)
-def number_of(parameter: str) -> int:
-    """The number of a parameter by ``Type?code``."""
-    return key_of(parameter)
+@lru_cache(maxsize=8192)
+def number_of(source: str) -> int:
+    """The number of a source by its name: 31 bits of a hash; a test sees that those that ship differ."""
+    return key_of(source) >> 32
 
 
-def token_hash(parameter: Parameter, system: str | None, code: str | None) -> int:
-    """The hash under which tokens that fit ``system|code`` are found; None means any."""
-    return _token_hash(parameter.name, system, code)
+def identified(source: str) -> str:
+    """The source of the identifiers that stand in the references of a source (``:identifier``)."""
+    return f"{source}#identifier"
+
+
+def text_number(source: str) -> int:
+    """The number under which the texts of a token source stand (``:text``)."""
+    return number_of(f"{source}:text")
 
 
 @lru_cache(maxsize=16_384)  # codes repeat, identifiers do not
-def _token_hash(name: str, system: str | None, code: str | None) -> int:
-    if code is None:
-        return key_of(f"{name}|s|{system}")
-    if system is None:
-        return key_of(f"{name}|c|{code}")
-    return key_of(f"{name}|sc|{system}|{code}")
+def token_hash(source: str, system: str, code: str) -> int:
+    """The hash of a token of a source."""
+    low = key_of(f"{source}|c|{system}|{code}") & ((1 << _CODE_BITS) - 1)
+    return token_run(source, system)[0] | low
 
 
-def type_hash(parameter: Parameter, system: str, code: str, value: str) -> int:
+@lru_cache(maxsize=8192)
+def token_run(source: str, system: str) -> tuple[int, int]:
+    """The first and the last hash that a token of a source and system may have; a few others may lie there too."""
+    first = key_of(f"{source}|s|{system}") >> _CODE_BITS << _CODE_BITS
+    return first, first | ((1 << _CODE_BITS) - 1)
+
+
+def type_hash(source: str, system: str, code: str, value: str) -> int:
     """The hash of an identifier of a type (``:of-type``)."""
-    return key_of(f"{parameter.name}|t|{system}|{code}|{value}")
-
-
-def identifier_hash(parameter: Parameter, system: str | None, code: str | None) -> int:
-    """The hash of a reference's identifier (``:identifier``)."""
-    return token_hash(parameter, system, code) ^ 1
-
-
-def present_hash(parameter: Parameter) -> int:
-    """The hash that says that a token parameter finds something."""
-    return number_of(f"{parameter.name}|p")
-
-
-def text_number(parameter: Parameter) -> int:
-    """The number under which the texts of a token parameter stand (``:text``)."""
-    return number_of(f"{parameter.name}:text")
-
-
-def unit_hash(system: str | None, code: str | None) -> int:
-    """The unit under which quantities are found; None means any."""
-    if code is None:
-        return ANY_UNIT if system is None else key_of(f"s|{system}")
-    return key_of(f"c|{code}" if system is None else f"sc|{system}|{code}")
+    return key_of(f"{source}|t|{system}|{code}|{value}")
 
 
 @dataclass(slots=True)
 class Rows:
-    """The index rows of one resource by table."""
+    """The index rows of one resource by table, the systems of its tokens, and the bits of what it has."""
 
     tables: dict[str, set[tuple[Any, ...]]] = field(default_factory=lambda: {name: set() for name in _COLUMNS})
+    systems: set[tuple[int, str]] = field(default_factory=set)
+    present: int = 0
 
 
-Found: TypeAlias = tuple[tuple[str, frozenset[tuple[Any, ...]]], ...]  # rows by table, tables without any left out
+# rows by table, tables without any left out; systems; bits
+Found: TypeAlias = tuple[tuple[tuple[str, frozenset[tuple[Any, ...]]], ...], frozenset[tuple[int, str]], int]
 
 
 def rows_of(definitions: Definitions, resource: Resource) -> Rows:
@@ -172,42 +163,43 @@ class _Indexer:
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        self._known: dict[tuple[str, str, bytes], Found] = {}
+        self._known: dict[tuple[str, str, object], Found] = {}
 
     def rows(self, resource: Resource) -> Rows:
         """The index rows of a resource."""
         type_, rows = resource["resourceType"], Rows()
-        tables = rows.tables
         for name, value in resource.items():
             if name == "meta" and isinstance(value, dict):
-                self._add_meta(tables, type_, value)
+                self._add_meta(rows, type_, value)
             elif self._definitions.beginning_at(type_, name):
                 for item in value if isinstance(value, list) else (value,):
-                    if isinstance(item, list):
-                        continue  # no FHIR: a path would find nothing in it
-                    for table, found in self._found(type_, name, item):
-                        tables[table] |= found
-        for parameter in self._definitions.always(type_):
-            _add(tables, parameter, resource)
+                    if not isinstance(item, list):  # no FHIR: a path would find nothing in it
+                        _join(rows, self._found(type_, name, item))
+        for source in self._definitions.always(type_):
+            _add(rows, source, resource)
         return rows
 
-    def _add_meta(self, tables: dict[str, set[tuple[Any, ...]]], type_: str, meta: JsonObject) -> None:
+    def _add_meta(self, rows: Rows, type_: str, meta: JsonObject) -> None:
         for part, value in meta.items():
             if part not in _OURS:
-                for table, found in self._found(type_, "meta", {part: value}):
-                    tables[table] |= found
-        for parameter in self._definitions.beginning_at(type_, "meta"):
-            if parameter.path.endswith(_OUR_PATHS):
-                _add(tables, parameter, {"resourceType": type_, "meta": meta})
+                for item in value if isinstance(value, list) else (value,):
+                    if not isinstance(item, list):
+                        _join(rows, self._found(type_, f"meta.{part}", item))
+        for source in self._definitions.beginning_at(type_, "meta"):
+            if source.parameter.path.endswith(_OUR_PATHS):
+                _add(rows, source, {"resourceType": type_, "meta": meta})
 
     def _found(self, type_: str, name: str, value: Any) -> Found:
-        key = type_, name, write_json(value)
+        key = type_, name, value if type(value) is str else write_json(value)
         known = self._known.get(key)
         if known is None:
             rows = Rows()
-            for parameter in self._definitions.beginning_at(type_, name):
-                _add(rows.tables, parameter, {"resourceType": type_, name: value})
-            known = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
+            head, _, part = name.partition(".")
+            node = {"resourceType": type_, head: {part: value} if part else value}
+            for source in self._definitions.beginning_at(type_, head):
+                _add(rows, source, node)
+            tables = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
+            known = tables, frozenset(rows.systems), rows.present
             if len(key[2]) <= _KNOWN_SIZE:
                 if len(self._known) >= _KNOWN_LIMIT:
                     self._known.clear()
@@ -221,68 +213,66 @@ _KNOWN_LIMIT: Final = 8_192  # elements that are remembered
 _KNOWN_SIZE: Final = 4_000  # bytes of an element that is worth it
 
 
-def _add(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    if parameter.code not in _OWN_COLUMNS and parameter.kind in _ADD:
-        _ADD[parameter.kind](tables, parameter, resource)
+def _join(rows: Rows, found: Found) -> None:
+    tables, systems, bits = found
+    for table, some in tables:
+        rows.tables[table] |= some
+    rows.systems |= systems
+    rows.present |= bits
+
+
+def _add(rows: Rows, source: Source, node: Resource) -> None:
+    """What a source finds in a resource or in a part of it."""
+    if source.parameter.kind not in _ADD or all(one.code in _OWN_COLUMNS for one in source.served):
+        return
+    _ADD[source.parameter.kind](rows, source, node)
+    for parameter in source.served:
+        if not rows.present & parameter.bit and present(parameter, node):
+            rows.present |= parameter.bit
 
 
 _OWN_COLUMNS: Final = frozenset({"_id", "_lastUpdated"})  # columns of the resource table serve these
 
 
-def _add_tokens(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    hashes = tables["search_hash"]
-    found = False
-    for token in tokens(parameter, resource):
-        found = True
-        hashes.update((one,) for one in _token_hashes(parameter, token))
-        hashes.update((type_hash(parameter, *coding, token.code),) for coding in token.types)
-    if found:
-        hashes.add((present_hash(parameter),))
-        number = text_number(parameter)
-        tables["search_text"].update((number, text) for text in token_texts(parameter, resource))
+def _add_tokens(rows: Rows, source: Source, node: Resource) -> None:
+    name, hashes = source.name, rows.tables["search_hash"]
+    for token in tokens(source.parameter, node):
+        hashes.add((token_hash(name, token.system, token.code),))
+        rows.systems.add((number_of(name), token.system))
+        hashes.update((type_hash(name, *coding, token.code),) for coding in token.types)
+    number = text_number(name)
+    rows.tables["search_text"].update((number, text) for text in token_texts(source.parameter, node))
 
 
-def _token_hashes(parameter: Parameter, token: Token) -> Iterable[int]:
-    yield token_hash(parameter, token.system, None)
-    if token.code:
-        yield token_hash(parameter, None, token.code)
-        yield token_hash(parameter, token.system, token.code)
+def _add_strings(rows: Rows, source: Source, node: Resource) -> None:
+    found = strings(source.parameter, node, source.without)
+    rows.tables["search_text"].update((number_of(source.name), folded(text)) for text in found)
 
 
-def _add_strings(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    number = number_of(parameter.name)
-    tables["search_text"].update((number, folded(text)) for text in strings(parameter, resource))
+def _add_uris(rows: Rows, source: Source, node: Resource) -> None:
+    found = uris(source.parameter, node)
+    rows.tables["search_text"].update((number_of(source.name), uri[:URI_LIMIT]) for uri in found)
 
 
-def _add_uris(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    number = number_of(parameter.name)
-    tables["search_text"].update((number, uri[:URI_LIMIT]) for uri in uris(parameter, resource))
+def _add_dates(rows: Rows, source: Source, node: Resource) -> None:
+    found = dates(source.parameter, node)
+    rows.tables["search_date"].update((number_of(source.name), low, high) for low, high in found)
 
 
-def _add_dates(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    number = number_of(parameter.name)
-    tables["search_date"].update((number, low, high) for low, high in dates(parameter, resource))
+def _add_quantities(rows: Rows, source: Source, node: Resource) -> None:
+    found = quantities(source.parameter, node)
+    rows.tables["search_number"].update((number_of(source.name), one.low, one.high) for one in found)
 
 
-def _add_quantities(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    number = number_of(parameter.name)
-    for found in quantities(parameter, resource):
-        tables["search_number"].update((number, unit, found.low, found.high) for unit in _units(found))
-
-
-def _units(found: Quantity) -> set[int]:
-    units = {ANY_UNIT, unit_hash(found.system, None), unit_hash(found.system, found.code)}
-    return units | {unit_hash(None, code) for code in (found.code, found.unit) if code}
-
-
-def _add_links(tables: dict[str, set[tuple[Any, ...]]], parameter: Parameter, resource: Resource) -> None:
-    number = number_of(parameter.name)
-    for link in links(parameter, resource):
+def _add_links(rows: Rows, source: Source, node: Resource) -> None:
+    name = source.name
+    for link in links(source.parameter, node):
         if link.target:
-            tables["search_link"].add((number, key_of(link.target)))
+            rows.tables["search_link"].add((number_of(name), key_of(link.target)))
         if link.identifier is not None:
-            tables["search_hash"].update((one ^ 1,) for one in _token_hashes(parameter, link.identifier))
-            tables["search_hash"].add((present_hash(parameter),))
+            inside, token = identified(name), link.identifier
+            rows.tables["search_hash"].add((token_hash(inside, token.system, token.code),))
+            rows.systems.add((number_of(inside), token.system))
 
 
 _ADD: Final = {
@@ -321,18 +311,27 @@ def _delete(table: str) -> tuple[str, str]:
 
 
 def _type(table: str, name: str) -> str:
-    if name == "value":
-        return "text"
+    if name in _TYPES:
+        return _TYPES[name]
     return "float8" if table == "search_number" and name in {"low", "high"} else "bigint"
+
+
+_TYPES: Final = {"value": "text", "system": "text", "p": "int", "shard": "smallint"}
 
 
 _INSERTS: Final = {table: _insert(table) for table in _COLUMNS}
 _DELETES: Final = {table: _delete(table) for table in _COLUMNS}
+_SYSTEMS: Final = (
+    "INSERT INTO search_system (p, system) VALUES (?, ?) ON CONFLICT DO NOTHING",
+    "INSERT INTO search_system (p, system) SELECT * FROM unnest(%(p)s::int[], %(system)s::text[])"
+    " ON CONFLICT DO NOTHING",
+)
+_SYSTEMS_KNOWN: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The index rows of one resource (``key``) before and after, each with its person key."""
+    """The index rows of one resource (``key``) before and after, each with its person's shard."""
 
     key: int
     old_shard: int
@@ -345,23 +344,34 @@ def write(session: Session, changes: Iterable[Change]) -> None:
     """Bring the index rows of resources from one state to another."""
     gone: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     come: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    systems: set[tuple[int, str]] = set()
     for change in changes:
         moved = change.old_shard != change.new_shard
-        for table in _COLUMNS:
-            old, new = change.old.tables[table], change.new.tables[table]
-            gone[table] += [(*row, change.key, change.old_shard) for row in (old if moved else old - new)]
-            come[table] += [(*row, change.key, change.new_shard) for row in (new if moved else new - old)]
-    for table in _COLUMNS:
-        _run(session, _DELETES[table], table, gone[table])
-        _run(session, _INSERTS[table], table, come[table])
+        own, was = (change.key, change.new_shard), (change.key, change.old_shard)
+        for table, new in change.new.tables.items():
+            old = change.old.tables[table]
+            if old:
+                gone[table] += [(*row, *was) for row in (old if moved else old - new)]
+                new = new if moved else new - old
+            come[table] += [(*row, *own) for row in new]
+        systems |= change.new.systems
+    for table, names in _COLUMNS.items():
+        _run(session, _DELETES[table], (*names, "key", "shard"), gone[table])
+        _run(session, _INSERTS[table], (*names, "key", "shard"), come[table])
+    fresh = systems - session.systems
+    if fresh:  # systems stay when the last token of theirs goes: a search looks once in vain
+        _run(session, _SYSTEMS, ("p", "system"), list(fresh))
+        if len(session.systems) > _SYSTEMS_KNOWN:
+            session.systems.clear()
+        session.systems.update(fresh)
 
 
-def _run(session: Session, statement: tuple[str, str], table: str, rows: list[tuple[Any, ...]]) -> None:
+def _run(session: Session, statement: tuple[str, str], names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     if not rows:
         return
+    rows.sort()  # neighbours in the index are written together
     if session.dialect == "sqlite":
-        session.connection.executemany(statement[0], sorted(rows))
+        session.connection.executemany(statement[0], rows)
         return
-    columns = zip(*sorted(rows), strict=True)  # sorted: neighbours in the index are written together
-    names = (*_COLUMNS[table], "key", "shard")
-    session.connection.execute(statement[1], dict(zip(names, map(list, columns), strict=True)))
+    columns = map(list, zip(*rows, strict=True))
+    session.connection.execute(statement[1], dict(zip(names, columns, strict=True)))

@@ -8,16 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.adapters.db.engine import DialectName
-from gateway.adapters.db.search_index import (
-    identifier_hash,
-    number_of,
-    present_hash,
-    text_number,
-    token_hash,
-    type_hash,
-    unit_hash,
-)
+from gateway.adapters.db.search_index import identified, number_of, text_number, token_hash, token_run, type_hash
+from gateway.adapters.db.session import DialectName, Session
 from gateway.exchange.search import AnyOf, Chain, Criterion, Has, Match, Missing
 from gateway.exchange.search_match import URI_LIMIT, approximation
 from gateway.exchange.search_text import (
@@ -75,6 +67,17 @@ class Words:
         self.values[name] = value
         return f":{name}" if self.dialect == "sqlite" else f"%({name})s"
 
+    @property
+    def join(self) -> str:
+        """An inner join that is walked from left to right, where the database can be told so."""
+        return "CROSS JOIN" if self.dialect == "sqlite" else "JOIN"
+
+    def every(self, values: Sequence[int], kind: str) -> str:
+        """A table of the values with one column ``value``."""
+        if self.dialect == "sqlite":
+            return f"(SELECT value FROM json_each({self.bind('[' + ','.join(map(str, values)) + ']')}))"
+        return f"(SELECT unnest({self.bind(list(values))}::{kind}[]) AS value)"
+
     def among(self, column: str, values: Sequence[Any]) -> str:
         """``column`` equals one of the values."""
         if len(values) == 1:
@@ -85,11 +88,11 @@ class Words:
 
 
 class Compiler:
-    """Turns criteria about resources of one type into SQL."""
+    """Turns criteria about resources of one type into SQL; some of it only narrows down (:func:`inexact`)."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, session: Session) -> None:
         self.words = words
-        self.confirm = False  # the SQL only narrows down: evaluate the criteria on what it finds
+        self._session = session
 
     # -- the two forms -------------------------------------------------------------------------------------------------
 
@@ -101,26 +104,25 @@ class Compiler:
             case Chain(parameter, target, inner):
                 return self._refers(parameter, target, inner, row)
             case Has(parameter, inner):
-                return self._referred(parameter, inner, row)
+                return self._referred(parameter, inner, type_, row)
             case Missing(parameter, missing):
-                return ("NOT " if missing else "") + self._present(parameter, row)
+                return self._present(parameter, row, missing)
             case Match(parameter, "not", values):
-                return "NOT " + self._any(parameter, "", values, row)
+                return "NOT " + self._any(parameter, "", values, row) if not _in_runs(values) else "(1 = 1)"
             case Match(parameter, modifier, values):
                 return self._any(parameter, modifier, values, row)
 
     def keys(self, criterion: Criterion, type_: str) -> str:
         """A SELECT of the keys of the live resources of a type that fulfil the criterion."""
         positive = self.set_of(criterion)
-        if positive is not None and not isinstance(criterion, Has):
+        if positive is not None:
             return positive.keys()
         if isinstance(criterion, AnyOf):
             return " UNION ALL ".join(self.keys(one, type_) for one in criterion.criteria)
         row = f"r{len(self.words.values)}"
-        condition = f"{row}.key IN ({positive.keys()})" if positive else self.probe(criterion, type_, row)
-        return (  # through the resources, since what is referred to may be gone
+        return (
             f"SELECT {row}.key FROM resource {row} WHERE {row}.type = {self.words.bind(type_)}"
-            f" AND {row}.method <> 'DELETE' AND {condition}"
+            f" AND {row}.method <> 'DELETE' AND {self.probe(criterion, type_, row)}"
         )
 
     def set_of(self, criterion: Criterion) -> KeySet | None:
@@ -130,41 +132,53 @@ class Compiler:
                 if parameter.code in {"_id", "_lastUpdated"}:
                     return None
                 return self._set(parameter, modifier, values)
-            case Chain(parameter, target, inner):
-                return KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
-            case Has(parameter, inner):
-                keys = self.keys(inner, parameter.type)
-                return KeySet("search_link", f"{self._p(parameter)} AND @key IN ({keys})", "target")
         return None
+
+    def walkable(self, criterion: Criterion) -> KeySet | None:
+        """Its set, if that is one run of an index in the order of keys."""
+        if not isinstance(criterion, Match) or criterion.modifier not in {"", "identifier", "of-type"}:
+            return None
+        if (
+            criterion.parameter.code in {"_id", "_lastUpdated"}
+            or len(criterion.values) != 1
+            or _in_runs(criterion.values)
+        ):
+            return None
+        first = criterion.values[0]
+        if isinstance(first, (TokenValue, OfTypeValue)) or (
+            isinstance(first, LinkValue) and first.identifier is not None
+        ):
+            hashes = self.hashes(criterion.parameter, criterion.values)
+            return KeySet("search_hash", f"@h = {self.words.bind(hashes[0])}") if len(hashes) == 1 else None
+        if isinstance(first, LinkValue) and len(first.targets) == 1 and len(criterion.parameter.sources) == 1:
+            return self._set(criterion.parameter, criterion.modifier, criterion.values)
+        return None
+
+    def sources(self, parameter: Parameter, column: str) -> str:
+        """A condition that an index row belongs to one of the sources of a parameter."""
+        return self.words.among(column, [number_of(source) for source in parameter.sources])
 
     def _refers(self, parameter: Parameter, target: str, inner: Criterion, row: str) -> str:
         """A chain for one row: what it points to is looked up, then probed, however many others would do."""
-        if of_row(inner):
-            link = KeySet("search_link", f"{self._p(parameter)} AND @target IN ({self.keys(inner, target)})")
-            return link.probe(f"{row}.key")
-        other = f"y{len(self.words.values)}"
-        number = self.words.bind(number_of(parameter.name))
-        reached = f"SELECT l.target AS key FROM search_link l WHERE l.p = {number} AND l.key = {row}.key"
-        condition = self.probe(inner, target, other)
-        if self.set_of(inner) is None or isinstance(inner, Has):  # no index row vouches that the target is there
-            kind = self.words.bind(target)
-            condition += (
-                f" AND EXISTS (SELECT 1 FROM resource e WHERE e.type = {kind} AND e.key = {other}.key"
-                " AND e.method <> 'DELETE')"
-            )
-        return f"EXISTS (SELECT 1 FROM ({reached}) {other} WHERE {condition})"
-
-    def _referred(self, parameter: Parameter, inner: Criterion, row: str) -> str:
-        """``_has`` for one row: what points to it is looked up, then probed."""
-        if of_row(inner):
-            keys = self.keys(inner, parameter.type)
-            return (
-                f"{row}.key IN ({KeySet('search_link', f'{self._p(parameter)} AND @key IN ({keys})', 'target').keys()})"
-            )
-        other = f"y{len(self.words.values)}"
-        number = self.words.bind(number_of(parameter.name))
+        if parameter.narrowed and target not in parameter.narrowed:
+            return "(1 = 0)"
+        link, other = f"l{len(self.words.values)}", f"y{len(self.words.values)}"
         return (
-            f"EXISTS (SELECT 1 FROM search_link {other} WHERE {other}.p = {number} AND {other}.target = {row}.key"
+            f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {other}"
+            f" ON {other}.type = {self.words.bind(target)} AND {other}.key = {link}.target"
+            f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.key = {row}.key AND {other}.method <> 'DELETE'"
+            f" AND {self.probe(inner, target, other)})"
+        )
+
+    def _referred(self, parameter: Parameter, inner: Criterion, type_: str, row: str) -> str:
+        """``_has`` for one row: what points to it is looked up, then probed."""
+        if parameter.narrowed and type_ not in parameter.narrowed:
+            return "(1 = 0)"
+        link, other = f"l{len(self.words.values)}", f"y{len(self.words.values)}"
+        return (
+            f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {other}"
+            f" ON {other}.type = {self.words.bind(parameter.type)} AND {other}.key = {link}.key"
+            f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.target = {row}.key"
             f" AND {self.probe(inner, parameter.type, other)})"
         )
 
@@ -178,8 +192,9 @@ class Compiler:
             dates = [self._updated(value, row) for value in values if isinstance(value, DateValue)]
             return "(" + " OR ".join(dates) + ")"
         if parameter.kind == "composite":
-            self.confirm = True
             return "(" + " OR ".join(self._composite(parameter, value, row) for value in values) + ")"
+        if _in_runs(values):
+            return "(1 = 1)"  # a run of hashes cannot be probed: the evaluator decides
         return self._set(parameter, modifier, values).probe(f"{row}.key")
 
     def _composite(self, parameter: Parameter, value: Value, row: str) -> str:
@@ -191,41 +206,74 @@ class Compiler:
     def _set(self, parameter: Parameter, modifier: str, values: tuple[Value, ...]) -> KeySet:
         first = values[0]
         if isinstance(first, (TokenValue, OfTypeValue)):
-            hashes = [_token(parameter, value) for value in values]
-            return KeySet("search_hash", self.words.among("@h", hashes))
+            return self._tokens(parameter, values)
         if isinstance(first, LinkValue):
             if first.identifier is not None:
-                found = [value.identifier for value in values if isinstance(value, LinkValue) and value.identifier]
-                hashes = [identifier_hash(parameter, one.system, one.code) for one in found]
-                return KeySet("search_hash", self.words.among("@h", hashes))
+                return self._tokens(parameter, values)
             targets = [key_of(target) for value in values if isinstance(value, LinkValue) for target in value.targets]
-            return KeySet("search_link", f"{self._p(parameter)} AND {self.words.among('@target', targets)}")
+            return KeySet("search_link", f"{self.sources(parameter, '@p')} AND {self.words.among('@target', targets)}")
         if isinstance(first, TextValue):
-            number = text_number(parameter) if parameter.kind == "token" else number_of(parameter.name)
+            token = parameter.kind == "token"
+            numbers = [text_number(one) if token else number_of(one) for one in parameter.sources]
             tests = [self._text(parameter, modifier, value) for value in values if isinstance(value, TextValue)]
-            return KeySet("search_text", f"@p = {self.words.bind(number)} AND ({' OR '.join(tests)})")
+            return KeySet("search_text", f"{self.words.among('@p', numbers)} AND ({' OR '.join(tests)})")
+        p = self.sources(parameter, "@p")
         if isinstance(first, DateValue):
             tests = [self._date(value) for value in values if isinstance(value, DateValue)]
-            return KeySet("search_date", f"{self._p(parameter)} AND ({' OR '.join(tests)})")
+            return KeySet("search_date", f"{p} AND ({' OR '.join(tests)})")
         tests = [self._number(value) for value in values if isinstance(value, QuantityValue)]
-        return KeySet("search_number", f"{self._p(parameter)} AND ({' OR '.join(tests)})")
+        return KeySet("search_number", f"{p} AND ({' OR '.join(tests)})")
 
-    def _p(self, parameter: Parameter) -> str:
-        return f"@p = {self.words.bind(number_of(parameter.name))}"
+    def _tokens(self, parameter: Parameter, values: tuple[Value, ...]) -> KeySet:
+        tests = []
+        for value in values:
+            if isinstance(value, TokenValue) and value.code is None and value.system is not None:
+                for source in parameter.sources if parameter.system in (None, value.system) else ():
+                    low, high = token_run(source, value.system)
+                    tests.append(f"@h BETWEEN {self.words.bind(low)} AND {self.words.bind(high)}")
+        hashes = self.hashes(parameter, values)
+        if hashes or not tests:
+            tests.append(self.words.among("@h", hashes or [-1]))
+        return KeySet("search_hash", f"({' OR '.join(tests)})")
 
-    def _present(self, parameter: Parameter, row: str) -> str:
+    def hashes(self, parameter: Parameter, values: tuple[Value, ...]) -> list[int]:
+        """The hashes under which tokens with these codes stand; of several only those that there are."""
+        found: list[int] = []
+        for value in values:
+            for source in parameter.sources:
+                if isinstance(value, OfTypeValue):
+                    found.append(type_hash(source, value.system, value.code, value.value))
+                elif isinstance(value, LinkValue):
+                    found += self._hashes(identified(source), value.identifier, None)
+                elif isinstance(value, TokenValue):
+                    found += self._hashes(source, value, parameter.system)
+        if len(found) < 2:
+            return found
+        words = Words(self._session.dialect)
+        listed = words.every(found, "bigint")
+        query = f"SELECT q.value FROM {listed} q WHERE EXISTS (SELECT 1 FROM search_hash x WHERE x.h = q.value)"
+        return [row[0] for row in self._session.connection.execute(query, words.values)]
+
+    def _hashes(self, source: str, wanted: TokenValue | None, only: str | None) -> list[int]:
+        if wanted is None or wanted.code is None:
+            return []
+        if wanted.system is not None:
+            return [token_hash(source, wanted.system, wanted.code)] if only in (None, wanted.system) else []
+        if only is not None:
+            return [token_hash(source, only, wanted.code)]
+        words = Words(self._session.dialect)
+        query = f"SELECT system FROM search_system WHERE p = {words.bind(number_of(source))}"
+        systems = self._session.connection.execute(query, words.values)
+        return [token_hash(source, system, wanted.code) for (system,) in systems]
+
+    def _present(self, parameter: Parameter, row: str, missing: bool) -> str:
         if parameter.code in {"_id", "_lastUpdated"}:
-            return "(1 = 1)"
-        if parameter.kind == "composite":
-            self.confirm = True
-            return "(" + " AND ".join(self._present(part, row) for part in parameter.components) + ")"
-        if parameter.kind == "token":
-            return KeySet("search_hash", f"@h = {self.words.bind(present_hash(parameter))}").probe(f"{row}.key")
-        probe = KeySet(_TABLES[parameter.kind], self._p(parameter)).probe(f"{row}.key")
-        if parameter.kind == "reference":
-            identified = KeySet("search_hash", f"@h = {self.words.bind(present_hash(parameter))}")
-            return f"({probe} OR {identified.probe(f'{row}.key')})"
-        return probe
+            return "(1 = 0)" if missing else "(1 = 1)"
+        if parameter.kind == "composite" and not missing:
+            return "(" + " AND ".join(self._present(part, row, missing=False) for part in parameter.components) + ")"
+        if not parameter.bit:
+            return "(1 = 1)"  # the evaluator decides
+        return f"({row}.present & {self.words.bind(parameter.bit)}) {'=' if missing else '<>'} 0"
 
     def _text(self, parameter: Parameter, modifier: str, value: TextValue) -> str:
         bind = self.words.bind
@@ -238,7 +286,6 @@ class Compiler:
                 return self.words.among("@value", starts)
             return f"@value = {bind(text)}"
         if modifier == "exact":
-            self.confirm = True
             return f"@value = {bind(value.folded)}"
         if modifier == "contains":
             find = "instr" if self.words.dialect == "sqlite" else "strpos"
@@ -301,7 +348,6 @@ class Compiler:
 
     def _number(self, value: QuantityValue) -> str:
         bind = self.words.bind
-        unit = f"@unit = {bind(unit_hash(value.system, value.code))}"
         number, low, high = value.value, value.low, value.high
         match value.prefix:
             case "eq":
@@ -323,28 +369,49 @@ class Compiler:
             case _:
                 near = abs(number) * 0.1
                 test = f"@high >= {bind(number - near)} AND @low <= {bind(number + near)}"
-        return f"({unit} AND {test})"
-
-
-_TABLES: Final = {
-    "string": "search_text",
-    "uri": "search_text",
-    "date": "search_date",
-    "number": "search_number",
-    "quantity": "search_number",
-    "reference": "search_link",
-}
+        return f"({test})"
 
 
 def of_row(criterion: Criterion) -> bool:
     """Whether the probe looks at the resource's own columns, not only at its key."""
     if isinstance(criterion, AnyOf):
         return any(map(of_row, criterion.criteria))
-    return isinstance(criterion, (Match, Missing)) and criterion.parameter.code == "_lastUpdated"
+    return isinstance(criterion, Missing) or (
+        isinstance(criterion, Match) and criterion.parameter.code == "_lastUpdated"
+    )
 
 
-def _token(parameter: Parameter, value: Value) -> int:
-    if isinstance(value, OfTypeValue):
-        return type_hash(parameter, value.system, value.code, value.value)
-    assert isinstance(value, TokenValue)
-    return token_hash(parameter, value.system, value.code)
+def inexact(criterion: Criterion) -> bool:
+    """Whether the index only narrows it down, here or in what it is joined to: the evaluator has the last word."""
+    match criterion:
+        case AnyOf(criteria):
+            return any(map(inexact, criteria))
+        case Chain(_, _, inner) | Has(_, inner):
+            return inexact(inner)
+        case Missing(parameter):
+            return parameter.kind == "composite" or (not parameter.bit and not _own(parameter))
+        case Match(parameter, modifier, values):
+            return (
+                modifier == "exact"
+                or parameter.kind == "composite"
+                or any(_inexact_value(parameter, value) for value in values)
+            )
+
+
+def _inexact_value(parameter: Parameter, value: Value) -> bool:
+    if isinstance(value, QuantityValue):  # the unit is not kept
+        return value.system is not None or value.code is not None
+    if isinstance(value, LinkValue) and parameter.narrowed:
+        starts = tuple(f"{type_}/" for type_ in parameter.narrowed)
+        return value.identifier is not None or not all(target.startswith(starts) for target in value.targets)
+    return _in_runs((value,)) and not _own(parameter)
+
+
+def _in_runs(values: Sequence[Value]) -> bool:
+    """Whether all codes of a system are asked for; a few hashes of others lie in the same run."""
+    tokens = [value.identifier if isinstance(value, LinkValue) else value for value in values]
+    return any(isinstance(one, TokenValue) and one.code is None for one in tokens)
+
+
+def _own(parameter: Parameter) -> bool:
+    return parameter.code in {"_id", "_lastUpdated"}

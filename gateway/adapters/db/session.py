@@ -78,6 +78,7 @@ class Session:
         self.dialect: Final[DialectName] = dialect
         self.lane: int | None = None  # the audit lane that this connection holds
         self.memo: Final[dict[Any, Any]] = {}  # worked out in this transaction; emptied when it begins and by writes
+        self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo
 
     def run(self, statement: Statement | Sql, **values: Any) -> Any:
         """Execute; the cursor answers ``fetchone``, ``fetchall``, iteration and ``rowcount``."""

@@ -30,7 +30,7 @@ _KEEP: Final = Sql(
 )
 _REPLACE: Final = Sql(
     "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
-    " source = :source, subject = :subject, patients = :patients, labels = :labels, facets = :facets, body = :body"
+    " source = :source, subject = :subject, patients = :patients, present = :present, facets = :facets, body = :body"
     " WHERE type = :type AND key = :key"
 )
 _NAME: Final = Statement(insert(NAMED))
@@ -111,7 +111,7 @@ class DbResources(DbResourceReader):
         if current is None or current.stored.deleted:
             return None
         gone = deletion(current.stored, now_us=now_us, source=source)
-        facets = Facets(current.shard, "", (), ())
+        facets = Facets(current.shard, "", ())
         self._write([(current, NewVersion(gone, {"resourceType": type_, "id": id_}, facets))])
         return gone
 
@@ -132,13 +132,18 @@ class DbResources(DbResourceReader):
             return
         self._session.memo.clear()
         session = self._session
-        fresh = [_values(made) for before, made in changes if before is None]
-        later = [_values(made) for before, made in changes if before is not None]
-        kept = [made for before, made in changes if before is not None and before.stored.version != made.stored.version]
+        index = [self._change(before, made) for before, made in changes]
+        fresh: list[dict[str, Any]] = []
+        later: list[dict[str, Any]] = []
+        kept: list[dict[str, Any]] = []
+        for (before, made), change in zip(changes, index, strict=True):
+            (fresh if before is None else later).append(_values(made, change.new.present))
+            if before is not None and before.stored.version != made.stored.version:
+                kept.append({"type": made.stored.type, "key": change.key})
         session.many(_INSERT, fresh)
-        session.many(_KEEP, [{"type": made.stored.type, "key": key_of(made.stored.reference)} for made in kept])
+        session.many(_KEEP, kept)
         session.many(_REPLACE, later)
-        write(session, [self._change(before, made) for before, made in changes])
+        write(session, index)
         named = [_named(before, made) for before, made in changes]
         session.many(_UNNAME, [row for gone, _ in named for row in gone])
         session.many(_NAME, [row for _, come in named for row in come])
@@ -153,7 +158,7 @@ class DbResources(DbResourceReader):
         return Change(key_of(made.stored.reference), shard, old, made.facets.shard, new)
 
 
-def _values(made: NewVersion) -> dict[str, Any]:
+def _values(made: NewVersion, present: int) -> dict[str, Any]:
     stored, facets = made.stored, made.facets
     return {
         "type": stored.type,
@@ -166,7 +171,7 @@ def _values(made: NewVersion) -> dict[str, Any]:
         "source": stored.source,
         "subject": facets.subject,
         "patients": " ".join(facets.patients),
-        "labels": " ".join(facets.labels),
+        "present": present,
         "facets": stored.facets,
         "body": stored.body,
     }

@@ -137,7 +137,7 @@ class MemoryResources:
         if not before or before[-1].stored.deleted:
             return None
         gone = deletion(before[-1].stored, now_us=now_us, source=source)
-        facets = Facets(before[-1].facets.shard, "", (), ())
+        facets = Facets(before[-1].facets.shard, "", ())
         made = NewVersion(gone, {"resourceType": type_, "id": id_}, facets)
         self.versions[f"{type_}/{id_}"] = (*before, made)
         return gone
