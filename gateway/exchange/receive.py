@@ -27,6 +27,7 @@ _REFUSED_KEPT_BYTES: Final = 65_536
 _HEADER_BYTES: Final = 4_096  # of a header that is looked at to find the sender
 _DTM: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?(?:([+-])(\d\d)(\d\d))?", re.ASCII)
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
+_NEW, _RECEIVED = Admission.NEW, State.RECEIVED  # looked at for every message
 _LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")
 _LOCAL_TYPES: Final = ("MR", "PI", "PT")  # table 0203: what a facility files its patients under
 
@@ -193,7 +194,7 @@ class _Known:
         self.begins = _id_begins(self.source)
         self.mark, self.component, self.repetition = marks[:1], marks[1:2], marks[2:3]
         self.others = tuple(marks[i : i + 1] for i in range(2, len(marks)))
-        self.pid, self.mrg, self.evn = (b"\r" + name + self.mark for name in (b"PID", b"MRG", b"EVN"))
+        self.pid, self.mrg, self.evn = (name + self.mark for name in (b"PID", b"MRG", b"EVN"))
 
 
 class Intake:
@@ -213,9 +214,11 @@ class Intake:
         """The message prepared, or None when it has to be judged in full."""
         if payload[:3] != b"MSH" or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
             return None
-        end = payload.find(b"\r")
+        lines = payload.split(b"\r")
+        if not lines[-1]:
+            lines.pop()
         mark = payload[3:4]
-        parts = payload[: end if end > 0 else len(payload)].split(mark, 10) if mark else []
+        parts = lines[0].split(mark, 10) if mark else []
         if len(parts) < 10:
             return None
         asked, sent = parts[9], parts[6]
@@ -227,8 +230,11 @@ class Intake:
             known = None if key in self._known else self._learn(key, parts, mark)
             if known is None:
                 return None
-        lane = _quick_lane(payload, known)
-        event_us = _quick_event_us(payload, known, sent)
+        names = [line[:4] for line in lines]
+        if min(names) < b"A":  # an empty line, or spaces before a segment
+            return None
+        lane = _quick_lane(lines, names, known)
+        event_us = _quick_event_us(lines, names, known, sent)
         if lane is None or event_us is None:
             return None
         control_id = asked.decode("ascii")
@@ -299,17 +305,15 @@ def _conflict_of(payload: bytes, feed: Feed, ack_id: str, now_us: int) -> bytes:
     return judge(payload, feed, now_us=now_us, ack_id=ack_id).conflicting()
 
 
-def _quick_lane(payload: bytes, known: _Known) -> str | None:
+def _quick_lane(lines: list[bytes], names: list[bytes], known: _Known) -> str | None:
     """The lane by PID-3 on the bytes; None when that needs a closer look."""
-    start = payload.find(known.pid)
-    if start < 0:
-        return "" if known.pid[1:] not in payload and known.mrg not in payload else None
-    if payload.find(known.pid[1:], start + 4) >= 0 or payload.find(known.pid[1:], 0, start) >= 0:
+    if known.mrg in names:
         return None
-    if known.mrg in payload:
+    if known.pid not in names:
+        return ""
+    if names.count(known.pid) > 1:
         return None
-    end = payload.find(b"\r", start + 1)
-    fields = payload[start : end if end > 0 else len(payload)].split(known.mark, 4)
+    fields = lines[names.index(known.pid)].split(known.mark, 4)
     if len(fields) < 4:
         return None
     texts = fields[3]
@@ -331,13 +335,11 @@ def _quick_lane(payload: bytes, known: _Known) -> str | None:
     return blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
 
 
-def _quick_event_us(payload: bytes, known: _Known, msh_7: bytes) -> int | None:
+def _quick_event_us(lines: list[bytes], names: list[bytes], known: _Known, msh_7: bytes) -> int | None:
     """0 when no time is given; None when one is written in a way that needs a closer look."""
-    start = payload.find(known.evn)
-    found: Sequence[bytes] = ()
-    if start >= 0:
-        end = payload.find(b"\r", start + 1)
-        found = payload[start : end if end > 0 else len(payload)].split(known.mark, 7)
+    found = lines[names.index(known.evn)].split(known.mark, 7) if known.evn in names else []
+    if len(found) > 2 and found[2].isdigit() and (at := _instant_of(found[2])) is not None:
+        return at
     for text in (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b""):
         if not text:
             continue
@@ -345,9 +347,14 @@ def _quick_event_us(payload: bytes, known: _Known, msh_7: bytes) -> int | None:
             if any(other in text for other in known.others):
                 return None
             text = text.split(known.component, 1)[0] if known.component else text
-        if text and (at := instant_us(text.decode("ascii", "replace"))) is not None:
+        if text and (at := _instant_of(text)) is not None:
             return at
     return 0
+
+
+@lru_cache(4096)
+def _instant_of(text: bytes) -> int | None:
+    return instant_us(text.decode("ascii", "replace"))
 
 
 def admit(unit: Unit, prepared: Prepared) -> Reply:
@@ -358,7 +365,12 @@ def admit(unit: Unit, prepared: Prepared) -> Reply:
 def admit_all(unit: Unit, several: Sequence[Prepared]) -> list[Reply]:
     """:func:`admit` for messages that share a transaction."""
     added = unit.inbox.add_all([one.message for one in several])
-    return [_reply(unit, one, *what) for one, what in zip(several, added, strict=True)]
+    return [
+        Reply(found.id, found.answer, b"", one.waits)
+        if admission is _NEW and found.state is _RECEIVED
+        else _reply(unit, one, admission, found)
+        for one, (admission, found) in zip(several, added, strict=True)
+    ]
 
 
 def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received) -> Reply:
