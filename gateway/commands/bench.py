@@ -38,7 +38,12 @@ def _lines(figures: Any, indent: str = "  ") -> list[str]:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a benchmark.")
 @click.option("--list", "listing", is_flag=True, help="Name the benchmarks and stop.")
-def bench(name: str | None, as_json: bool, listing: bool) -> None:
+@click.option("--people", type=click.IntRange(100), help="linkage: records in the index.")
+@click.option("--database", help="linkage: an empty database, sqlite:///FILE or postgresql://HOST/NAME.")
+@click.option("--batch", is_flag=True, help="linkage: whole files beside Splink instead, time and peak memory.")
+def bench(
+    name: str | None, as_json: bool, listing: bool, people: int | None, database: str | None, batch: bool
+) -> None:
     """Benchmarks, as ratios against the floor that each measures in the same run."""
     known = names()
     if listing:
@@ -46,9 +51,13 @@ def bench(name: str | None, as_json: bool, listing: bool) -> None:
         return
     if name is not None and name not in known:
         raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(known)}")
+    asked: dict[str, Any] = {"people": people, "database": database, "batch": batch}
+    asked = {option: value for option, value in asked.items() if value}
+    if asked and name != "linkage":
+        raise click.UsageError(f"--{next(iter(asked))} is an option of the benchmark linkage")
     for each in [name] if name else known:
         module = f"{each}_" if keyword.iskeyword(each) else each
-        figures = import_module(f"gateway.bench.{module}").run()
+        figures = import_module(f"gateway.bench.{module}").run(**asked)
         if as_json:
             click.echo(json.dumps({"benchmark": each, **figures}))
         else:

@@ -83,7 +83,7 @@ class Traits:
 _PARTIAL_SSN: Final = re.compile(r"[Xx*#\-. ]*(\d{4})")
 _SINGLE_BIRTH: Final = frozenset({"", "0", "n", "no", "false", "f", "single", "unknown"})
 _QUOTED: Final = re.compile(r"[\"“”(\[«]([^\"“”)\]»]+)[\"“”)\]»]")
-_QUOTES: Final = frozenset("\"“”()[]«»")
+_QUOTES: Final = frozenset('"“”()[]«»')
 _ALIAS_BREAK: Final = re.compile(r"[;,/|]|\b(?:aka|a\.k\.a\.?|goes by|formerly|nee|née)\b", re.IGNORECASE)
 _TAKEN_AS_MISSING: Final = frozenset({"8", "9", "99"})
 _NO_DOB: Final = frozenset(

@@ -67,6 +67,14 @@ class SplinkLinker:
             found: list[dict[str, Any]] = self.linker.inference.predict().as_record_list()
         return found
 
+    def count_pairs(self) -> int:
+        """How many pairs :meth:`predict` finds, left in the database: a list of them would cost more than finding."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = self.linker.inference.predict()
+            (count,) = found.as_duckdbpyrelation().count("*").fetchall()[0]
+        return int(count)
+
     def time_scores(self, person: Traits, entries: Sequence[Traits]) -> float:
         """Milliseconds that Splink takes to score one record against its candidates."""
         left, right = list(rows_of(entries)), list(rows_of([person]))
