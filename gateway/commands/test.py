@@ -1,5 +1,6 @@
 """``doorway test``: everything that must be true before a change lands, in one command."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
+NIGHTLY_REQUESTS = 100_000  # generated requests a store
 
 
 def _steps(paths: tuple[str, ...], workers: str) -> list[tuple[str, list[str]]]:
@@ -22,18 +24,30 @@ def _steps(paths: tuple[str, ...], workers: str) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _nightly(seed: int) -> list[tuple[str, list[str]]]:
+    """The proof that what is hidden cannot be noticed, at length: other requests every night."""
+    os.environ |= {"DOORWAY_NON_INTERFERENCE": str(NIGHTLY_REQUESTS), "DOORWAY_NON_INTERFERENCE_SEED": str(seed)}
+    files = ("tests/exchange/test_non_interference.py", "tests/exchange/test_non_interference_out.py")
+    return [(f"non-interference, seed {seed}", [sys.executable, "-m", "pytest", "-k", "sqlite or postgres", *files])]
+
+
 @click.command()
 @click.argument("paths", nargs=-1)
 @click.option("--workers", default="2", show_default=True, help="Test processes.")
+@click.option(
+    "--nightly", is_flag=True, help="Instead: 100,000 generated requests a database to notice what is hidden."
+)
+@click.option("--seed", type=int, help="Of the requests of --nightly; default: the day.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the outcome of each step.")
-def test(paths: tuple[str, ...], workers: str, as_json: bool) -> None:
+def test(paths: tuple[str, ...], workers: str, nightly: bool, seed: int | None, as_json: bool) -> None:
     """Format, lint, types, import contracts and all tests on memory, SQLite and PostgreSQL.
 
     Example: doorway test. Give test files or folders to run only those tests.
     """
     outcome: dict[str, float] = {}
     failed = []
-    for name, command in _steps(paths, workers):
+    today = int(time.time()) // 86_400
+    for name, command in _nightly(today if seed is None else seed) if nightly else _steps(paths, workers):
         click.echo(f"== {name}", err=as_json)
         began = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr if as_json else None)

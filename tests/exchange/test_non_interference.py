@@ -5,7 +5,7 @@ people, hidden resources that point at visible ones, hidden Consents. Requests a
 the types at hand, with chains, ``_has``, includes, sorts, totals, summaries, pages, reads, histories and batches.
 
 ``DOORWAY_NON_INTERFERENCE`` sets how many requests are made a store (about 350 in the normal run, all stores together
-1,000); a nightly run sets 100000.
+1,000); ``doorway test --nightly`` sets 100,000.
 """
 
 import os
@@ -30,7 +30,11 @@ REQUESTS = int(os.environ.get("DOORWAY_NON_INTERFERENCE", "340"))
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01
 LOINC = "http://loinc.org"
 HOSPITAL = "Organization/h"
-TYPES = ("Patient", "Observation", "Encounter", "ServiceRequest", "Task", "Condition", "Consent", "CareTeam")
+LETTERS = {
+    "Patient": "p", "Observation": "o", "Encounter": "e", "ServiceRequest": "s", "Task": "t", "Condition": "d",
+    "Consent": "c", "CareTeam": "k", "Provenance": "v", "DocumentReference": "x", "Binary": "b",
+}  # fmt: skip
+TYPES = tuple(LETTERS)
 
 
 def ref(literal: str) -> JsonObject:
@@ -123,6 +127,14 @@ def about(n: int, tag: str, *, sensitive: bool = False) -> list[JsonObject]:
             "participant": [{"member": ref("Practitioner/d")}],
         },
     ]
+    found += [
+        {"resourceType": "Provenance", "id": f"v{tag}", "target": [ref(f"Observation/o{tag}"), ref(f"Task/t{tag}")],
+         "recorded": "2026-03-04T00:00:00Z", "agent": [{"who": ref("Practitioner/d")}]},
+        {"resourceType": "DocumentReference", "id": f"x{tag}", "status": "current", "subject": subject,
+         "content": [{"attachment": {"url": f"Binary/b{tag}", "contentType": "text/plain"}}]},
+        {"resourceType": "Binary", "id": f"b{tag}", "contentType": "text/plain", "data": "eg=="}
+        | ({"securityContext": ref(f"Observation/o{tag}")} if n % 2 else {}),
+    ]  # fmt: skip
     return [one | {"meta": {"security": marked}} for one in found]
 
 
@@ -196,6 +208,20 @@ def hidden_part(rng: random.Random) -> list[JsonObject]:
                 "focus": ref(f"ServiceRequest/s{seen}"),
                 "basedOn": [ref(f"Task/t{seen}")],
             },
+            {
+                "resourceType": "Provenance",
+                "id": f"h{number}",
+                "target": [ref(f"Observation/o{seen}"), ref(f"Observation/o{hidden}")],
+                "recorded": "2026-03-04T00:00:00Z",
+                "agent": [{"who": ref("Practitioner/d")}],
+            },
+            {
+                "resourceType": "DocumentReference",
+                "id": f"h{number}",
+                "status": "current",
+                "subject": ref(f"Patient/p{hidden}"),
+                "content": [{"attachment": {"url": f"Binary/b{seen}"}}],
+            },
         ]
     rng.shuffle(found)
     return found
@@ -220,7 +246,12 @@ class Twins:
     less: Caller
     more: Caller
     hidden: Caller  # somebody who sees the hidden part of ``more``: proof that it is there
-    full: Store  # what lies behind ``more``
+    stores: tuple[Store, Store]  # what lies behind ``less`` and ``more``
+
+    @property
+    def full(self) -> Store:
+        """What lies behind ``more``."""
+        return self.stores[1]
 
 
 @pytest.fixture(params=KINDS)
@@ -237,7 +268,7 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
         https.append(Http(builts[-1].app))
     callers = [Caller(http, token_for(store, "ehr", HOSPITAL)) for http, store in zip(https, stores, strict=True)]
     elsewhere = Caller(https[1], token_for(stores[1], "elsewhere", "Organization/agency"))
-    yield Twins(callers[0], callers[1], elsewhere, stores[1])
+    yield Twins(callers[0], callers[1], elsewhere, (stores[0], stores[1]))
     for http, built in zip(https, builts, strict=True):
         http.close()
         built.executor.shutdown()
@@ -342,7 +373,11 @@ class Drawn:
             return f"/Patient/p{rng.choice([0, 1, 7, 20, 23])}/$everything" + rng.choice(["", "?_count=3"])
         if roll < 0.20:
             return f"/Patient/p{rng.choice([0, 1, 7, 20])}/{type_}"
+        if roll < 0.21:
+            return f"/Patient/$ihe-pix?sourceIdentifier=urn:mrn%7C{rng.choice([0, 1, 2, 7, 20, 30, 99])}"
         if roll < 0.22:
+            return f"/Patient/p{rng.choice([0, 1, 7, 20])}/$consent-explain"
+        if roll < 0.24:
             return f"/{type_}/_history" + rng.choice(["", "?_count=2"])
         parts = [self.criterion(type_) for _ in range(rng.randrange(3))] + [
             self.control(type_) for _ in range(rng.randrange(4))
@@ -350,20 +385,11 @@ class Drawn:
         return f"/{type_}?" + "&".join(part for part in parts if part)
 
     def _id(self, type_: str) -> str:
-        letter = {
-            "Patient": "p",
-            "Observation": "o",
-            "Encounter": "e",
-            "ServiceRequest": "s",
-            "Task": "t",
-            "Condition": "d",
-            "Consent": "c",
-            "CareTeam": "k",
-        }[type_]
-        return letter + self.rng.choice(["0", "1", "1x", "3", "3x", "7", "20", "21", "99"])
+        return LETTERS[type_] + self.rng.choice(["0", "1", "1x", "3", "3x", "7", "20", "21", "99"])
 
     def _parameter(self, type_: str) -> Any:
-        return self.rng.choice(sorted(self.definitions.of(type_).values(), key=lambda one: one.code))
+        found = self.definitions.of(type_) or self.definitions.of("Patient")  # nothing of a Binary is searched for
+        return self.rng.choice(sorted(found.values(), key=lambda one: one.code))
 
     def criterion(self, type_: str) -> str:
         """A plain, chained or reverse criterion."""
@@ -375,7 +401,7 @@ class Drawn:
             inner = self._parameter(target)
             return f"{parameter.code}:{target}.{inner.code}={_values(rng, _kind(inner))}"
         if roll < 0.25:
-            other = rng.choice(TYPES)
+            other = rng.choice(TYPES[:-1])
             links = [p for p in self.definitions.of(other).values() if _kind(p) == "reference"]
             link = rng.choice(sorted(links, key=lambda one: one.code))
             inner = self._parameter(other)
