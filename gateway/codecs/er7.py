@@ -44,6 +44,8 @@ from gateway.kernel.errors import Invalid, Malformed
 DELETE: Final = '""'  # the explicit null of v2.5.1 ch. 2.5.3: delete what is stored
 HEADERS: Final = frozenset({"MSH", "FHS", "BHS"})  # segments whose first two fields declare the delimiters
 Tree: TypeAlias = list[list[list[list[list[str]]]]]
+_FRAMING: Final = frozenset({b"\x1c", b"\x0b"})
+_HEADER_BYTES: Final = 4_096  # where MSH-18 stands
 _SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 _PATH: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?-(\d+)(?:\[(\d+)\])?(?:\.(\d+))?(?:\.(\d+))?")
 
@@ -195,7 +197,7 @@ class Segment:
         if not raw:
             return []
         mark = self.message.delimiters.repetition
-        return raw.split(mark) if mark and not (number <= 2 and self.id in HEADERS) else [raw]
+        return raw.split(mark) if mark and mark in raw and not (number <= 2 and self.id in HEADERS) else [raw]
 
     def field(self, number: int) -> Field:
         """The field as an object; an absent one is there too, and not ``present``."""
@@ -414,7 +416,8 @@ def _text_of(raw: bytes, default_charset: str, charset: str, oddities: list[str]
         codec, mark = wide
         text, clean = decode(raw[mark:], codec)
         return _from_header(text), codec, clean
-    codec = _codec_of(raw, default_charset, charset, oddities)
+    start = raw.find(b"MSH")
+    codec = _codec_of(raw, _line_at(raw[: start + _HEADER_BYTES], max(start, 0)), default_charset, charset, oddities)
     text, clean = decode(raw, codec)
     if not clean:
         oddities.append("bytes that are not of the charset")
@@ -428,21 +431,15 @@ def _from_header(text: str) -> str:
     return text[start:].rstrip("\x1c\r\n\x0b") if start or text[-1:] in "\x1c\x0b" else text
 
 
-def _codec_of(raw: bytes, default_charset: str, charset: str, oddities: list[str]) -> str:
-    declared = charset
-    if not declared:
-        start = raw.find(b"MSH")
-        mark = raw[start + 3 : start + 4]
-        fields = _line_at(raw[start : start + 4096], 0).split(mark) if mark else []
-        first = re.split(rb"[~^]", fields[17])[0] if len(fields) > 17 and fields[17] else b""
-        declared = first.decode("ascii", "replace").strip()
-        if declared and declared != DELETE and codec_named(declared) is None:
-            oddities.append("MSH-18 names a charset that nobody knows; the sender's default is used")
-            declared = ""
-    wanted = declared if declared and declared != DELETE else default_charset
-    codec = codec_named(wanted)
-    if codec is None:
-        raise Invalid("a charset that nobody knows", at="charset", fix="use a value of table 0211, or utf-8")
+def _codec_of(raw: bytes, header: bytes, default_charset: str, charset: str, oddities: list[str]) -> str:
+    """The codec of a message: what is set, what MSH-18 of ``header`` says, the default, in this order."""
+    mark = header[3:4]
+    declared = b""
+    if not charset and mark and header.count(mark) > 16:
+        declared = header.split(mark, 18)[17]
+    codec, oddity = _codec_declared(declared, default_charset, charset)
+    if oddity:
+        oddities.append(oddity)
     if codec == "ascii" and not raw.isascii():
         codec = codec_named(default_charset) or codec
         oddities.append("MSH-18 says ASCII and the bytes are not; the sender's default is used")
@@ -450,6 +447,20 @@ def _codec_of(raw: bytes, default_charset: str, charset: str, oddities: list[str
         oddities.append("MSH-18 names a wide charset and the bytes are not; UTF-8 is used")
         codec = "utf-8"
     return codec
+
+
+@lru_cache(256)
+def _codec_declared(field: bytes, default_charset: str, charset: str) -> tuple[str, str]:
+    """(codec, what is odd about MSH-18)."""
+    oddity = ""
+    declared = charset or re.split(rb"[~^]", field, maxsplit=1)[0].decode("ascii", "replace").strip()
+    if not charset and declared and declared != DELETE and codec_named(declared) is None:
+        oddity = "MSH-18 names a charset that nobody knows; the sender's default is used"
+        declared = ""
+    codec = codec_named(declared if declared and declared != DELETE else default_charset)
+    if codec is None:
+        raise Invalid("a charset that nobody knows", at="charset", fix="use a value of table 0211, or utf-8")
+    return codec, oddity
 
 
 def _segment_texts(text: str, oddities: list[str]) -> list[str]:
@@ -495,11 +506,12 @@ def peek(
         wanted = {name.decode("ascii") for name in names}
         found = {s.id: s for s in reversed(message.segments) if s.id in wanted}
         return {**found, "MSH": message.header}
-    codec = _codec_of(raw, default_charset, charset, oddities)
-    start = raw.find(b"MSH")
+    start = 0 if raw.startswith(b"MSH") else raw.find(b"MSH")
+    line = _line_at(raw, max(start, 0))
+    codec = _codec_of(raw, line[:_HEADER_BYTES], default_charset, charset, oddities)
     if start < 0 or (start and raw[:start].strip(b"\r\n\t \x0b\x1c")):
         raise Malformed("no MSH segment at the start", at="MSH", fix="send one message that begins with MSH")
-    head, clean = decode(_line_at(raw, start), codec)
+    head, clean = decode(line, codec)
     message = Message(raw, [head], codec, Delimiters.of_header(head, oddities))
     message.doubtful = not clean
     mark = message.delimiters.field.encode(codec, "replace")
@@ -520,7 +532,7 @@ def _line_with(raw: bytes, beginning: bytes, start: int) -> int:
 
 def _line_at(raw: bytes, start: int) -> bytes:
     end = raw.find(b"\r", start)
-    line = raw[start : end if end >= 0 else len(raw)]
+    line = raw[start:end] if end >= 0 else raw[start:]
     if b"\n" in line:
         line = line[: line.index(b"\n")]
-    return line.rstrip(b"\x1c\x0b")
+    return line.rstrip(b"\x1c\x0b") if line[-1:] in _FRAMING else line
