@@ -89,7 +89,8 @@ class Delimiters:
             raise Malformed("the header ends before its encoding characters", at=at, fix=r"send MSH|^~\&|")
         end = text.find(text[3], 4)
         found, tolerated = _delimiters(text[: end if end > 0 else len(text)])
-        oddities.extend(tolerated)
+        if tolerated:
+            oddities.extend(tolerated)
         return found
 
     @classmethod
@@ -301,13 +302,14 @@ class Message:
         """A decoded value inside the own text of one repetition; None absent, ``DELETE`` to delete."""
         if text == DELETE:
             return DELETE
-        mark = self.delimiters.component
+        delimiters = self.delimiters
+        mark = delimiters.component
         parts = text.split(mark) if mark else [text]
         if not 0 < component <= len(parts):
             return None
         text = parts[component - 1]
-        mark = self.delimiters.subcomponent
-        if mark and text != DELETE:
+        mark = delimiters.subcomponent
+        if mark and mark in text and text != DELETE:
             parts = text.split(mark)
             if not 0 < subcomponent <= len(parts):
                 return None
@@ -501,12 +503,14 @@ def peek(
         Malformed: no MSH at the start, or delimiters that cannot be used.
     """
     oddities: list[str] = []
-    if wide_codec(raw) is not None:
+    begins = raw[:4]
+    usual = begins[:3] == b"MSH" and begins[3:] != b"\x00"
+    if not usual and wide_codec(raw) is not None:
         message = Message.parse(raw, default_charset=default_charset, charset=charset)
         wanted = {name.decode("ascii") for name in names}
         found = {s.id: s for s in reversed(message.segments) if s.id in wanted}
         return {**found, "MSH": message.header}
-    start = 0 if raw.startswith(b"MSH") else raw.find(b"MSH")
+    start = 0 if usual else raw.find(b"MSH")
     line = _line_at(raw, max(start, 0))
     codec = _codec_of(raw, line[:_HEADER_BYTES], default_charset, charset, oddities)
     if start < 0 or (start and raw[:start].strip(b"\r\n\t \x0b\x1c")):
@@ -514,8 +518,8 @@ def peek(
     head, clean = decode(line, codec)
     message = Message(raw, [head], codec, Delimiters.of_header(head, oddities))
     message.doubtful = not clean
-    mark = message.delimiters.field.encode(codec, "replace")
     out = {"MSH": message.header}
+    mark = message.delimiters.field.encode(codec, "replace") if names else b""
     for name in names:
         place = _line_with(raw, name + mark, start)
         if place:
