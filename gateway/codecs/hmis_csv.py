@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 FIELD_LIMIT_CHARACTERS: Final = 16 * 1024 * 1024
@@ -144,6 +145,124 @@ def read_rows(chunks: Iterable[bytes], encoding: str) -> Iterator[list[str]]:
         newline="",
     )
     yield from csv.reader(text)
+
+
+BLOCK_BYTES: Final = 1 << 16
+_ASCII_LIKE: Final = {  # encodings in which every byte below 128 is its character: lines can be cut before decoding
+    "utf-8": ("utf-8", "replace"),
+    "utf-8-sig": ("utf-8", "replace"),
+    "cp1252": ("cp1252", "doorway-1252"),
+    "mac_roman": ("mac_roman", "replace"),
+}
+
+
+class Block:
+    """Some neighbouring rows of a file: as cells, or as lines without any quote, which need no parser."""
+
+    __slots__ = ("_lines", "_rows")
+
+    def __init__(self, lines: list[str] | None, rows: list[list[str]] | None = None) -> None:
+        self._lines, self._rows = lines, rows
+
+    def __len__(self) -> int:
+        rows = self._rows if self._lines is None else self._lines
+        return len(rows or ())
+
+    def drop_first(self) -> None:
+        """Leave out the first row: the header."""
+        del (self._lines if self._lines is not None else self._rows or [])[:1]
+
+    def rows(self) -> list[list[str]]:
+        """The cells of each row; a blank line is an empty list."""
+        if self._lines is None:
+            return self._rows or []
+        rows = [line.split(",") for line in self._lines]
+        return [row if row != [""] else [] for row in rows] if "" in self._lines else rows
+
+    def column(self, index: int) -> list[str | None]:
+        """One cell of each row; None where the row does not reach so far."""
+        if self._lines is None or index > 3:
+            return [row[index] if index < len(row) else None for row in self.rows()]
+        cut = index + 1
+        found = [line.split(",", cut) for line in self._lines]
+        return [cells[index] if index < len(cells) else None for cells in found]
+
+
+def read_blocks(chunks: Iterable[bytes], encoding: str, size: int | None = None) -> Iterator[Block]:
+    """The rows of :func:`read_rows`, header first, many at a time.
+
+    A block without a quote and with one kind of line end is cut at its line ends and commas, which is twice as fast as
+    the parser; every other block goes through it, with as many of the following as a quoted cell runs on into.
+    """
+    if encoding not in _ASCII_LIKE:
+        rows = read_rows(chunks, encoding)
+        while batch := list(islice(rows, 512)):
+            yield Block(None, batch)
+        return
+    name, errors = _ASCII_LIKE[encoding]
+    pieces = _cut(chunks, size or BLOCK_BYTES, encoding == "utf-8-sig")
+    for raw in pieces:
+        plain = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
+        if b'"' in plain or b"\r" in plain:
+            csv.field_size_limit(FIELD_LIMIT_CHARACTERS)
+            lines = _Lines(raw, pieces, name, errors)
+            reader = csv.reader(lines)
+            found = []
+            while lines.more:
+                found.append(next(reader))
+            yield Block(None, found)
+            continue
+        text = str(plain, name, errors).split("\n")
+        if not text[-1]:
+            text.pop()
+        yield Block(text)
+
+
+class _Lines(Iterator[str]):
+    """The lines of a piece, then those of the pieces after it, for a parser that stops at the end of a row."""
+
+    def __init__(self, raw: bytes, pieces: Iterator[bytes], encoding: str, errors: str) -> None:
+        self._pieces, self._encoding, self._errors = pieces, encoding, errors
+        self._take(raw)
+
+    def _take(self, raw: bytes) -> None:
+        self._lines = list(io.StringIO(str(raw, self._encoding, self._errors), newline=""))
+        self._at = 0
+
+    @property
+    def more(self) -> bool:
+        """Whether the piece has lines left."""
+        return self._at < len(self._lines)
+
+    def __next__(self) -> str:
+        while not self.more:
+            self._take(next(self._pieces))
+        self._at += 1
+        return self._lines[self._at - 1]
+
+
+def _cut(chunks: Iterable[bytes], size: int, marked: bool) -> Iterator[bytes]:
+    """The bytes in pieces of about ``size`` that end with a line; ``marked``: a byte order mark comes first."""
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        if marked and len(rest) >= len(codecs.BOM_UTF8):
+            rest, marked = rest.removeprefix(codecs.BOM_UTF8), False
+        start = 0
+        while len(rest) - start > size:
+            end = rest.find(b"\n", start + size) + 1
+            if not end and len(rest) - start > _LONGEST_LINE:  # old Macs end lines with CR only
+                end = rest.rfind(b"\r", start, len(rest) - 1) + 1
+            if not end:
+                break
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
+    if rest:
+        yield rest
+
+
+_LONGEST_LINE: Final = 1 << 22
 
 
 def write_rows(rows: Iterable[list[str]]) -> Iterator[str]:

@@ -5,38 +5,23 @@ resource with the reason; files and columns that HUD does not know are kept the 
 for cell (hmis_export.py).
 """
 
-import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
-from zlib import crc32
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
 
-from gateway.codecs.hmis_csv import EncodingSniffer, Header, read_rows
-from gateway.exchange.hmis_keys import Exits, Seen
-from gateway.exchange.hmis_manifest import household_of, manifest_of
-from gateway.kernel.fhir import DOORWAY, JsonObject
-from gateway.mapping.hmis.compile import Odd, RowFunction, compile_map, to_json
+from gateway.codecs.hmis_csv import Block, EncodingSniffer, Header, read_blocks, read_rows
+from gateway.exchange.hmis_convert_file import FileJob
+from gateway.exchange.hmis_keys import Exits
+from gateway.exchange.hmis_manifest import manifest_of
+from gateway.exchange.hmis_report import WHOLE, FileSeen, Report, Scratch, Share, Sink
+from gateway.mapping.hmis.compile import to_json
 from gateway.mapping.hmis.conversions import Source
-from gateway.mapping.hmis.explain import Facts, beside_of, convert_row
-from gateway.mapping.hmis.memo import key_text
 from gateway.mapping.hmis.spec import Read, Spec, load_spec
-from gateway.mapping.hmis.tables import (
-    CELLS_EXTENSION,
-    COMPUTED,
-    RECORD_EXTENSION,
-    ROW_EXTENSION,
-    FileMap,
-    Labels,
-    load_maps,
-)
+from gateway.mapping.hmis.tables import FileMap, Labels, load_maps
 from gateway.mapping.hmis.values import day_of
 from gateway.mapping.table import read_table
 
-FINDINGS_KEPT: Final = 10_000
-FLUSH_ROWS: Final = 2_000
-DOCUMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-document"
+__all__ = ["WHOLE", "Conversion", "ExportFiles", "FileSeen", "Report", "Scratch", "Share", "Sink"]
 _NAMES: Final = {"roi": "Consent", "consents": "Consent"}
 
 
@@ -50,92 +35,6 @@ class ExportFiles(Protocol):
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of one file, in pieces."""
         ...
-
-
-class Scratch(Protocol):
-    """Room for what must be grouped across a file, in buckets, so that memory stays flat."""
-
-    def add(self, bucket: int, line: str) -> None:
-        """Keep a line."""
-        ...
-
-    def read(self, bucket: int) -> Iterator[str]:
-        """The lines of a bucket in the order they came."""
-        ...
-
-
-Sink = Callable[[str, list[str]], None]  # resource type, JSON lines
-BUCKETS: Final = 64
-Share = tuple[
-    int, int
-]  # which of how many processes: each reads every row and converts the blocks of rows that are its
-WHOLE: Final[Share] = (0, 1)
-_BLOCK_BITS: Final = 10  # rows a block: 1,024
-
-
-@dataclass(slots=True)
-class Finding:
-    """Something about a row that a person should look at; never its content."""
-
-    file: str
-    row: int  # line of the table, header not counted, from 1; 0 for the file
-    column: str
-    reason: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What a conversion saw."""
-
-    source: str = ""
-    version: str = ""
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    resources: dict[str, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    def say(self, file: str, row: int, column: str, reason: str) -> None:
-        """Note a finding; beyond a limit only the counts grow."""
-        key = f"{file} {column}: {reason}" if column else f"{file}: {reason}"
-        self.reasons[key] = self.reasons.get(key, 0) + 1
-        if len(self.findings) < FINDINGS_KEPT:
-            self.findings.append(Finding(file, row, column, reason))
-
-    def absorb(self, other: "Report") -> None:
-        """Add what another process saw."""
-        for path, told in other.files.items():
-            mine = self.files.setdefault(path, {**told, "rows": 0, "kept_whole": 0})
-            mine["rows"] += told["rows"]
-            mine["kept_whole"] += told["kept_whole"]
-            if told.get("blank_rows") and mine.get("blank_rows") is not told["blank_rows"]:
-                mine["blank_rows"] = sorted({*mine.get("blank_rows", ()), *told["blank_rows"]})
-        for kind, count in other.resources.items():
-            self.resources[kind] = self.resources.get(kind, 0) + count
-        for reason, count in other.reasons.items():
-            self.reasons[reason] = self.reasons.get(reason, 0) + count
-        self.findings.extend(other.findings[: FINDINGS_KEPT - len(self.findings)])
-
-    def as_json(self) -> JsonObject:
-        """For report.json."""
-        return {
-            "source": self.source,
-            "version": self.version,
-            "files": self.files,
-            "resources": dict(sorted(self.resources.items())),
-            "reasons": dict(sorted(self.reasons.items())),
-            "findings": [{"file": f.file, "row": f.row, "column": f.column, "reason": f.reason} for f in self.findings],
-        }
-
-
-@dataclass(slots=True)
-class FileSeen:
-    """One CSV of the export."""
-
-    path: str
-    name: str  # HUD's name, or empty for a file that HUD does not know
-    encoding: str
-    header: Header
-    bytes: int
 
 
 class Context:
@@ -180,7 +79,6 @@ class Conversion:
         self.labels = Labels.load(read)
         self.report.source, self.report.version = self.source.name, self.version
         self.context = Context()
-        self.relations: dict[str, JsonObject | None] = {}  # concepts of 3.15.1, shared by the Groups
         self._gather()
 
     # -- what is there -----------------------------------------------------------------------------------------------
@@ -214,6 +112,15 @@ class Conversion:
         rows = read_rows(self.files.chunks(seen.path), seen.encoding)
         next(rows, None)
         return rows
+
+    def blocks(self, seen: FileSeen) -> Iterator[Block]:
+        """The rows below the header, many at a time."""
+        blocks = read_blocks(self.files.chunks(seen.path), seen.encoding)
+        for block in blocks:
+            block.drop_first()
+            yield block
+            break
+        yield from blocks
 
     def dicts(self, name: str) -> Iterator[dict[str, str]]:
         """The rows of a HUD file by the specification's column names."""
@@ -337,239 +244,3 @@ def _project_rules(read: Read) -> list[tuple[str, str, frozenset[str], str]]:
         table, _, column = row["column"].partition(".")
         out.append((table, column, frozenset(row["codes"].split()), row["label"]))
     return out
-
-
-def refusal(table: FileMap, cells: list[str], key_at: int, person_at: int) -> str:
-    """Why a row cannot become resources; empty when it can."""
-    for at in (key_at, person_at):
-        if not cells[at].strip():
-            return f"{table.file.columns[at].name} is empty"
-    return ""
-
-
-class FileJob:
-    """The rows of one file on their way."""
-
-    def __init__(
-        self,
-        conversion: Conversion,
-        seen: FileSeen,
-        table: FileMap | None,
-        sink: Sink,
-        scratch: Scratch,
-        share: Share = WHOLE,
-    ) -> None:
-        self.conversion, self.seen, self.table = conversion, seen, table
-        self._which, self._processes = share
-        self._turn = conversion.seen.index(seen)  # so that small files do not all fall to the first process
-        self._sink, self._scratch = sink, scratch
-        self.counts: dict[str, int] = {}
-        self.rows = self.kept = 0
-        self.blank: list[int] = []
-        self._buffers: defaultdict[str, list[str]] = defaultdict(list)
-        self._buffered = 0
-        self._seen = Seen()
-        self.file_code = table.file.name if table else f"-{conversion.seen.index(seen) + 1}"
-
-    def summary(self) -> dict[str, Any]:
-        """For the report."""
-        seen = self.seen
-        out: dict[str, Any] = {
-            "file": seen.name or None,
-            "encoding": seen.encoding,
-            "rows": self.rows,
-            "kept_whole": self.kept,
-        }
-        if seen.name:
-            out["unknown_columns"] = [seen.header.cells[i] for i in seen.header.extra]
-            out["missing_columns"] = list(seen.header.missing)
-        if self.blank:
-            out["blank_rows"] = self.blank[:1000]
-        return out
-
-    def run(self) -> None:
-        """All rows, then the households of Enrollment."""
-        if self.table is None:
-            for number, row in enumerate(self.conversion.rows(self.seen), 1):
-                if self._mine(number):
-                    self._whole(number, row, "") if row else self.blank.append(number)
-                    self.rows += 1
-        else:
-            self._mapped(self.table, compile_map(self.table))
-        if self.seen.name == "Enrollment":
-            self._households()
-        self._flush()
-
-    def _mine(self, number: int) -> bool:
-        return ((number >> _BLOCK_BITS) + self._turn) % self._processes == self._which
-
-    def _mapped(self, table: FileMap, function: RowFunction) -> None:
-        header = self.seen.header
-        width = len(header.cells)
-        order = [header.position.get(column.name, -1) for column in table.file.columns]
-        straight = order == list(range(width))
-        key_at = [c.name for c in table.file.columns].index(table.file.key)
-        person_at = next((i for i, c in enumerate(table.file.columns) if c.name == table.person), key_at)
-        computed, labels = self._lookups(table)
-        previous, extra, empty = self._seen.add, bool(header.extra), [""] * len(COMPUTED)
-        buffers, mine, alone = self._buffers, True, self._processes == 1
-        remembers = computed if table.file.name in ("Enrollment", "Export") else None  # rows matter to later ones
-        run, appends = function.run, [buffers[kind].append for kind in function.kinds]
-        for number, row in enumerate(self.conversion.rows(self.seen), 1):
-            mine = alone or self._mine(number)
-            if not row:
-                if mine:
-                    self.blank.append(number)
-                continue
-            self.rows += mine
-            size = len(row)
-            cells = row if straight and size == width else [row[i] if 0 <= i < size else "" for i in order]
-            key = cells[key_at].strip()
-            reason = "" if key and cells[person_at].strip() else refusal(table, cells, key_at, person_at)
-            if not reason and previous(key):
-                reason = "the key came before in this file"
-            if reason:
-                if mine:
-                    self.conversion.report.say(self.seen.path, number, table.file.key, reason)
-                    self._whole(number, row, reason)
-                continue
-            if not mine:
-                if remembers:
-                    remembers(cells)
-                continue
-            facts = cells + computed(cells) if computed else cells + empty
-            inherited = labels(cells) if labels else ""
-            try:
-                if size != width:
-                    raise Odd
-                run(facts, key_text(cells[key_at]), f"#{number}", inherited, *appends)
-            except Odd:
-                self._slowly(table, facts, number, inherited, size if size != width else None)
-            if size != width or extra:
-                self._extra(number, row)
-            if number % FLUSH_ROWS == 0:
-                self._flush()
-
-    def _slowly(self, table: FileMap, facts: list[str], number: int, labels: str, width: int | None) -> None:
-        names = [c.name for c in table.file.columns]
-        cells = dict(zip(names, facts, strict=False))
-        computed = dict(zip(COMPUTED, facts[len(names) :], strict=True))
-        for made in convert_row(table, cells, Facts(number, labels, computed, width)):
-            for column in beside_of(made.resource):
-                self.conversion.report.say(self.seen.path, number, column, "kept as written: no FHIR form")
-            self._buffers[made.part.resource].append(to_json(made.resource))
-        if width is not None:
-            self.conversion.report.say(self.seen.path, number, "", "number of cells differs from the header")
-
-    def _lookups(
-        self, table: FileMap
-    ) -> tuple[Callable[[list[str]], list[str]] | None, Callable[[list[str]], str] | None]:
-        """The ``@`` cells and the inherited labels of a row, in the order of COMPUTED; None where there are none."""
-        context, name = self.conversion.context, table.file.name
-        at = {column.name: i for i, column in enumerate(table.file.columns)}
-        empty = [""] * len(COMPUTED)
-        first = [True]
-
-        def of_enrollment(cells: list[str]) -> list[str]:
-            project, exit_ = cells[at["ProjectID"]], context.exits.get(cells[at["EnrollmentID"]])
-            self._household(cells, at, exit_)
-            return [exit_, context.organization.get(project, ""), context.project_type.get(project, ""), *empty[3:]]
-
-        def of_event(cells: list[str]) -> list[str]:
-            target = cells[at["LocationCrisisOrPHHousing"]].strip()
-            known = target in context.organization
-            enrolled = (cells[at["PersonalID"]], target) in context.enrolled
-            return ["", "", "", "1" if enrolled else "", "1" if known else "", *empty[5:]]
-
-        def of_project(cells: list[str]) -> list[str]:
-            key = cells[at["ProjectID"]]
-            state = "closed" if key in context.closed else ""
-            return ["", "", "", "", "", context.funders.get(key, ""), state, "", ""]
-
-        def of_export(cells: list[str]) -> list[str]:
-            key, first[0] = "" if first[0] else cells[at["ExportID"]], False
-            return [*empty[:7], key, ""]
-
-        made = {"Enrollment": of_enrollment, "Event": of_event, "Project": of_project, "Export": of_export}
-        computed = made.get(name)
-        if name in ("Enrollment", "ProjectCoC") and context.project_labels:
-            return computed, lambda c: context.project_labels.get(c[at["ProjectID"]], "")
-        if "EnrollmentID" in at and context.enrollment_labels:
-            return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]], "")
-        return computed, None
-
-    # -- rows kept whole, columns that HUD does not know -------------------------------------------------------------
-
-    def _whole(self, number: int, row: list[str], reason: str) -> None:
-        self.kept += 1
-        self._add(("Basic", to_json(self._basic(number, "row", row, reason))))
-
-    def _extra(self, number: int, row: list[str]) -> None:
-        known = set(self.seen.header.position.values())
-        extra = {str(i): cell for i, cell in enumerate(row) if i not in known and cell}
-        if extra:
-            self._add(("Basic", to_json(self._basic(number, "extra", extra, ""))))
-
-    def _basic(self, number: int, part: str, cells: Any, reason: str) -> JsonObject:
-        source = self.conversion.source
-        extensions: list[JsonObject] = [{"url": ROW_EXTENSION, "valueString": f"{self.file_code}/{part}#{number}"}]
-        if reason:
-            told = {"url": "reason", "valueString": reason}
-            extensions.append({"url": RECORD_EXTENSION, "extension": [told]})
-        text = json.dumps(cells, ensure_ascii=True, separators=(",", ":"))
-        return {
-            "resourceType": "Basic",
-            "id": source.id(self.file_code, f"{self.seen.path}#{number}", part),
-            "meta": {
-                "extension": extensions,
-                "source": source.base,
-                "security": self.conversion.labels.security(
-                    "L3", frozenset({"HEALTH"})
-                ),  # unknown content: fail closed
-            },
-            "code": {"coding": [{"system": DOCUMENT_SYSTEM, "code": part}]},
-            "extension": [{"url": CELLS_EXTENSION, "valueString": text}],
-        }
-
-    # -- households --------------------------------------------------------------------------------------------------
-
-    def _household(self, cells: list[str], at: Mapping[str, int], exit_: str) -> None:
-        household = cells[at["HouseholdID"]].strip()
-        if household and not cells[at["DateDeleted"]]:
-            labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]], "")
-            person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
-            kept = (household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels)
-            bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
-            if bucket % self._processes != self._which:
-                return
-            line = "\x1f".join(kept)
-            if "\n" in line or "\r" in line:
-                line = line.replace("\r", " ").replace("\n", " ")
-            self._scratch.add(bucket, line)
-
-    def _households(self) -> None:
-        for bucket in range(self._which, BUCKETS, self._processes):
-            members: dict[str, list[list[str]]] = {}
-            for line in self._scratch.read(bucket):
-                member = line.split("\x1f")
-                members.setdefault(member[0], []).append(member[1:6])
-            for household, its in members.items():
-                self._add(("Group", to_json(household_of(self.conversion, household, its))))
-
-    # -- out ---------------------------------------------------------------------------------------------------------
-
-    def _add(self, out: Iterable[str]) -> None:
-        pairs = iter(out)
-        for kind in pairs:
-            self._buffers[kind].append(next(pairs))
-        self._buffered += 1
-        if self._buffered >= FLUSH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        for kind, lines in self._buffers.items():
-            if lines:
-                self.counts[kind] = self.counts.get(kind, 0) + len(lines)
-                self._sink(kind, lines)
-                lines.clear()
-        self._buffered = 0

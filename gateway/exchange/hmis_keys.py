@@ -2,56 +2,72 @@
 
 from array import array
 from bisect import bisect_left
-from typing import Any, Final
+from typing import Final
 
 
 class Seen:
-    """Which keys came before, in flat memory: a set of strings while small, then 64-bit hashes behind a bit filter."""
+    """Which keys came before, in flat memory: a set of strings while small, then 64-bit hashes behind a bit filter.
+
+    Who looks at every key of a file may use ``few`` itself while not ``many``, and calls :meth:`settle` now and then.
+    """
 
     _SMALL: Final = 200_000
 
     def __init__(self) -> None:
-        self._set: set[Any] = set()
+        self.few: set[str] = set()
+        self._hashes: set[int] = set()
         self._filter: bytearray | None = None
         self._sorted: list[array[int]] = []
+
+    @property
+    def many(self) -> bool:
+        """Whether they are hashes by now."""
+        return self._filter is not None
 
     def add(self, key: str) -> bool:
         """True when the key came before."""
         if self._filter is None:
-            if key in self._set:
+            if key in self.few:
                 return True
-            self._set.add(key)
-            if len(self._set) > self._SMALL:
-                self._spill()
+            self.few.add(key)
+            self.settle()
             return False
         value = hash(key) & 0xFFFFFFFFFFFFFFFF
         byte, bit = (value >> 3) & 0x1FFFFFF, 1 << (value & 7)
-        if self._filter[byte] & bit and (value in self._set or any(_holds(part, value) for part in self._sorted)):
+        if self._filter[byte] & bit and (value in self._hashes or any(_holds(part, value) for part in self._sorted)):
             return True
         self._filter[byte] |= bit
-        self._set.add(value)
-        if len(self._set) > self._SMALL:
-            self._sorted.append(array("Q", sorted(self._set)))
-            self._set.clear()
+        self._hashes.add(value)
+        if len(self._hashes) > self._SMALL:
+            self._pack()
         return False
 
     def holds(self, key: str) -> bool:
         """Whether the key came."""
         if self._filter is None:
-            return key in self._set
+            return key in self.few
         value = hash(key) & 0xFFFFFFFFFFFFFFFF
         byte, bit = (value >> 3) & 0x1FFFFFF, 1 << (value & 7)
         return bool(self._filter[byte] & bit) and (
-            value in self._set or any(_holds(part, value) for part in self._sorted)
+            value in self._hashes or any(_holds(part, value) for part in self._sorted)
         )
 
-    def _spill(self) -> None:
-        values = sorted(hash(key) & 0xFFFFFFFFFFFFFFFF for key in self._set)
+    def settle(self) -> None:
+        """Go over to hashes when there are many."""
+        if self._filter is not None or len(self.few) <= self._SMALL:
+            return
+        self._hashes = {hash(key) & 0xFFFFFFFFFFFFFFFF for key in self.few}
+        self.few.clear()
         self._filter = bytearray(1 << 25)
-        for value in values:
+        for value in self._hashes:
             self._filter[(value >> 3) & 0x1FFFFFF] |= 1 << (value & 7)
-        self._sorted.append(array("Q", values))
-        self._set = set()
+        self._pack()
+
+    def _pack(self) -> None:
+        """Put the new hashes beside the sorted ones, eight bytes each."""
+        run = array("Q", sorted(self._hashes))
+        self._hashes.clear()
+        self._sorted.append(run)
 
 
 def _holds(part: "array[int]", value: int) -> bool:

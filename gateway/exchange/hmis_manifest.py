@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.mapping.hmis.memo import KEPT_VALUES, Ids, Odd, to_json
 from gateway.mapping.hmis.tables import RECORD_EXTENSION, ROW_EXTENSION
 from gateway.mapping.hmis.values import concept_of, day_of
 
@@ -79,21 +80,27 @@ def _provenance(conversion: "Conversion", document: JsonObject, first: dict[str,
     }
 
 
-def household_of(conversion: "Conversion", household: str, members: list[list[str]]) -> JsonObject:
+def household_of(
+    conversion: "Conversion",
+    household: str,
+    members: list[list[str]],
+    concepts: dict[str, JsonObject | None] | None = None,
+) -> JsonObject:
     """A household as Group: members with the relation to its head; each member's own consent still decides.
 
-    ``members``: PersonalID, RelationshipToHoH, EntryDate, exit day, labels.
+    ``members``: PersonalID, RelationshipToHoH, EntryDate, exit day, labels; ``concepts``: relations that are known.
     """
     source, spec = conversion.source, conversion.spec
     labels: set[str] = set()
     out = []
+    concepts = {} if concepts is None else concepts
     for person, relation, entry, exit_, inherited in members:
         labels.update(inherited.split())
         member: JsonObject = {"entity": source.reference("Client", person, keyed=False)}
-        if relation not in conversion.relations:
+        if relation not in concepts:
             code = spec.code("3.15.1", relation)
-            conversion.relations[relation] = None if code is None else concept_of(spec, "3.15.1", code)
-        concept = conversion.relations[relation]
+            concepts[relation] = None if code is None else concept_of(spec, "3.15.1", code)
+        concept = concepts[relation]
         if concept is not None:
             member["extension"] = [{"url": RELATION_EXTENSION, "valueCodeableConcept": concept}]
         period = {name: day for name, day in (("start", day_of(entry)), ("end", exit_)) if day}
@@ -119,3 +126,67 @@ def household_of(conversion: "Conversion", household: str, members: list[list[st
         "quantity": len(out),
         "member": out,
     }
+
+
+class Households:
+    """:func:`household_of` as JSON text, for very many: the parts that repeat are made once."""
+
+    def __init__(self, conversion: "Conversion") -> None:
+        self._conversion, source = conversion, conversion.source
+        self._concepts: dict[str, JsonObject | None] = {}
+        self._relations: dict[str, str] = {}
+        self._ids, self._people = Ids(source.name, "Household"), Ids(source.name, "Client")
+        self._periods: dict[tuple[str, str], str] = {}
+        self._security: dict[str, str] = {}
+        system = to_json(f"{source.base}/HouseholdID")
+        self._before = (
+            f'","meta":{{"extension":[{{"url":"{ROW_EXTENSION}","valueString":"Household"}}],"source":"{source.base}"'
+        )
+        self._middle = f'}},"identifier":[{{"system":{system},"value":"'
+
+    def text(self, household: str, members: list[list[str]]) -> str:
+        """The Group as JSON."""
+        try:
+            return self._quickly(household, members)
+        except Odd:
+            return to_json(household_of(self._conversion, household, members, self._concepts))
+
+    def _quickly(self, household: str, members: list[list[str]]) -> str:
+        out, gone = [], 0
+        for person, relation, entry, exit_, _ in members:
+            gone += bool(exit_)
+            period = self._periods.get((entry, exit_))
+            if period is None:
+                period = self._period(entry, exit_)
+            related = self._relations.get(relation)
+            if related is None:
+                related = self._relation(relation)
+            out.append(f'{{"entity":{{"reference":"Patient/{self._people[person]}"}}{related}{period}}}')
+        labels = " ".join(sorted({label for member in members for label in member[4].split()}))
+        security = self._security.get(labels)
+        if security is None:
+            coded = self._conversion.labels.security("L1", frozenset(labels.split()))
+            security = self._security[labels] = f',"security":{to_json(coded)}'
+        id_, active = self._ids[household], "false" if gone == len(members) else "true"
+        return (
+            f'{{"resourceType":"Group","id":"{id_}{self._before}{security}{self._middle}{household}"}}],"active":{active}'
+            f',"type":"person","actual":true,"quantity":{len(members)},"member":[{",".join(out)}]}}'
+        )
+
+    def _period(self, entry: str, exit_: str) -> str:
+        days = [f'"start":"{start}"'] if (start := day_of(entry)) else []
+        if exit_ and (start or "") <= exit_:
+            days.append(f'"end":"{exit_}"')
+        text = f',"period":{{{",".join(days)}}}' if days else ""
+        if len(self._periods) >= KEPT_VALUES:
+            self._periods.clear()
+        self._periods[entry, exit_] = text = text + (',"inactive":true' if exit_ else "")
+        return text
+
+    def _relation(self, relation: str) -> str:
+        member = household_of(self._conversion, "", [["1", relation, "", "", ""]])["member"][0]
+        del member["entity"]
+        if len(self._relations) >= KEPT_VALUES:
+            self._relations.clear()
+        text = self._relations[relation] = "," + to_json(member)[1:-1] if member else ""
+        return text

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from gateway.adapters.files.data import read_data
-from gateway.exchange import hmis_convert
+from gateway.codecs import hmis_csv
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
 from gateway.mapping.hmis.explain import row_of
@@ -177,7 +177,7 @@ def test_a_revocation_ends_a_consent_whatever_its_status_says() -> None:
 
 
 def test_processes_that_share_the_rows_write_together_what_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hmis_convert, "_BLOCK_BITS", 1)
+    monkeypatch.setattr(hmis_csv, "BLOCK_BYTES", 100)
     files = export_of(load_spec(read_data, "2026"), Random(7), rows=24, nasty=0.1)
     whole, told = shares(files, 1)
     shared, said = shares(files, 3)

@@ -125,11 +125,15 @@ def _refuse_tricks(entries: list[zipfile.ZipInfo], at: str) -> None:
 
 
 class FolderScratch:
-    """Buckets of lines in temporary files; a context manager."""
+    """Buckets of lines, in memory while they are few, then in temporary files; a context manager."""
+
+    _HELD: Final = 8_000_000  # characters
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="doorway-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._open: dict[int, IO[str]] = {}
+        self._held: dict[int, list[str]] = {}
+        self._count = 0
 
     def __enter__(self) -> "FolderScratch":
         return self
@@ -137,14 +141,30 @@ class FolderScratch:
     def __exit__(self, *exc: object) -> None:
         for handle in self._open.values():
             handle.close()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def add(self, bucket: int, line: str) -> None:
         """Keep a line (without its end)."""
-        handle = self._open.get(bucket)
-        if handle is None:
-            handle = self._open[bucket] = (Path(self._folder.name) / str(bucket)).open("w+", encoding="utf-8")
-        handle.write(line + "\n")
+        held = self._held.get(bucket)
+        if held is None:
+            held = self._held[bucket] = []
+        held.append(line)
+        self._count += len(line)
+        if self._count > self._HELD:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="doorway-")
+        for bucket, lines in self._held.items():
+            handle = self._open.get(bucket)
+            if handle is None:
+                place = Path(self._folder.name) / str(bucket)
+                handle = self._open[bucket] = place.open("w+", encoding="utf-8", newline="\n")
+            handle.write("\n".join(lines) + "\n")
+        self._held.clear()
+        self._count = 0
 
     def read(self, bucket: int) -> Iterator[str]:
         """The bucket's lines in the order they came."""
@@ -153,6 +173,8 @@ class FolderScratch:
             handle.seek(0)
             for line in handle:
                 yield line.rstrip("\n")
+            handle.seek(0, 2)
+        yield from self._held.get(bucket, ())
 
 
 class NdjsonFolder:

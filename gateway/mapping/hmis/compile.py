@@ -7,6 +7,7 @@ row goes the twin's way; so the two must agree on every other row, and a test sa
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from gateway.mapping.hmis.conversions import (
     EPISODE_EXTENSION,
+    HOUSEHOLD_EXTENSION,
     PROJECT_EXTENSION,
     VARIANT,
     Block,
@@ -24,12 +26,13 @@ from gateway.mapping.hmis.conversions import (
 )
 from gateway.mapping.hmis.explain import SOURCE_PART, place_of
 from gateway.mapping.hmis.memo import (
+    DIRECT,
+    Direct,
     Group,
     Ids,
     Memo,
     Odd,
     Record,
-    References,
     Security,
     frame,
     key_text,
@@ -39,7 +42,11 @@ from gateway.mapping.hmis.tables import COMPUTED, ROW_EXTENSION, FileMap, Part
 
 __all__ = ["Odd", "RowFunction", "compile_map", "generate", "to_json"]
 GROUP_BLOCKS: Final = 8  # more would repeat less often than it saves
-_IN_EXTENSION: Final = {"episode": (EPISODE_EXTENSION, "Enrollment"), "project": (PROJECT_EXTENSION, "Project")}
+_IN_EXTENSION: Final = {
+    "episode": (EPISODE_EXTENSION, "Enrollment"),
+    "project": (PROJECT_EXTENSION, "Project"),
+    "household": (HOUSEHOLD_EXTENSION, "Household"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,6 @@ class _Writer:
         self.counts: Counter[str] = Counter()  # how often an expression stands in parts that every row has
         self.shared: dict[str, str] = {}
         self._kept: dict[Any, str] = {}
-        self._ids: dict[str, Ids] = {}
 
     def add(self, indent: int, line: str) -> None:
         self.lines.append("    " * indent + line)
@@ -118,28 +124,30 @@ class _Writer:
 
     def lookup(self, block: Block, alone: bool = False) -> str:
         """The expression for a block's text."""
-        return f"{self.memo(block, alone)}[{self.cells(block.reads)}]"
+        opening, closing = "()" if block.convert in DIRECT else "[]"
+        return f"{self.memo(block, alone)}{opening}{self.cells(block.reads)}{closing}"
 
     def memo(self, block: Block, alone: bool = False) -> str:
         """The name of a block's memo; blocks that do the same share it."""
+        if block.convert == "date":  # a further part tells the day that the main one gives back
+            block = next((b for p in self.table.parts for b in p.blocks if b.owns and _same_day(b, block)), block)
         signature = (block.element, block.convert, tuple((s.role, s.list, s.owned, s.name) for s in block.slots), alone)
-        return self.keep("m", lambda: self._memo(block, alone), signature)
+        return self.keep("m", lambda: (Direct if block.convert in DIRECT else Memo)(block, alone), signature)
 
-    def _memo(self, block: Block, alone: bool) -> Memo | References:
-        anchors = self.table.source.anchors
-        first = block.slots[0]
-        before, after = frame(block, alone) if block.repeats else (f',"{block.element}":', "")
+    def reference(self, block: Block) -> str:
+        """A reference as text of an f-string, with the key beside it where it is read back from here."""
+        slot, opening, closing = block.slots[0], "", ""
         if block.convert in _IN_EXTENSION:
             url, file = _IN_EXTENSION[block.convert]
-            before, after = f'{before}{{"url":"{url}","valueReference":', "}" + after
-        elif block.convert == "reference":
-            file = first.role
+            opening, closing = f',{{"url":"{url}","valueReference":', "}"
         else:
-            return Memo(block, alone)
-        return References(f'{before}{{"reference":"{anchors[file]}/', self.ids(file), after, first.owned)
-
-    def ids(self, file: str) -> Ids:
-        return self._ids.setdefault(file, Ids(self.table.source.name, file))
+            file = slot.role
+            opening = "," if block.repeats else f',"{block.element}":'
+        ids = self.keep("f", lambda: Ids(self.table.source.name, file), file)
+        cell = self.cell(slot.name)
+        beside = _quoted(',"identifier":{"value":"') + "{" + cell + "}" + _quoted('"}') if slot.owned else ""
+        start = _quoted(f'{opening}{{"reference":"{self.table.source.anchors[file]}/')
+        return start + "{" + f"{ids}[{cell}]" + '}"' + beside + _quoted("}" + closing)
 
     def group(self, blocks: Sequence[Block], alone: bool) -> str:
         """The expression for the texts of neighbouring blocks, looked up at once."""
@@ -147,6 +155,10 @@ class _Writer:
         memos = [(self.names[self.memo(block)], len(block.reads)) for block in blocks]
         name = self.keep("g", Group(memos, before, after))
         return f"{name}[{self.cells([column for block in blocks for column in block.reads])}]"
+
+
+def _same_day(one: Block, other: Block) -> bool:
+    return (one.convert, one.element, one.reads) == (other.convert, other.element, other.reads)
 
 
 def _quoted(text: str) -> str:
@@ -199,9 +211,14 @@ def _every_row(part: Part) -> bool:
     return part.when is None and (part.anchor or part.always)
 
 
+_INSIDE: Final = re.compile(r"(?<!{){([^{}]+)}(?!})")
+
+
 def _expressions(pieces: _Pieces) -> list[str]:
-    out = [text[1:-1] for text in pieces.body if text.startswith("{") and not text.startswith("{{")]
-    return out + [text for its in pieces.arrays.values() for text, dynamic in its if dynamic]
+    inside = [found for text in pieces.body for found in _INSIDE.findall(text)]
+    for text, dynamic in (piece for its in pieces.arrays.values() for piece in its):
+        inside += [text] if dynamic else _INSIDE.findall(text)
+    return [text for text in inside if "[" in text and not text.startswith("r[")]
 
 
 def _pieces(w: _Writer, part: Part) -> _Pieces:
@@ -232,10 +249,15 @@ def _pieces(w: _Writer, part: Part) -> _Pieces:
 
 
 def _fixed(w: _Writer, block: Block) -> str:
-    """A block that every row fills with text that the row's own id or key completes; empty: it is looked up."""
+    """A block that every row fills with text that only ids and keys complete; empty: it is looked up.
+
+    A row with an empty reference is odd; its key is refused where its id is made (memo.Ids).
+    """
     if block.convert == "identifier" and block.owns == (w.table.file.key,):
         system = f"{w.table.source.base}/{block.owns[0]}"
         return _quoted(f',{{"system":{to_json(system)},"value":"') + "{k}" + _quoted('"}')
+    if block.convert == "reference" or block.convert in _IN_EXTENSION:
+        return w.reference(block)
     if block.convert == "part-reference":
         type_ = block.slots[0].role.split(":")[0]
         return _quoted(f',"{block.element}":{{"reference":"{type_}/') + "{u}" + _quoted('"}')
@@ -317,7 +339,7 @@ def _part(w: _Writer, part: Part, pieces: _Pieces, number: int, indent: int, out
     body = "".join(_known(text, local) for text in pieces.body)
     after = []
     for count, (name, its) in enumerate(pieces.arrays.items()):
-        texts = ["{" + local.get(text, text) + "}" if dynamic else text for text, dynamic in its]
+        texts = [_known("{" + text + "}" if dynamic else text, local) for text, dynamic in its]
         fixed = [i for i, (_, dynamic) in enumerate(its) if not dynamic]
         if fixed:
             first = fixed[0]
@@ -331,8 +353,9 @@ def _part(w: _Writer, part: Part, pieces: _Pieces, number: int, indent: int, out
 
 
 def _known(text: str, local: dict[str, str]) -> str:
-    bare = text[1:-1]
-    return "{" + local[bare] + "}" if text[:1] == "{" and bare in local else text
+    for expression, name in local.items():
+        text = text.replace("{" + expression + "}", "{" + name + "}")
+    return text
 
 
 def _constants(w: _Writer, part: Part) -> str:

@@ -16,6 +16,7 @@ from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import VARIANT, Block, id_prefix
 from gateway.mapping.hmis.explain import record_of
 from gateway.mapping.hmis.people import SSN_SYSTEM, whole_ssn
+from gateway.mapping.hmis.roi import NO_TITLE
 from gateway.mapping.hmis.tables import RECORD_EXTENSION, FileMap, Part
 
 KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
@@ -91,6 +92,17 @@ class Memo(dict[Any, str]):
         return to_json(out)[1:-1] if out else ""
 
 
+class Direct(Memo):
+    """A block whose cells hardly ever repeat: called, and nothing remembered."""
+
+    def __call__(self, key: Any) -> str:
+        """The JSON text of the cells."""
+        inner = self._quick(key) if self._quick else None
+        if inner is None:
+            inner = self._slowly((key,) if self._single else key)
+        return self._before + inner + self._after if inner else ""
+
+
 class Group(dict[tuple[str, ...], str]):
     """Cells of neighbouring coded blocks of one array -> their JSON text joined: answers repeat as combinations."""
 
@@ -112,38 +124,25 @@ class Group(dict[tuple[str, ...], str]):
 
 
 class Ids(dict[str, str]):
-    """Keys of the rows of a file -> the ids of their main resources."""
+    """Keys of the rows of a file -> the ids of their main resources.
+
+    Raises:
+        Odd: a key that is empty or not its own JSON text.
+    """
 
     def __init__(self, source: str, file: str) -> None:
         super().__init__()
         self._prefix = id_prefix(source, file)
 
     def __missing__(self, key: str) -> str:
+        if not _SAFE(key) and key_text(key) != key:
+            raise Odd
         name = self._prefix + f"{len(key)}:{key}".encode()
         h = hashlib.sha1(name, usedforsecurity=False).hexdigest()
         if len(self) >= KEPT_VALUES:
             self.clear()
         self[key] = out = f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
         return out
-
-
-class References(dict[str, str]):
-    """Keys of other rows -> a reference to their resource, with the key beside it where it is read back from here."""
-
-    def __init__(self, before: str, ids: Ids, after: str, keyed: bool) -> None:
-        super().__init__()
-        self._before, self._ids, self._after, self._keyed = before, ids, after, keyed
-
-    def __missing__(self, key: str) -> str:
-        text = ""
-        if key:
-            inside = key_text(key)
-            beside = f',"identifier":{{"value":"{inside}"}}' if self._keyed else ""
-            text = f'{self._before}{self._ids[key]}"{beside}}}{self._after}'
-        if len(self) >= KEPT_VALUES:
-            self.clear()
-        self[key] = text
-        return text
 
 
 class Record(dict[tuple[str, ...], str]):
@@ -195,9 +194,65 @@ def _quick_date(block: Block) -> Callable[[Any], str | None]:
     name = block.element.removesuffix("[]")
 
     def text(cell: str) -> str | None:
-        return f'"{name}":"{cell}"' if len(cell) == 10 and values.day_of(cell) == cell else None
+        return f'"{name}":"{cell}"' if _is_day(cell) else None
 
     return text if not block.repeats else lambda cell: None
+
+
+def _quick_birth(block: Block) -> Callable[[Any], str | None]:
+    roles = [slot.role for slot in block.slots]
+    date_at, quality_at = roles.index("date"), roles.index("quality")
+
+    def text(cells: tuple[str, ...]) -> str | None:
+        day = cells[date_at]
+        whole = cells[quality_at] == "1" and _is_day(day)
+        return f'"birthDate":"{day}"' if whole else None
+
+    return text
+
+
+def _quick_period(block: Block) -> Callable[[Any], str | None]:
+    roles = [slot.role.removesuffix("-derived") for slot in block.slots]
+    if block.element != "period" or sorted(roles) != ["end", "start"]:
+        return lambda cells: None
+    start_at, end_at = roles.index("start"), roles.index("end")
+
+    def text(cells: tuple[str, ...]) -> str | None:
+        start, end = cells[start_at], cells[end_at]
+        if not _is_day(start) or (end and (not _is_day(end) or start > end)):
+            return None
+        return f'"period":{{"start":"{start}"' + (f',"end":"{end}"}}' if end else "}")
+
+    return text
+
+
+def _is_day(cell: str) -> bool:
+    return len(cell) == 10 and values.day_of(cell) == cell
+
+
+def _is_number(cell: str) -> bool:
+    return values.INTEGER.fullmatch(cell) is not None and cell[0] != "-"
+
+
+def _is_amount(cell: str) -> bool:
+    return values.MONEY.fullmatch(cell) is not None and cell[0] != "-"
+
+
+_SAMPLES: Final = {"I": ("1976543", _is_number), "M": ("1976543.25", _is_amount), "D": ("1976-05-04", _is_day)}
+
+
+def _quick_number(block: Block) -> Callable[[Any], str | None]:
+    """The block's own JSON text with another number, amount or day in it; of one uncoded column only."""
+    slot = block.slots[0]
+    sample, right = _SAMPLES.get(slot.type[:1], ("", None))
+    if slot.list or right is None or len(block.reads) > 1:
+        return lambda cell: None
+    before, _, after = to_json(block.forward((sample,)))[1:-1].partition(sample)
+
+    def text(cell: str) -> str | None:
+        return before + cell + after if right(cell) else None
+
+    return text
 
 
 def _quick_ssn(block: Block) -> Callable[[Any], str | None]:
@@ -225,8 +280,22 @@ def _quick_name(block: Block) -> Callable[[Any], str | None]:
     return text
 
 
+def _quick_form(block: Block) -> Callable[[Any], str | None]:
+    return lambda cell: (
+        f'"sourceAttachment":{{"title":"{cell}"}}' if cell and _plain(cell) and cell != NO_TITLE else None
+    )
+
+
+DIRECT: Final = ("client-name", "ssn", "form", "period")
 QUICK: Final[dict[str, Callable[[Block], Callable[[Any], str | None]]]] = {
     "date": _quick_date,
+    "birth": _quick_birth,
+    "component": _quick_number,
+    "value": _quick_number,
+    "item": _quick_number,
+    "extension": _quick_number,
     "ssn": _quick_ssn,
     "client-name": _quick_name,
+    "form": _quick_form,
+    "period": _quick_period,
 }

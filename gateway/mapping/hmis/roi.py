@@ -115,20 +115,20 @@ def _said(resource: Resource) -> dict[str, str]:
     }
 
 
-_NO_TITLE: Final = "release of information"
+NO_TITLE: Final = "release of information"
 
 
 def _form(b: Binding) -> tuple[Forward, Inverse]:
     """Where the signed form is kept; SDOHCC-Consent wants a source even where the row names none."""
 
     def forward(cells: Cells) -> Members | list[Any] | None:
-        return {"sourceAttachment": {"title": values.text_of(cells[0]) or _NO_TITLE}}
+        return {"sourceAttachment": {"title": values.text_of(cells[0]) or NO_TITLE}}
 
     def inverse(resource: Resource) -> Cells:
         if not b.first.owned:
             return ()
         title = str((resource.get("sourceAttachment") or {}).get("title", ""))
-        return ("" if title == _NO_TITLE else title,)
+        return ("" if title == NO_TITLE else title,)
 
     return forward, inverse
 

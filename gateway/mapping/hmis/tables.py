@@ -250,7 +250,10 @@ def _blocks(rows: list[TableRow], spec: Spec, file: File, source: Source) -> tup
         if name not in CONVERSIONS:
             raise Invalid(f"unknown conversion {name!r}", at=row.place, fix="see mappings/hmis/README.md")
         grouped = role and name not in ("reference", "reference-derived", "part-reference")
-        groups.setdefault((row["element"], name) if grouped else (row["element"], name, row["column"]), []).append(row)
+        shared = row["convert"] if name == "choices" else name  # each question has its own choices
+        groups.setdefault((row["element"], shared) if grouped else (row["element"], name, row["column"]), []).append(
+            row
+        )
     return tuple(_block(its, spec, file, source) for its in groups.values())
 
 

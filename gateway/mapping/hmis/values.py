@@ -10,8 +10,8 @@ from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.hmis.spec import ABSENT, LIST_SYSTEM, Code, Spec
 
 ELEMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-element"
-_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})", re.ASCII)
-_MONEY: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)
+INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})", re.ASCII)
+MONEY: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)
 _DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _OTHER_DAY: Final = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:[ T].*)?", re.ASCII)  # US order: HUD is a US form
 _DAY_AND_TIME: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T].*)?", re.ASCII)
@@ -51,9 +51,9 @@ def day_of(cell: str) -> str | None:
 def integer_of(cell: str) -> int | None:
     """A cell as a whole number; ``01`` and ``1.0`` are read as 1."""
     text = cell.strip()
-    if not _INTEGER.fullmatch(text):
+    if not INTEGER.fullmatch(text):
         text = text.removesuffix(".0").lstrip("0") or "0" if text[:1].isdigit() else text
-    if not _INTEGER.fullmatch(text):
+    if not INTEGER.fullmatch(text):
         return None
     number = int(text)
     return number if text != "-0" else None
@@ -62,9 +62,9 @@ def integer_of(cell: str) -> int | None:
 def money_of(cell: str) -> Decimal | None:
     """A cell as an amount, digits kept; a dollar sign and thousands separators are read past."""
     text = cell.strip()
-    if not _MONEY.fullmatch(text):
+    if not MONEY.fullmatch(text):
         text = text.replace("$", "").replace(",", "").strip()
-    if not _MONEY.fullmatch(text) or text == "-0":
+    if not MONEY.fullmatch(text) or text == "-0":
         return None
     try:
         return Decimal(text)

@@ -1,0 +1,349 @@
+"""One file of an HMIS export to FHIR: rows through the generated function, odd ones through its explainable twin."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+from gateway.codecs.hmis_csv import Block
+from gateway.exchange.hmis_keys import Seen
+from gateway.exchange.hmis_manifest import Households
+from gateway.exchange.hmis_report import BUCKETS, WHOLE, FileSeen, Scratch, Share, Sink
+from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.mapping.hmis.compile import Odd, RowFunction, compile_map, to_json
+from gateway.mapping.hmis.explain import Facts, beside_of, convert_row
+from gateway.mapping.hmis.memo import key_text
+from gateway.mapping.hmis.tables import CELLS_EXTENSION, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap
+
+if TYPE_CHECKING:
+    from gateway.exchange.hmis_convert import Conversion
+
+DOCUMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-document"
+FLUSH_LINES: Final = 512
+_SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
+Cells = list[str]
+
+
+class FileJob:
+    """The rows of one file on their way."""
+
+    def __init__(
+        self,
+        conversion: "Conversion",
+        seen: FileSeen,
+        table: FileMap | None,
+        sink: Sink,
+        scratch: Scratch,
+        share: Share = WHOLE,
+    ) -> None:
+        self.conversion, self.seen, self.table = conversion, seen, table
+        self._which, self._processes = share
+        self._turn = conversion.seen.index(seen)  # so that small files do not all fall to the first process
+        self._sink, self._scratch = sink, scratch
+        self.counts: dict[str, int] = {}
+        self.rows = self.kept = 0
+        self.blank: list[int] = []
+        self._buffers: defaultdict[str, list[str]] = defaultdict(list)
+        self._buffered = 0
+        self.seen_keys = Seen()
+        self.file_code = table.file.name if table else f"-{conversion.seen.index(seen) + 1}"
+
+    def summary(self) -> dict[str, Any]:
+        """For the report."""
+        seen = self.seen
+        out: dict[str, Any] = {
+            "file": seen.name or None,
+            "encoding": seen.encoding,
+            "rows": self.rows,
+            "kept_whole": self.kept,
+        }
+        if seen.name:
+            out["unknown_columns"] = [seen.header.cells[i] for i in seen.header.extra]
+            out["missing_columns"] = list(seen.header.missing)
+        if self.blank:
+            out["blank_rows"] = self.blank[:1000]
+        return out
+
+    def run(self) -> None:
+        """All rows, then the households of Enrollment."""
+        if self.table is None:
+            for mine, first, block in self.blocks():
+                if mine:
+                    for number, row in enumerate(block.rows(), first):
+                        self.whole(number, row, "") if row else self.blank.append(number)
+                    self.rows += len(block)
+        else:
+            _Mapped(self, self.table).run()
+        if self.seen.name == "Enrollment":
+            self._households()
+        self._flush()
+
+    def blocks(self) -> Iterator[tuple[bool, int, Block]]:
+        """Whether this process converts a block, the number of its first row, and the block."""
+        number = 1
+        for index, block in enumerate(self.conversion.blocks(self.seen)):
+            yield (index + self._turn) % self._processes == self._which, number, block
+            number += len(block)
+
+    # -- rows kept whole, columns that HUD does not know -------------------------------------------------------------
+
+    def whole(self, number: int, row: list[str], reason: str) -> None:
+        """Keep a row that cannot be mapped."""
+        self.kept += 1
+        self._add("Basic", to_json(self._basic(number, "row", row, reason)))
+
+    def strangers(self, number: int, row: list[str]) -> None:
+        """Keep the cells of a row that stand under no column of HUD."""
+        known = set(self.seen.header.position.values())
+        extra = {str(i): cell for i, cell in enumerate(row) if i not in known and cell}
+        if extra:
+            self._add("Basic", to_json(self._basic(number, "extra", extra, "")))
+
+    def _basic(self, number: int, part: str, cells: Any, reason: str) -> JsonObject:
+        source = self.conversion.source
+        extensions: list[JsonObject] = [{"url": ROW_EXTENSION, "valueString": f"{self.file_code}/{part}#{number}"}]
+        if reason:
+            told = {"url": "reason", "valueString": reason}
+            extensions.append({"url": RECORD_EXTENSION, "extension": [told]})
+        text = json.dumps(cells, ensure_ascii=True, separators=(",", ":"))
+        return {
+            "resourceType": "Basic",
+            "id": source.id(self.file_code, f"{self.seen.path}#{number}", part),
+            "meta": {
+                "extension": extensions,
+                "source": source.base,
+                "security": self.conversion.labels.security(
+                    "L3", frozenset({"HEALTH"})
+                ),  # unknown content: fail closed
+            },
+            "code": {"coding": [{"system": DOCUMENT_SYSTEM, "code": part}]},
+            "extension": [{"url": CELLS_EXTENSION, "valueString": text}],
+        }
+
+    # -- households --------------------------------------------------------------------------------------------------
+
+    def household(self, cells: list[str], at: Mapping[str, int], exit_: str) -> None:
+        """Remember a member until the whole file has been read."""
+        household = cells[at["HouseholdID"]].strip()
+        if household and not cells[at["DateDeleted"]]:
+            bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
+            if bucket % self._processes != self._which:
+                return
+            labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]], "")
+            person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
+            line = "\x1f".join((household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels))
+            if "\n" in line or "\r" in line:
+                line = line.replace("\r", " ").replace("\n", " ")
+            self._scratch.add(bucket, line)
+
+    def _households(self) -> None:
+        households = Households(self.conversion)
+        for bucket in range(self._which, BUCKETS, self._processes):
+            members: dict[str, list[list[str]]] = {}
+            for line in self._scratch.read(bucket):
+                household, *member = line.split("\x1f")
+                members.setdefault(household, []).append(member)
+            for household, its in members.items():
+                self._add("Group", households.text(household, its))
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def line(self, kind: str, text: str) -> None:
+        """One resource on its way out."""
+        self._buffers[kind].append(text)
+
+    def append(self, kind: str) -> Callable[[str], None]:
+        """Where lines of a type go; good for the whole file."""
+        return self._buffers[kind].append
+
+    def _add(self, kind: str, text: str) -> None:
+        self._buffers[kind].append(text)
+        self._buffered += 1
+        if self._buffered >= FLUSH_LINES:
+            self._flush()
+
+    def flush_when_full(self) -> None:
+        """Write when some lines have come together: small pieces stay in the processor's cache."""
+        if any(len(lines) >= FLUSH_LINES for lines in self._buffers.values()):
+            self._flush()
+
+    def _flush(self) -> None:
+        for kind, lines in self._buffers.items():
+            if lines:
+                self.counts[kind] = self.counts.get(kind, 0) + len(lines)
+                self._sink(kind, lines)
+                lines.clear()
+        self._buffered = 0
+
+
+class _Mapped:
+    """The rows of a file that HUD knows."""
+
+    def __init__(self, job: FileJob, table: FileMap) -> None:
+        self._job, self._table, self._context = job, table, job.conversion.context
+        self._report, self._path = job.conversion.report, job.seen.path
+        header, columns = job.seen.header, [column.name for column in table.file.columns]
+        self._columns, self._width, self._extra = columns, len(header.cells), bool(header.extra)
+        self._order = [header.position.get(column, -1) for column in columns]
+        self._straight = self._order == list(range(self._width))
+        self._key, self._person = columns.index(table.file.key), columns.index(table.person or table.file.key)
+        self._computed, self._labels = self._lookups()
+
+    def run(self) -> None:
+        """Every block of rows."""
+        function = compile_map(self._table)
+        appends = [self._job.append(kind) for kind in function.kinds]
+        remembers = self._computed if self._table.file.name in ("Enrollment", "Export") else None
+        key_in_row = self._order[self._key]
+        for mine, first, block in self._job.blocks():
+            if mine:
+                self._job.rows += len(block)
+                self._convert(block.rows(), first, function, appends)
+                self._job.flush_when_full()
+            elif remembers is not None or key_in_row < 0:
+                for row in block.rows():
+                    cells = self._cells(row)
+                    if row and not self._refused(cells) and remembers is not None:
+                        remembers(cells)
+            else:
+                self._pass(block, key_in_row)
+
+    def _pass(self, block: Block, key_at: int) -> None:
+        """Another process converts these rows; their keys are known from now on."""
+        seen, person_at = self._job.seen_keys, self._order[self._person]
+        if person_at == key_at:
+            for key in block.column(key_at):
+                if key and key.strip():
+                    seen.add(key.strip())
+            return
+        for key, person in zip(block.column(key_at), block.column(person_at), strict=True):
+            if key and person and key.strip() and person.strip():
+                seen.add(key.strip())
+
+    def _convert(
+        self, rows: list[Cells], first: int, function: RowFunction, appends: list[Callable[[str], None]]
+    ) -> None:
+        width, straight, key_at, person_at = self._width, self._straight, self._key, self._person
+        run, labels, extra = function.run, self._labels, self._extra
+        computed = self._computed or (_nothing if function.computed else None)
+        known = self._job.seen_keys
+        fresh, note = known.few, known.add
+        pick = itemgetter(*self._order) if len(self._order) > 1 else None
+        at = self._order[key_at]
+        whole = at >= 0 and _SAFE_KEYS("".join([row[at] for row in rows if len(row) > at])) is not None
+        number, inherited = first - 1, ""
+        for row in rows:
+            number += 1
+            if len(row) != width or not whole or pick is None:
+                self._carefully(row, number, function, appends)
+                continue
+            cells = row if straight else list(pick([*row, ""]))
+            key = cells[key_at]
+            if key in fresh or not key or not cells[person_at].strip() or (known.many and known.holds(key)):
+                self._carefully(row, number, function, appends)
+                continue
+            if known.many:
+                note(key)
+            else:
+                fresh.add(key)
+            if labels is not None:
+                inherited = labels(cells)
+            facts = cells + computed(cells) if computed else cells
+            try:
+                run(facts, key, f"#{number}", inherited, *appends)
+            except Odd:
+                self._slowly(facts if computed else cells + _NOTHING, number, inherited, None)
+            if extra:
+                self._job.strangers(number, row)
+        known.settle()
+
+    def _carefully(self, row: Cells, number: int, function: RowFunction, appends: list[Callable[[str], None]]) -> None:
+        """A row of which something is unusual: blank, ragged, a key that is none, or that came before."""
+        job = self._job
+        if not row:
+            job.blank.append(number)
+            job.rows -= 1
+            return
+        cells, size = self._cells(row), len(row)
+        reason = self._refused(cells)
+        if reason:
+            self._report.say(self._path, number, self._table.file.key, reason)
+            job.whole(number, row, reason)
+            return
+        facts = cells + (self._computed(cells) if self._computed else _NOTHING)
+        inherited = self._labels(cells) if self._labels else ""
+        try:
+            if size != self._width:
+                raise Odd
+            function.run(facts, key_text(cells[self._key]), f"#{number}", inherited, *appends)
+        except Odd:
+            self._slowly(facts, number, inherited, size if size != self._width else None)
+        if size != self._width or self._extra:
+            job.strangers(number, row)
+
+    def _cells(self, row: Cells) -> Cells:
+        """The cells in the specification's order; those that the row does not have are empty."""
+        size = len(row)
+        return [row[i] if 0 <= i < size else "" for i in self._order]
+
+    def _refused(self, cells: Cells) -> str:
+        """Why a row cannot become resources, its key noted otherwise; empty when it can."""
+        key = cells[self._key].strip()
+        for at in (self._key, self._person):
+            if not cells[at].strip():
+                return f"{self._columns[at]} is empty"
+        return "the key came before in this file" if self._job.seen_keys.add(key) else ""
+
+    def _slowly(self, facts: Cells, number: int, labels: str, width: int | None) -> None:
+        cells = dict(zip(self._columns, facts, strict=False))
+        computed = dict(zip(COMPUTED, facts[len(self._columns) :], strict=True))
+        for made in convert_row(self._table, cells, Facts(number, labels, computed, width)):
+            for column in beside_of(made.resource):
+                self._report.say(self._path, number, column, "kept as written: no FHIR form")
+            self._job.line(made.part.resource, to_json(made.resource))
+        if width is not None:
+            self._report.say(self._path, number, "", "number of cells differs from the header")
+
+    def _lookups(self) -> tuple[Callable[[Cells], Cells] | None, Callable[[Cells], str] | None]:
+        """The ``@`` cells and the inherited labels of a row, in the order of COMPUTED; None where there are none."""
+        context, name, empty = self._context, self._table.file.name, _NOTHING
+        at = {column: i for i, column in enumerate(self._columns)}
+        first = [True]
+
+        def of_enrollment(cells: Cells) -> Cells:
+            project, exit_ = cells[at["ProjectID"]], context.exits.get(cells[at["EnrollmentID"]])
+            self._job.household(cells, at, exit_)
+            return [exit_, context.organization.get(project, ""), context.project_type.get(project, ""), *empty[3:]]
+
+        def of_event(cells: Cells) -> Cells:
+            target = cells[at["LocationCrisisOrPHHousing"]].strip()
+            known = target in context.organization
+            enrolled = (cells[at["PersonalID"]], target) in context.enrolled
+            return ["", "", "", "1" if enrolled else "", "1" if known else "", *empty[5:]]
+
+        def of_project(cells: Cells) -> Cells:
+            key = cells[at["ProjectID"]]
+            state = "closed" if key in context.closed else ""
+            return ["", "", "", "", "", context.funders.get(key, ""), state, "", ""]
+
+        def of_export(cells: Cells) -> Cells:
+            key, first[0] = "" if first[0] else cells[at["ExportID"]], False
+            return [*empty[:7], key, ""]
+
+        made = {"Enrollment": of_enrollment, "Event": of_event, "Project": of_project, "Export": of_export}
+        computed = made.get(name)
+        if name in ("Enrollment", "ProjectCoC") and context.project_labels:
+            return computed, lambda c: context.project_labels.get(c[at["ProjectID"]], "")
+        if "EnrollmentID" in at and context.enrollment_labels:
+            return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]], "")
+        return computed, None
+
+
+_NOTHING: Final = [""] * len(COMPUTED)
+
+
+def _nothing(cells: Cells) -> Cells:
+    return _NOTHING
