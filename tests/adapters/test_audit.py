@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from gateway.exchange.chain import GENESIS, canonical, digest_of
+from gateway.exchange.chain import GENESIS, Check, canonical, digest_of
 from gateway.exchange.ports.store import Store, Unit
 from gateway.kernel.errors import Invalid
 
@@ -40,3 +40,32 @@ def test_an_undone_transaction_leaves_no_record(store: Store) -> None:
     store.write(lambda unit: unit.audit.append(EVENT, now_us=2))
     with store.reading() as reading:
         assert [record.recorded_us for record in reading.audit.records()] == [2]
+
+
+def test_of_many_light_and_heavy_jobs_in_one_commit_only_the_failed_leave_no_record(store: Store) -> None:
+    """Records wait for the commit; one that is undone takes its own away and no other's."""
+
+    def job(number: int, unit: Unit) -> int:
+        append(number, unit)
+        if number % 3 == 0:
+            raise Invalid("no", at="here")
+        return number
+
+    pending = [store.submit(partial(job, number), light=number % 2 == 0) for number in range(60)]
+    kept = [number for number, one in enumerate(pending) if one.exception(20) is None]
+    assert kept == [number for number in range(60) if number % 3]
+    with store.reading() as reading:
+        records = list(reading.audit.records())
+    assert sorted(record.event["n"] for record in records) == kept
+    assert list(Check().walk(records)) == []
+
+
+def test_a_transaction_sees_what_it_has_recorded_itself(store: Store) -> None:
+    def look(unit: Unit) -> list[int]:
+        append(1, unit)
+        append(2, unit)
+        return [record.event["n"] for record in unit.audit.records()]
+
+    assert store.write(look) == [1, 2]
+    with store.reading() as reading:
+        assert len(list(reading.audit.records())) == 2

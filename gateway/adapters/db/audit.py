@@ -75,15 +75,31 @@ class DbAuditReader:
 class DbAudit(DbAuditReader):
     """Append-only inside one transaction."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        session.flush = self._flush
+
     def append(self, event: Resource | bytes, *, now_us: int) -> None:
-        """Add an AuditEvent to this connection's lane."""
-        lane = lane_of(self._session)
-        memo = self._session.memo
-        previous = memo.get(_HEAD)  # what this transaction appended last
-        if previous is None:
-            row = self._session.run(_HEAD, lane=lane).fetchone()
-            previous = AuditRecord(lane, row[0], row[1], b"", bytes(row[2])) if row is not None else None
-        record = memo[_HEAD] = link(previous, lane, event, now_us=now_us)
-        self._session.run(
-            _INSERT, lane=lane, sequence=record.sequence, recorded_us=now_us, event=record.text, digest=record.digest
-        )
+        """Add an AuditEvent to this connection's lane; those of a transaction are written together, when it commits."""
+        session = self._session
+        lane = lane_of(session)
+        previous = session.trail[-1] if session.trail else self._head(lane)
+        session.trail.append(link(previous, lane, event, now_us=now_us))
+
+    def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
+        """As the reader's, with what this transaction appended."""
+        self._flush()
+        return super().records(since_us=since_us)
+
+    def _head(self, lane: int) -> AuditRecord | None:
+        row = self._session.run(_HEAD, lane=lane).fetchone()
+        return AuditRecord(lane, row[0], row[1], b"", bytes(row[2])) if row is not None else None
+
+    def _flush(self) -> None:
+        rows = [
+            {"lane": one.lane, "sequence": one.sequence, "recorded_us": one.recorded_us, "event": one.text,
+             "digest": one.digest}
+            for one in self._session.trail
+        ]  # fmt: skip
+        self._session.trail.clear()
+        self._session.many(_INSERT, rows)

@@ -40,6 +40,7 @@ class Job:
 
     work: Callable[[Session], Any]
     done: "Future[Any]" = field(default_factory=Future)
+    light: bool = False  # writes nothing but records of the audit trail, which wait for the commit
 
 
 class _Lost(Exception):
@@ -63,13 +64,13 @@ class GroupCommit:
         self._closed = False
         self.stopped = ""  # why nothing is accepted any more; empty while all is well
 
-    def submit(self, work: Callable[[Session], T]) -> "Future[T]":
+    def submit(self, work: Callable[[Session], T], *, light: bool = False) -> "Future[T]":
         """Queue a write; the future answers after the commit is on disk, or with the error that undid it alone.
 
         Raises:
             Busy: closing, stopped after a disk failure, or too many are waiting.
         """
-        job = Job(work)
+        job = Job(work, light=light)
         with self._gate:
             if self._closed:
                 raise Busy("the store is closing")
@@ -160,7 +161,7 @@ class GroupCommit:
                 job = self._next(len(taken), until, taken)
             while job is not None:
                 if job.done.set_running_or_notify_cancel():
-                    self._one(session, job, answers, again)
+                    (self._light if job.light else self._one)(session, job, answers, again)
                 job = self._next(len(taken), until, taken)
             _commit(session)
         except DRIVER_ERRORS as error:
@@ -208,11 +209,26 @@ class GroupCommit:
             return False
         return True
 
+    def _light(
+        self, session: Session, job: Job, answers: list[tuple[Job, Any, BaseException | None]], again: list[Job]
+    ) -> None:
+        """One job that only reads, without savepoint: there is nothing of it to undo but its audit records."""
+        del again
+        waiting = len(session.trail)
+        try:
+            answers.append((job, job.work(session), None))
+        except DRIVER_ERRORS:
+            raise  # the transaction may be of no use any more: everybody's job is run again
+        except Exception as error:
+            del session.trail[waiting:]
+            answers.append((job, None, error))
+
     def _one(
         self, session: Session, job: Job, answers: list[tuple[Job, Any, BaseException | None]], again: list[Job]
     ) -> None:
         """One job behind its savepoint."""
         execute = session.connection.execute
+        waiting = len(session.trail)
         execute("SAVEPOINT one")
         try:
             answer = job.work(session)
@@ -225,6 +241,7 @@ class GroupCommit:
             execute("ROLLBACK TO SAVEPOINT one")
             session.memo.clear()
             session.systems.clear()
+            del session.trail[waiting:]
             execute("RELEASE SAVEPOINT one")
             if isinstance(error, _RACES):
                 again.append(job)
@@ -254,11 +271,13 @@ class GroupCommit:
 
 def _begin(session: Session) -> None:
     session.memo.clear()
+    session.trail.clear()
     session.connection.execute("BEGIN IMMEDIATE" if session.dialect == "sqlite" else "BEGIN")
 
 
 def _commit(session: Session) -> None:
     """Commit, and make sure that it was one: PostgreSQL answers COMMIT of a failed transaction with ROLLBACK."""
+    session.flush()
     done = session.connection.execute("COMMIT")
     if session.dialect == "postgresql" and done.statusmessage != "COMMIT":
         raise _Lost

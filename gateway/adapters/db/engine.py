@@ -152,16 +152,16 @@ class Database:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def submit(self, work: Callable[[Session], T]) -> "Future[T]":
+    def submit(self, work: Callable[[Session], T], *, light: bool = False) -> "Future[T]":
         """Queue a write; the future answers after the commit is on disk, or with the error that undid it alone.
 
         ``work`` may run twice (after a race with another writer, or when a shared commit fails), so its only effects
-        are those on the session.
+        are those on the session. A ``light`` one writes nothing but audit records.
 
         Raises:
             Busy: closing, stopped after a disk failure, or too many are waiting.
         """
-        return self._commits.submit(work)
+        return self._commits.submit(work, light=light)
 
     def write(self, work: Callable[[Session], T]) -> T:
         """:meth:`submit` and wait."""

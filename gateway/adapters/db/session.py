@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -78,6 +78,8 @@ class Session:
         self.dialect: Final[DialectName] = dialect
         self.lane: int | None = None  # the audit lane that this connection holds
         self.memo: Final[dict[Any, Any]] = {}  # worked out in this transaction; emptied when it begins and by writes
+        self.trail: Final[list[Any]] = []  # audit records of this transaction; written when it commits
+        self.flush: Callable[[], None] = lambda: None  # writes them
         self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo
 
     def run(self, statement: Statement | Sql, **values: Any) -> Any:

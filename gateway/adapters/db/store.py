@@ -75,9 +75,9 @@ class DbStore:
         with self.database.reading() as session:
             yield DbReading(session)
 
-    def submit(self, work: Callable[[DbUnit], T]) -> "Future[T]":
+    def submit(self, work: Callable[[DbUnit], T], *, light: bool = False) -> "Future[T]":
         """Run ``work`` in a transaction that shares its commit; the future answers once it is on disk."""
-        return self.database.submit(lambda session: work(DbUnit(session, self.derived)))
+        return self.database.submit(lambda session: work(DbUnit(session, self.derived)), light=light)
 
     def write(self, work: Callable[[DbUnit], T]) -> T:
         """:meth:`submit` and wait."""

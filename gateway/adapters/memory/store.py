@@ -60,8 +60,9 @@ class MemoryStore:
         """A snapshot; what is committed later does not show in it."""
         yield self._newest
 
-    def submit(self, work: Callable[[MemoryUnit], T]) -> "Future[T]":
+    def submit(self, work: Callable[[MemoryUnit], T], *, light: bool = False) -> "Future[T]":
         """Run ``work`` on copies at once; they become the newest state when it succeeds."""
+        del light  # there are no steps to save
         if self._closed:
             raise Busy("the store is closing")
         done: Future[T] = Future()

@@ -73,8 +73,10 @@ class Store(Protocol):
         """A snapshot; opens and closes with the context."""
         ...
 
-    def submit(self, work: Callable[[Unit], T]) -> "Future[T]":
+    def submit(self, work: Callable[[Unit], T], *, light: bool = False) -> "Future[T]":
         """Run ``work`` in a transaction that shares its commit with others; the future answers once it is on disk.
+
+        A ``light`` one promises to write nothing but audit records, which saves it steps.
 
         ``work`` may run twice, so its only effects are those on the unit. An exception undoes it alone. Two that do not
         wait for one another may commit in either order.

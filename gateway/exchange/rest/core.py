@@ -62,10 +62,13 @@ class Rest:
 
     # -- one interaction, one transaction ----------------------------------------------------------------------------
 
-    def submit(self, ask: Ask, interaction: str, what: str, work: Callable[[Unit], T]) -> "Future[T | DoorwayError]":
+    def submit(
+        self, ask: Ask, interaction: str, what: str, work: Callable[[Unit], T], *, light: bool = False
+    ) -> "Future[T | DoorwayError]":
         """Run ``work`` in a transaction; the answer comes once it and its audit record are on disk.
 
-        A refusal raised before anything was written is kept with its audit record and given back as a value.
+        A refusal raised before anything was written is kept with its audit record and given back as a value. ``light``
+        work only reads.
         """
 
         def attempt(unit: Unit) -> T | DoorwayError:
@@ -76,15 +79,19 @@ class Rest:
                 self.gate.record(unit, ask, interaction, what=what, refused=refusal.category)
                 return refusal.with_traceback(None)
 
-        return self.store.submit(attempt)
+        return self.store.submit(attempt, light=light)
 
     def read(self, ask: Ask, type_: str, id_: str) -> "Future[Answer | DoorwayError]":
         """``GET [type]/[id]``; hidden and missing look alike (404), 410 only for what the asker could see."""
-        return self.submit(ask, "read", f"{type_}/{id_}", lambda unit: self.read_in(unit, ask, type_, id_))
+        light = not ask.reason  # an emergency may write the notice of it
+        return self.submit(ask, "read", f"{type_}/{id_}", lambda unit: self.read_in(unit, ask, type_, id_), light=light)
 
     def vread(self, ask: Ask, type_: str, id_: str, version: str) -> "Future[Answer | DoorwayError]":
         """``GET [type]/[id]/_history/[vid]``: the asker must be allowed that version and the current one."""
-        return self.submit(ask, "vread", f"{type_}/{id_}", lambda unit: self.vread_in(unit, ask, type_, id_, version))
+        return self.submit(
+            ask, "vread", f"{type_}/{id_}", lambda unit: self.vread_in(unit, ask, type_, id_, version),
+            light=not ask.reason,
+        )  # fmt: skip
 
     def create(self, ask: Ask, type_: str, document: Document) -> "Future[Answer | DoorwayError]":
         """``POST [type]``; with ``if_none_exist`` a conditional create."""
