@@ -84,7 +84,8 @@ class FrameDecoder:
             or self._held
             or data[:1] != VT
             or not 0 < size <= self._max_bytes + 1
-            or data.find(END) != size
+            or data.find(FS) != size
+            or data[-1:] != b"\r"
             or data.find(VT, 1) >= 0
         ):
             return None

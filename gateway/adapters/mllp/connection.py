@@ -579,7 +579,9 @@ def _bound(listener: Listener, certificate: "Mapping[str, Any] | None") -> tuple
 
 def _single(payload: bytes) -> bool:
     """Whether a frame holds one message, as it usually does."""
-    return payload[:3] == b"MSH" and b"\rMSH" not in payload and b"\nMSH" not in payload
+    if payload[:3] != b"MSH":
+        return False
+    return payload.rfind(b"MSH") == 0 or (b"\rMSH" not in payload and b"\nMSH" not in payload)
 
 
 def _interchange(payload: bytes) -> Interchange:
