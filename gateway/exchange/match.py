@@ -1,8 +1,9 @@
 """Patient/$match (FHIR R4), $ihe-pix (IHE ITI-83) and the search behind PDQ: graded, bounded by consent, and mute.
 
-What may be learned is what the asker may see anyway: candidates are judged by the gate before they are graded for the
-answer, so that a client who did not consent and a person whom nobody knows give the same bytes. Too thin a question is
-refused, because a name alone is fishing.
+What may be learned is what the asker may see anyway: candidates go through the gate before they are scored, and what
+is scored is what the gate leaves of them. So a client who did not consent and a person whom nobody knows give the same
+bytes, and an element that the asker may not see moves no score. Too thin a question is refused, because a name alone is
+fishing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +14,12 @@ import orjson
 
 from gateway.consent.release import Released
 from gateway.exchange.link import Linker
-from gateway.exchange.link_index import find
 from gateway.exchange.link_people import component
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Unit
-from gateway.exchange.ports.visibility import Visibility
 from gateway.kernel.errors import Invalid, NotFound
 from gateway.kernel.fhir import JsonObject, Resource
+from gateway.linkage.blocking import index_keys, search_keys
 from gateway.linkage.grades import Grade
 from gateway.linkage.judge import judge
 from gateway.linkage.patient import traits_of
@@ -35,6 +35,7 @@ MINIMUM_POINTS: Final = 9
 Readable: TypeAlias = "Reading | Unit"
 
 
+_BLOCK: Final = 100  # records of one key that a question looks at; a commoner key says nothing of anybody
 _POPULATION: Final = 100_000  # a fixed size: the answer must not tell how many people are held
 
 
@@ -53,6 +54,14 @@ class Everywhere:
     def others(self, name: str, value: str, u: float, smoothing: float) -> float:
         """The model's own chance."""
         return u
+
+
+class Gate(Protocol):
+    """The gate of one asker: lets out what it may see, cut where consent cuts."""
+
+    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
+        """The candidates that the asker may see, in order, as the asker sees them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ def strength(person: Traits) -> int:
 def match(
     linker: Linker,
     reading: Readable,
-    visible: Visibility,
+    gate: Gate,
     asked: Resource,
     *,
     only_certain: bool = False,
@@ -98,7 +107,7 @@ def match(
     """Who it may be, most likely first; nothing is written.
 
     Args:
-        visible: the gate of the asker: what it may not see does not exist.
+        gate: of the asker: what it may not see does not exist; answers are to be released by it again.
         asked: a Patient as ``$match`` takes it; its id does not matter.
         count: answers at most.
 
@@ -113,33 +122,62 @@ def match(
             "too little to match on", at="Parameters.resource",
             fix="give an identifier with its system, or name and birth date with phone, address or last four of SSN",
         )  # fmt: skip
-    entries = {known.patient: known for known in find(reading.links, person, linker.root).entries}
-    stored = reading.resources.many(entries)
-    ordered = [stored[reference] for reference in sorted(stored)]
-    seen = [s for s, may in zip(ordered, visible.visible(ordered), strict=True) if may]
     scorer = Scorer(linker.model, Everywhere(), population=_POPULATION)
-    by_reference = {s.reference: s for s in seen}
+    keys = search_keys(person, linker.root)
+    by_reference, people = _as_shown(_found(reading, scorer, person, keys), gate, linker, keys)
     answers = []
-    for found in judge(scorer, person, [unpack(entries[s.reference].traits) for s in seen]):
+    for found in judge(scorer, person, people):
         grade = Grade.CERTAIN if _same_number(person, found.candidate) and not found.guards else found.grade
         if only_certain and grade is not Grade.CERTAIN:
             continue
         chance = 1.0 / (1.0 + 2.0 ** -max(min(found.bits, 60.0), -60.0))
         answers.append(Found(by_reference[found.candidate.key], grade, round(chance, 4)))
-    if only_certain and len(answers) > 1 and not _one_person(reading, visible, answers):
+    if only_certain and len(answers) > 1 and not _one_person(reading, gate, answers):
         return []  # several certain ones who are not one person: none is certain
     return answers[: max(0, min(count, MOST_ANSWERS))]
+
+
+def _found(reading: Readable, scorer: Scorer, person: Traits, keys: frozenset[int]) -> list[Stored]:
+    """Records that share a key and that, whatever of them is hidden, could be possible matches; by reference.
+
+    All keys are searched at once: were a finer key tried where a coarse one has too many, the crowd of hidden records
+    would decide whether a visible one is found.
+    """
+    blocks = reading.links.blocks(sorted(keys), _BLOCK)
+    numbers = {number for block in blocks if len(block) <= _BLOCK for number in block}
+    entries = reading.links.numbered(sorted(numbers)).values()
+    floor = scorer.model.grades.possible
+    wanted = [known.patient for known in entries if scorer.at_most(unpack(known.traits), person) >= floor]
+    stored = reading.resources.many(wanted)
+    return [stored[reference] for reference in sorted(stored)]
+
+
+def _as_shown(
+    found: Sequence[Stored], gate: Gate, linker: Linker, keys: frozenset[int]
+) -> tuple[dict[str, Stored], list[Traits]]:
+    """What the asker sees of the records: one that only a hidden element leads to is no candidate, and a hidden
+    element neither raises nor lowers the score of one that is."""
+    originals = {stored.reference: stored for stored in found}
+    by_reference: dict[str, Stored] = {}
+    people = []
+    for shown in gate.release(found).resources:
+        patient = orjson.loads(shown.body)
+        seen = traits_of({**patient, "id": shown.id}, linker.reader)
+        if not keys.isdisjoint(index_keys(seen, linker.root)):
+            by_reference[seen.key] = originals[shown.reference]
+            people.append(seen)
+    return by_reference, people
 
 
 def _same_number(a: Traits, b: Traits) -> bool:
     return not a.numbers.isdisjoint(b.numbers)
 
 
-def _one_person(reading: Readable, visible: Visibility, answers: Sequence[Found]) -> bool:
+def _one_person(reading: Readable, gate: Gate, answers: Sequence[Found]) -> bool:
     """Whether the answers are records of one person, by links between records that the asker may see."""
     first = answers[0].stored.reference
     stored = list(reading.resources.many(_records_of(reading, first)).values())
-    seen = {s.reference for s, may in zip(stored, visible.visible(stored), strict=True) if may}
+    seen = {s.reference for s in gate.release(stored).resources}
     return {found.stored.reference for found in answers} <= component(reading.links, (first,), seen)
 
 
@@ -165,17 +203,9 @@ def bundle_of(found: Sequence[Found], base: str) -> JsonObject:
 Identifiers: TypeAlias = list[JsonObject]
 
 
-class Releaser(Protocol):
-    """The gate of one asker: lets out what it may see, cut where consent cuts."""
-
-    def release(self, candidates: Iterable[Stored]) -> Released[Stored]:
-        """The candidates that the asker may see, in order, as the asker sees them."""
-        ...
-
-
 def cross_reference(
     reading: Readable,
-    gate: Releaser,
+    gate: Gate,
     by_identifier: Callable[[str, str], Sequence[Stored]],
     source: tuple[str, str],
     targets: Sequence[str] = (),
@@ -228,13 +258,14 @@ def _records_of(reading: Readable, patient: str) -> list[str]:
 
 
 def demographics_query(
-    linker: Linker, reading: Readable, visible: Visibility, asked: Resource, *, count: int = MOST_ANSWERS
+    linker: Linker, reading: Readable, gate: Gate, asked: Resource, *, count: int = MOST_ANSWERS
 ) -> list[Found]:
     """The search behind PDQ (QBP^Q22, ITI-21): as ``$match``, probable and better only."""
-    found = match(linker, reading, visible, asked, count=count)
+    found = match(linker, reading, gate, asked, count=count)
     return [one for one in found if one.grade in {Grade.CERTAIN, Grade.PROBABLE}]
 
 
 __all__ = [
-    "Found", "ResourceReader", "bundle_of", "cross_reference", "demographics_query", "entry_of", "match", "strength",
+    "Found", "Gate", "ResourceReader", "bundle_of", "cross_reference", "demographics_query", "entry_of", "match",
+    "strength",
 ]  # fmt: skip

@@ -137,6 +137,13 @@ def index_keys(person: Traits, root: Callable[[str], str]) -> tuple[int, ...]:
     return tuple({key_hash(key) for family in found for stage in family for key in stage})
 
 
+def search_keys(person: Traits, root: Callable[[str], str]) -> frozenset[int]:
+    """Every key that a search for the record may use, of all stages, hashed."""
+    return frozenset(
+        key_hash(key) for found in families(person, root, searching=True) for stage in found for key in stage
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Candidates of one search; ``unbounded`` counts keys whose block no stage could bound."""

@@ -143,6 +143,18 @@ class Scorer:
         bits, plain = self.bits(vector, a, b)
         return Score(bits, vector, self.prior_bits, plain) if bits >= floor else None
 
+    def at_most(self, a: Traits, b: Traits) -> float:
+        """Bits that the pair can have at most, whatever is taken out of either: what disagrees counts as unknown."""
+        bits = self.prior_bits
+        for i, level in enumerate(self.vector(a, b)):
+            ladder = self._ladders[i]
+            trait = ladder.frequent.get(level)
+            if trait is None:
+                bits += max(ladder.weights[level], 0.0)
+            else:
+                bits += self.frequency_bits(i, level, getattr(a, trait))[0]
+        return bits
+
     def bounds(self, person: Traits) -> "Bounds":
         """(comparison, the most it can add for this record, the most that those after it can) in order of looking."""
         out: list[tuple[int, float, float]] = []

@@ -147,3 +147,51 @@ def test_a_demographics_query_answers_with_probable_and_better(store: Store) -> 
         found = demographics_query(LINKER, reading, Seen(), ASKED)
     assert {one.grade for one in found} <= {Grade.CERTAIN, Grade.PROBABLE}
     assert [one.stored.reference for one in found] == ["Patient/h"]
+
+
+class Shows(Seen):
+    """A gate that takes these elements out of every record."""
+
+    def __init__(self, *elements: str) -> None:
+        super().__init__()
+        self.elements = elements
+
+    def _judge(self, stored: Stored) -> Judgement:
+        kept = {name: value for name, value in orjson.loads(stored.body).items() if name not in self.elements}
+        return Judgement(True, body=orjson.dumps(kept))
+
+
+@pytest.mark.parametrize("hidden", ["telecom", "address", "identifier", "birthDate", "gender", "name"])
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_hidden_element_moves_no_score_and_makes_no_candidate(store: Store, hidden: str, agrees: bool) -> None:
+    """Two stores that differ only in what the asker may not see answer alike, and as if it were not there."""
+    other = {
+        "telecom": [{"system": "phone", "value": "780-555-9999"}], "address": None, "gender": "male",
+        "identifier": [{"system": "urn:elsewhere", "value": "778899001"}], "birthDate": "1931-12-30",
+        "name": [{"family": "Zqother", "given": ["Qi"]}],
+    }  # fmt: skip
+    record = patient("h", "hmis") if agrees else patient("h", "hmis", **{hidden: other[hidden]})
+    save(store, record)
+    with store.reading() as reading:
+        found = [(one.stored.id, one.grade, one.score) for one in match(LINKER, reading, Shows(hidden), ASKED)]
+    bare = patient("h", "hmis", **{hidden: None})
+    store.write(lambda unit: unit.links.drop("Patient/h", {}))
+    save(store, bare)
+    with store.reading() as reading:
+        assert found == [(one.stored.id, one.grade, one.score) for one in match(LINKER, reading, Seen(), ASKED)]
+
+
+def test_who_agrees_only_in_what_is_hidden_is_not_found(store: Store) -> None:
+    same = patient("h", "hmis")
+    save(store, patient("h", "hmis", name=[{"family": "Zqother", "given": ["Qi"]}], birthDate="1931-12-30"))
+    assert same["telecom"]
+    with store.reading() as reading:
+        assert match(LINKER, reading, Shows("telecom", "address", "identifier"), ASKED) == []
+
+
+def test_a_crowd_of_hidden_people_of_one_birth_date_hides_nobody(store: Store) -> None:
+    save(store, patient("h", "hmis", name=[{"family": "Zqabytha", "given": ["Rob"]}], telecom=None, address=None))
+    before = answers(store)
+    crowd = [f"c{i}" for i in range(40)]
+    save(store, *(patient(n, f"s{n}", name=[{"family": f"Zq{n}", "given": [f"N{n}"]}], telecom=None) for n in crowd))
+    assert answers(store, hidden=tuple(f"Patient/{name}" for name in crowd)) == before
