@@ -7,7 +7,7 @@ were taken back left out: so any order of arrival within a lane ends in the same
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
@@ -18,9 +18,10 @@ from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
+from gateway.exchange.snapshots import LABELS, record_of, relisted, replace_sets, restored, stand_by
 from gateway.kernel.errors import Busy, DoorwayError, Fault, Invalid
 from gateway.kernel.fhir import JsonObject, Resource
-from gateway.mapping.hl7v2.convert import Conversion
+from gateway.mapping.hl7v2.conversion import Conversion, Snapshot
 from gateway.mapping.hl7v2.effects import VisitEvent, surviving, visit_status
 from gateway.mapping.hl7v2.identity import SHARED
 from gateway.mapping.hl7v2.model import Trigger
@@ -136,15 +137,20 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
     cancels = any(effect.kind == "cancel" for effect in conversion.effects)
     state = _State(unit, processing.merge)
     refuse_circles(conversion.effects, state.get)
-    labels: dict[str, tuple[JsonObject, ...]] = dict(conversion.labels)
+    labels: dict[str, tuple[JsonObject, ...]] = {
+        **{record_of(one.owner): LABELS for one in conversion.snapshots},
+        **conversion.labels,
+    }
     if late or cancels:
         past = [_again(one, processing) for one in _history(unit, received)]
         events = sorted([*past, work], key=lambda one: _order(one.received))
         state.fold(events, processing.triggers)
         for one in past:
+            labels = {**{record_of(s.owner): LABELS for s in one.conversion.snapshots}, **labels}
             labels = {**one.conversion.labels, **labels}
     else:
         state.add(conversion)
+        replace_sets(conversion.snapshots, state.get, state.put)
         apply_effects(conversion.effects, state.get, state.put)
     drafts = [
         Draft(resource, source=received.source, labels=labels.get(reference, ()))
@@ -196,6 +202,7 @@ class _State:
     def add(self, conversion: Conversion, *, only: "Callable[[str], bool] | None" = None) -> None:
         """Merge what one message says into what is there."""
         kept = {effect.survivor: effect.detail for effect in conversion.effects if effect.kind == "keep"}
+        again = relisted(conversion.snapshots, self.get)
         for said in conversion.resources:
             reference = f"{said['resourceType']}/{said['id']}"
             if only is not None and not only(reference):
@@ -203,7 +210,10 @@ class _State:
             before = self.get(reference)
             if reference in kept and before is not None and kept[reference] in before:
                 said = {name: value for name, value in said.items() if name != kept[reference]}
-            self.put(self._merge(before, said, conversion.deletions.get(reference, ())))
+            deleted = (*conversion.deletions.get(reference, ()), *conversion.renewed.get(reference, ()))
+            if before is not None and reference in again:
+                before, deleted = restored(before), (*deleted, *again[reference])
+            self.put(self._merge(before, said, deleted))
 
     def fold(self, works: Sequence[Work], triggers: Mapping[str, Trigger]) -> None:
         """Build the lane's resources anew from its messages in order of event; shared things are only added to."""
@@ -214,9 +224,11 @@ class _State:
         stands = {(visit, event.at) for visit, events in visits.items() for event in surviving(events, triggers)}
         newest = works[-1]
         touched = {f"{r['resourceType']}/{r['id']}" for work in works for r in work.conversion.resources}
+        touched |= {record_of(one.owner) for work in works for one in work.conversion.snapshots}
         for reference in touched:
             if reference.split("/", 1)[0] not in SHARED:
                 self._found[reference] = None
+        sets: dict[tuple[str, str], Snapshot] = {}
         for work in works:
             mine = visits_of(work.conversion.resources)
             taken_back = bool(mine) and not any((visit, work.received.id) in stands for visit in mine)
@@ -226,6 +238,11 @@ class _State:
             else:
                 self.add(work.conversion, only=None if work is newest else _not_shared)
                 apply_effects(work.conversion.effects, self.get, self.put)
+            replace_sets(work.conversion.snapshots, self.get, self.put)
+            for one in work.conversion.snapshots:  # what a person has is told whatever becomes of the visit
+                key, void = (one.owner, one.segment), taken_back and one.owner.startswith("Encounter/")
+                sets[key] = sets.get(key, replace(one, members=())) if void and not cancelling else one
+        stand_by(list(sets.values()), self.get, self.put)
         for visit, events in visits.items():
             encounter = self.get(visit)
             if encounter is not None:

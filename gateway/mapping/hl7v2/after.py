@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.codecs.er7 import Segment
+from gateway.codecs.er7 import DELETE, Segment
 from gateway.kernel.fhir import CONFIDENTIALITY, LEVEL, JsonObject, coding
 from gateway.kernel.identifiers import resource_id
-from gateway.mapping.hl7v2.conversion import KIND, RESIDUE, Element, Left
+from gateway.mapping.hl7v2.conversion import KIND, RESIDUE, Element, Left, Snapshot
 from gateway.mapping.hl7v2.identity import SHARED, scope_system
 from gateway.mapping.hl7v2.interpret import Reasons
+from gateway.mapping.hl7v2.model import SnapshotRow
 from gateway.mapping.hl7v2.settle import paths_of
 
 _NO_TARGET: Final = SHARED | {"Provenance", "MessageHeader"}
-_SNAPSHOTS: Final = {"AL1": "AllergyIntolerance", "NK1": "RelatedPerson", "IN1": "Coverage", "DG1": "Condition"}
 
 
 def name_of(segment: Segment | None) -> str:
@@ -66,17 +66,55 @@ def residue(
 
 
 def snapshots(
-    kind: str, placed: Iterable[tuple[Any, Segment, Any, int]], resources: Sequence[JsonObject]
-) -> dict[str, tuple[str, ...]]:
-    """Of segments in snapshot mode (ADT), the whole set that the person or visit now has from this sender."""
-    if kind != "ADT":
-        return {}
-    present = {segment.id for _, segment, _, _ in placed}
-    return {
-        made: tuple([f"{made}/{r['id']}" for r in resources if r["resourceType"] == made])
-        for name, made in _SNAPSHOTS.items()
-        if name in present
-    }
+    rows: Iterable[SnapshotRow],
+    placed: Iterable[tuple[Any, Segment, list[str], int]],
+    resources: Sequence[JsonObject],
+    sources: Mapping[int, list[tuple[Segment, str]]],
+    dropped: set[int],
+) -> tuple[list[Snapshot], dict[str, tuple[str, ...]]]:
+    """Of segments in snapshot mode the whole set that patient or visit now have, and the lists to begin anew.
+
+    No such segment in the message: nothing is said. All its fields two quotes: the set is empty (v2.5.1 ch. 2.10.4.1).
+    A segment of which nothing could be made leaves the set unknown, so nothing is retired on its account.
+
+    Returns:
+        The sets, and by ``Type/id`` the lists that hold what this message says and nothing else.
+    """
+    by_segment: dict[str, list[tuple[Segment, list[str]]]] = {}
+    for _, segment, fields, _ in placed:
+        by_segment.setdefault(segment.id, []).append((segment, fields))
+    sets: list[Snapshot] = []
+    lists: dict[str, tuple[str, ...]] = {}
+    owners: dict[str, str] = {}
+    for resource in resources:
+        owners.setdefault(resource["resourceType"], f"{resource['resourceType']}/{resource['id']}")
+    used = {id(segment) for key, made in sources.items() if key not in dropped for segment, _ in made}
+    for row in rows:
+        sent = by_segment.get(row.segment)
+        owner = owners.get(row.owner, "")
+        if not sent or not owner or any(row.action and _at(fields, row.action) for _, fields in sent):
+            continue
+        if not all(id(segment) in used or _empties(segment) for segment, _ in sent):
+            continue
+        if row.resource == row.owner:
+            lists[owner] = (*lists.get(owner, ()), row.element)
+            continue
+        members = [
+            f"{row.resource}/{r['id']}" for r in resources if r["resourceType"] == row.resource
+            and any(segment.id == row.segment for segment, _ in sources.get(id(r), ()))
+        ]  # fmt: skip
+        sets.append(Snapshot(row.segment, owner, owners.get("Patient", ""), tuple(members), row.element, row.value))
+    return sets, lists
+
+
+def _at(fields: Sequence[str], number: int) -> str:
+    return fields[number] if number < len(fields) else ""
+
+
+def _empties(segment: Segment) -> bool:
+    """Whether every field that is sent, the set id aside, is two quotes: the set has no members."""
+    sent = [text for text in segment.fields[2:] if text]
+    return all(text == DELETE for text in sent) if sent else segment.raw(1) == DELETE
 
 
 def explained(

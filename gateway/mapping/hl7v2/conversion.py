@@ -47,6 +47,19 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole set that a segment now has for a patient or a visit; what an earlier one listed and this one does not
+    is retired (HL7 v2.5.1 ch. 2.10.4.1)."""
+
+    segment: str  # AL1
+    owner: str  # Patient/id or Encounter/id
+    patient: str  # Patient/id that the set belongs to
+    members: tuple[str, ...]  # Type/id
+    element: str  # set on what is no longer listed
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """What one message says, ready to be stored."""
 
@@ -59,7 +72,8 @@ class Conversion:
     effects: tuple[Effect, ...] = ()
     deletions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Type/id -> elements the sender deletes
     residue: tuple[Left, ...] = field(default=(), repr=False)
-    snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # type -> the whole set, as references
+    snapshots: tuple[Snapshot, ...] = ()
+    renewed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Type/id -> lists of which this is the whole
     labels: Mapping[str, tuple[JsonObject, ...]] = field(default_factory=dict)  # Type/id -> labels we vouch for
     reasons: tuple[Element, ...] = field(default=(), repr=False)
     # shared things among the resources, by reference: they are the converter's, and must not be changed in place

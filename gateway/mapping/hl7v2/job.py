@@ -7,7 +7,7 @@ from gateway.codecs.er7 import DELETE, Message, Segment
 from gateway.kernel.fhir import JsonObject
 from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2 import after
-from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left
+from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left, Snapshot
 from gateway.mapping.hl7v2.events import effects_of
 from gateway.mapping.hl7v2.identity import SHARED, Identities, Resolver
 from gateway.mapping.hl7v2.interpret import Reasons
@@ -134,12 +134,13 @@ class Job:
         self._require()
         resources = cx.resolver.resolve(self.made, self._reachable(), cx.things)
         after.provenance(resources)
+        sets, lists = self._snapshots(resources)
         left = self.ledger.left.values()
         labels = after.residue(resources, left, self.sender, self.control_id) if left else {}
         return Conversion(
             message.kind, message.trigger, self.trigger.structure, self.control_id, self.sender,
-            tuple(resources), tuple([e.settled() for e in effects]), self._deletions() if self.deleted else {},
-            tuple(left), after.snapshots(message.kind, self.placed, resources), labels,
+            tuple(resources), tuple([e.settled() for e in effects]),
+            self._deletions() if self.deleted else {}, tuple(left), tuple(sets), lists, labels,
             after.explained(self.reasons, resources, self.sources), cx.things,
             cx.memory.written if cx.memory is not None else {},
         )  # fmt: skip
@@ -222,6 +223,8 @@ class Job:
                 resource = self._obtain(action, scope, segment, fields)
                 if nulls and resource is not None and DELETE in segment.text:
                     self._mark_deleted(action, segment, resource)
+                if resource is not None and segment.id in self.rules.tables.actions:
+                    self._mark_removed(segment, fields, resource)
             if not ran and acts.silenced(fields, cx):
                 continue
             for number in acts.unhandled(ran):
@@ -268,12 +271,20 @@ class Job:
                 for path in self.rules.deletions.of(action.map, number):
                     self.deleted.append((resource, path))
 
+    def _mark_removed(self, segment: Segment, fields: Fields, resource: JsonObject) -> None:
+        part = self.cx.part
+        for row in self.rules.tables.actions[segment.id]:
+            if row.resource == resource["resourceType"] and part(fields, row.action) in row.codes:
+                item = self.cx.plain(part(fields, row.field, row.component or 1))
+                if item:
+                    self.deleted.append((resource, f"{row.element}[{row.key}={item}]"))
+
     def _unmapped(self, segment: Segment, fields: Fields, reason: str) -> None:
         ignored = self.rules.tables.ignored
         if segment.id in ignored:
             return
         for number, text in enumerate(fields):
-            if number and text and f"{segment.id}-{number}" not in ignored:
+            if number and text and text != DELETE and f"{segment.id}-{number}" not in ignored:
                 self.ledger.add(f"{after.name_of(segment)}-{number}", text, reason)
 
     # -- after mapping -----------------------------------------------------------------------------------------------
@@ -302,6 +313,11 @@ class Job:
             gone = {id(e) for e, r in self.cx.refs if id(r) in self.dropped}
             for resource in kept:
                 prune(resource, gone)
+
+    def _snapshots(self, resources: list[JsonObject]) -> tuple[list[Snapshot], dict[str, tuple[str, ...]]]:
+        if self.message.kind != "ADT":  # other types tell of one thing, never of all there are
+            return [], {}
+        return after.snapshots(self.rules.tables.snapshots, self.placed, resources, self.sources, self.dropped)
 
     def _deletions(self) -> dict[str, tuple[str, ...]]:
         out: dict[str, list[str]] = {}

@@ -185,6 +185,33 @@ class Required:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One row of actions.csv: an action code that takes an item out of a list."""
+
+    segment: str
+    action: int  # field of the code
+    codes: tuple[str, ...]
+    resource: str
+    element: str  # the list
+    key: str  # path inside an item
+    field: int  # where the segment says which item
+    component: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """One row of snapshots.csv: a segment that repeats and whose set replaces the one before."""
+
+    place: str
+    segment: str
+    resource: str  # what the segment makes; the owner itself when the segment fills one of its lists
+    owner: str  # Patient or Encounter: whose set it is
+    element: str  # set on what is no longer listed; or the owner's list
+    value: object  # JSON
+    action: int  # field with an action code: where one is sent, the segments patch and nothing is replaced; 0 none
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     """Everything that a converter runs on."""
 
@@ -200,4 +227,6 @@ class Tables:
     code_systems: Mapping[str, str]  # table 0396 name -> URI
     updates: Mapping[str, str]  # Patient.name -> key by which list items are matched
     elements: Mapping[str, tuple[str, bool]]  # Patient.name -> (type, repeats)
+    snapshots: tuple[SnapshotRow, ...] = ()
+    actions: Mapping[str, tuple[ActionRow, ...]] = field(default_factory=dict)  # by segment
     order: tuple[str, ...] = field(default=())  # resource types in the order of identities.csv: dependencies first

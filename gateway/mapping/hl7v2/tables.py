@@ -12,6 +12,7 @@ from gateway.mapping.hl7v2.conditions import Ref, parse_condition
 from gateway.mapping.hl7v2.model import (
     PRIMITIVES,
     SPECIAL_TARGETS,
+    ActionRow,
     Assignment,
     Code,
     Identity,
@@ -21,6 +22,7 @@ from gateway.mapping.hl7v2.model import (
     MessageRow,
     Required,
     Row,
+    SnapshotRow,
     Step,
     Tables,
     Trigger,
@@ -118,6 +120,8 @@ class _Reader:
             code_systems={r["name"]: r["system"] for r in self._rows("code-systems.csv", ("name", "system", "note"))},
             updates={r["element"]: r["key"] for r in self._rows("updates.csv", ("element", "key", "note"))},
             elements=self._elements,
+            snapshots=self._snapshots(),
+            actions=self._actions(),
             order=order,
         )
 
@@ -269,17 +273,51 @@ class _Reader:
         grouped = {k: tuple(g) for k, g in groupby(sorted(read, key=lambda i: i.resource), key=lambda i: i.resource)}
         return grouped, tuple(dict.fromkeys(i.resource for i in read))
 
+    def _snapshots(self) -> tuple[SnapshotRow, ...]:
+        columns = ("segment", "resource", "owner", "element", "value", "action", "note")
+        return tuple(
+            SnapshotRow(
+                row.place, row["segment"], row["resource"], row["owner"], row["element"],
+                _json(row["value"], row.place),
+                parse_source(row["action"], of=row["segment"], at=row.place).field,
+            )
+            for row in self._rows("snapshots.csv", columns, ("segment", "resource", "owner", "element"))
+        )  # fmt: skip
+
+    def _actions(self) -> dict[str, tuple[ActionRow, ...]]:
+        columns = ("segment", "action", "codes", "resource", "list", "key", "of", "note")
+        out: dict[str, list[ActionRow]] = {}
+        for row in self._rows("actions.csv", columns, columns[:-1]):
+            segment, place = row["segment"], row.place
+            said = parse_source(row["of"], of=segment, at=place)
+            out.setdefault(segment, []).append(
+                ActionRow(
+                    segment, parse_source(row["action"], of=segment, at=place).field, tuple(row["codes"].split()),
+                    row["resource"], row["list"], row["key"], said.field, said.component,
+                )
+            )  # fmt: skip
+        return {segment: tuple(rows) for segment, rows in out.items()}
+
     def _required(self) -> dict[str, tuple[Required, ...]]:
         out: dict[str, list[Required]] = {}
         for row in self._rows("required.csv", ("resource", "element", "value", "note"), ("resource", "element")):
-            try:
-                value: Any = orjson.loads(row["value"]) if row["value"] else None
-            except orjson.JSONDecodeError:
-                raise Invalid("the value is not JSON", at=row.place) from None
+            value = _json(row["value"], row.place)
             out.setdefault(row["resource"], []).append(
                 Required(row.place, row["resource"], row["element"], value, tuple(row["element"].split(".")))
             )
         return {name: tuple(rows) for name, rows in out.items()}
+
+
+def _json(text: str, place: str) -> Any:
+    """The value of a cell; None when it is empty.
+
+    Raises:
+        Invalid: not JSON.
+    """
+    try:
+        return orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        raise Invalid("the value is not JSON", at=place) from None
 
 
 def _assignment(text: str, place: str) -> Assignment | None:

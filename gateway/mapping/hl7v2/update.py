@@ -47,6 +47,9 @@ def merge_update(
         if f"{kind}.{path}" not in _IDENTITY:
             _delete(out, path)
     _merge(out, said, kind, updates)
+    standing = out.get("verificationStatus", {}).get("coding", [{}])[0].get("code")
+    if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
+        out.pop("clinicalStatus", None)
     return out
 
 
