@@ -16,6 +16,7 @@ from gateway.exchange.hmis_manifest import manifest_of
 from gateway.exchange.hmis_report import WHOLE, FileSeen, Report, Scratch, Share, Sink
 from gateway.mapping.hmis.compile import to_json
 from gateway.mapping.hmis.conversions import Source
+from gateway.mapping.hmis.memo import Ids
 from gateway.mapping.hmis.spec import Read, Spec, load_spec
 from gateway.mapping.hmis.tables import FileMap, Labels, load_maps
 from gateway.mapping.hmis.values import day_of
@@ -79,6 +80,7 @@ class Conversion:
         self.labels = Labels.load(read)
         self.report.source, self.report.version = self.source.name, self.version
         self.context = Context()
+        self.ids: dict[str, Ids] = {}  # of rows that other files refer to
         self._gather()
 
     # -- what is there -----------------------------------------------------------------------------------------------

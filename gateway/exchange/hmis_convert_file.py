@@ -13,9 +13,8 @@ from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import Households
 from gateway.exchange.hmis_report import BUCKETS, WHOLE, FileSeen, Scratch, Share, Sink
 from gateway.kernel.fhir import DOORWAY, JsonObject
-from gateway.mapping.hmis.compile import Odd, RowFunction, compile_map, to_json
+from gateway.mapping.hmis.compile import FileFunction, compile_file, to_json
 from gateway.mapping.hmis.explain import Facts, beside_of, convert_row
-from gateway.mapping.hmis.memo import key_text
 from gateway.mapping.hmis.tables import CELLS_EXTENSION, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap
 
 if TYPE_CHECKING:
@@ -189,19 +188,21 @@ class _Mapped:
         self._columns, self._width, self._extra = columns, len(header.cells), bool(header.extra)
         self._order = [header.position.get(column, -1) for column in columns]
         self._straight = self._order == list(range(self._width))
+        self._pick = itemgetter(*self._order, *self._order[:1])  # never of one column: that would be a cell and no row
+        self._rows: list[Cells] = []
+        self._first = 0
         self._key, self._person = columns.index(table.file.key), columns.index(table.person or table.file.key)
         self._computed, self._labels = self._lookups()
 
     def run(self) -> None:
         """Every block of rows."""
-        function = compile_map(self._table)
-        appends = [self._job.append(kind) for kind in function.kinds]
+        function = compile_file(self._table, self._job.conversion.ids)
         remembers = self._computed if self._table.file.name in ("Enrollment", "Export") else None
         key_in_row = self._order[self._key]
         for mine, first, block in self._job.blocks():
             if mine:
                 self._job.rows += len(block)
-                self._convert(block.rows(), first, function, appends)
+                self._convert(block.rows(), first, function)
                 self._job.flush_when_full()
             elif remembers is not None or key_in_row < 0:
                 for row in block.rows():
@@ -223,46 +224,36 @@ class _Mapped:
             if key and person and key.strip() and person.strip():
                 seen.add(key.strip())
 
-    def _convert(
-        self, rows: list[Cells], first: int, function: RowFunction, appends: list[Callable[[str], None]]
-    ) -> None:
-        width, straight, key_at, person_at = self._width, self._straight, self._key, self._person
-        run, labels, extra = function.run, self._labels, self._extra
-        computed = self._computed or (_nothing if function.computed else None)
-        known = self._job.seen_keys
-        fresh, note = known.few, known.add
-        pick = itemgetter(*self._order) if len(self._order) > 1 else None
-        at = self._order[key_at]
-        whole = at >= 0 and _SAFE_KEYS("".join([row[at] for row in rows if len(row) > at])) is not None
-        number, inherited = first - 1, ""
-        for row in rows:
-            number += 1
-            if len(row) != width or not whole or pick is None:
-                self._carefully(row, number, function, appends)
-                continue
-            cells = row if straight else list(pick([*row, ""]))
-            key = cells[key_at]
-            if key in fresh or not key or not cells[person_at].strip() or (known.many and known.holds(key)):
-                self._carefully(row, number, function, appends)
-                continue
-            if known.many:
-                note(key)
-            else:
-                fresh.add(key)
-            if labels is not None:
-                inherited = labels(cells)
-            facts = cells + computed(cells) if computed else cells
-            try:
-                run(facts, key, f"#{number}", inherited, *appends)
-            except Odd:
-                self._slowly(facts if computed else cells + _NOTHING, number, inherited, None)
-            if extra:
-                self._job.strangers(number, row)
+    def _convert(self, rows: list[Cells], first: int, function: FileFunction) -> None:
+        """The rows of a block: through the generated function, one by one where a key needs a look."""
+        job, at, known = self._job, self._order[self._key], self._job.seen_keys
+        self._rows, self._first = rows, first
+        cells, width = rows, self._width
+        if not self._straight:
+            cells = [list(self._pick([*row, ""])[:-1]) if len(row) == width else [] for row in rows]
+            width = len(self._columns)
+        facts = self._computed or (_nothing if function.computed else None)
+        strangers = self._strangers if self._extra else None
+        few = known if known.many else known.few
+        more = (width, few, self._carefully, self._slowly, facts, self._labels, strangers)
+        appends = [job.append(kind) for kind in function.kinds]
+        keys = [row[at] for row in rows if len(row) > at] if at >= 0 else [" "]
+        if _SAFE_KEYS("".join(keys)):
+            function.run(cells, first - 1, *more, *appends)
+        else:
+            for number, row in enumerate(cells, first):
+                if len(row) == width and _SAFE_KEYS(row[self._key]):
+                    function.run([row], number - 1, *more, *appends)
+                else:
+                    self._carefully(number)
         known.settle()
 
-    def _carefully(self, row: Cells, number: int, function: RowFunction, appends: list[Callable[[str], None]]) -> None:
+    def _strangers(self, number: int) -> None:
+        self._job.strangers(number, self._rows[number - self._first])
+
+    def _carefully(self, number: int) -> None:
         """A row of which something is unusual: blank, ragged, a key that is none, or that came before."""
-        job = self._job
+        job, row = self._job, self._rows[number - self._first]
         if not row:
             job.blank.append(number)
             job.rows -= 1
@@ -274,13 +265,7 @@ class _Mapped:
             job.whole(number, row, reason)
             return
         facts = cells + (self._computed(cells) if self._computed else _NOTHING)
-        inherited = self._labels(cells) if self._labels else ""
-        try:
-            if size != self._width:
-                raise Odd
-            function.run(facts, key_text(cells[self._key]), f"#{number}", inherited, *appends)
-        except Odd:
-            self._slowly(facts, number, inherited, size if size != self._width else None)
+        self._slowly(facts, number, self._labels(cells) if self._labels else "", size if size != self._width else None)
         if size != self._width or self._extra:
             job.strangers(number, row)
 
@@ -297,9 +282,9 @@ class _Mapped:
                 return f"{self._columns[at]} is empty"
         return "the key came before in this file" if self._job.seen_keys.add(key) else ""
 
-    def _slowly(self, facts: Cells, number: int, labels: str, width: int | None) -> None:
+    def _slowly(self, facts: Cells, number: int, labels: str, width: int | None = None) -> None:
         cells = dict(zip(self._columns, facts, strict=False))
-        computed = dict(zip(COMPUTED, facts[len(self._columns) :], strict=True))
+        computed = dict(zip(COMPUTED, facts[len(self._columns) :] or _NOTHING, strict=True))
         for made in convert_row(self._table, cells, Facts(number, labels, computed, width)):
             for column in beside_of(made.resource):
                 self._report.say(self._path, number, column, "kept as written: no FHIR form")

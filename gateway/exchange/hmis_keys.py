@@ -42,6 +42,9 @@ class Seen:
             self._pack()
         return False
 
+    def __contains__(self, key: str) -> bool:
+        return self.holds(key)
+
     def holds(self, key: str) -> bool:
         """Whether the key came."""
         if self._filter is None:

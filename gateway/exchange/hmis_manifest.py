@@ -135,7 +135,9 @@ class Households:
         self._conversion, source = conversion, conversion.source
         self._concepts: dict[str, JsonObject | None] = {}
         self._relations: dict[str, str] = {}
-        self._ids, self._people = Ids(source.name, "Household"), Ids(source.name, "Client")
+        self._ids, self._people = (
+            conversion.ids.setdefault(file, Ids(source.name, file)) for file in ("Household", "Client")
+        )
         self._periods: dict[tuple[str, str], str] = {}
         self._security: dict[str, str] = {}
         system = to_json(f"{source.base}/HouseholdID")

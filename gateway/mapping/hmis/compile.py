@@ -40,7 +40,7 @@ from gateway.mapping.hmis.memo import (
 )
 from gateway.mapping.hmis.tables import COMPUTED, ROW_EXTENSION, FileMap, Part
 
-__all__ = ["Odd", "RowFunction", "compile_map", "generate", "to_json"]
+__all__ = ["FileFunction", "Odd", "RowFunction", "compile_file", "compile_map", "generate", "to_json"]
 GROUP_BLOCKS: Final = 8  # more would repeat less often than it saves
 _IN_EXTENSION: Final = {
     "episode": (EPISODE_EXTENSION, "Enrollment"),
@@ -51,15 +51,14 @@ _IN_EXTENSION: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RowFunction:
-    """The compiled mapping of a file.
+    """The compiled mapping of a file, a row at a time.
 
     ``run(r, k, n, x, *appends)`` converts one row: ``r``: cells in the specification's order, computed columns after
-    them where ``computed``; ``k``: the key as the inside of a JSON string; ``n``: ``#row``, or nothing in a store;
-    ``x``: labels of the project; ``appends``: where a line of each of ``kinds`` goes. It raises Odd before it appends.
+    them; ``k``: the key as the inside of a JSON string; ``n``: ``#row``, or nothing in a store; ``x``: labels of the
+    project; ``appends``: where a line of each of ``kinds`` goes. It raises Odd before it appends.
     """
 
     kinds: tuple[str, ...]
-    computed: bool
     key: int
     run: Callable[..., None]
 
@@ -74,24 +73,40 @@ class RowFunction:
         return [text for kind, lines in out.items() for line in lines for text in (kind, line)]
 
 
+@dataclass(frozen=True, slots=True)
+class FileFunction:
+    """The compiled mapping of a file, many rows at a time.
+
+    ``run(rows, number, width, known, careful, odd, facts, labels, strangers, *appends)``: the rows after the one with
+    that number. Those with another width, with a key in ``known``, or without key or client go to ``careful(number)``;
+    a row that the twin must look at to ``odd(cells, number, labels)``. ``known`` takes the other keys. ``facts`` adds
+    the computed columns to the cells (None: there are none) and ``labels`` tells those of the project (None: none);
+    ``strangers(number)`` sees every row that was converted, when it is not None.
+    """
+
+    kinds: tuple[str, ...]
+    computed: bool
+    run: Callable[..., None]
+
+
 class _Writer:
     """Collects the source of one file's function and the objects that it uses."""
 
-    def __init__(self, table: FileMap) -> None:
-        self.table = table
-        self.names: dict[str, Any] = {"sha1": hashlib.sha1, "prefix": id_prefix(table.source.name, table.file.name)}
+    def __init__(self, table: FileMap, ids: dict[str, Ids]) -> None:
+        self.table, self.ids = table, ids
+        self.names: dict[str, Any] = {
+            "Odd": Odd,
+            "sha1": hashlib.sha1,
+            "prefix": id_prefix(table.source.name, table.file.name),
+        }
         self.names["variant"] = VARIANT
-        self.lines: list[str] = []
+        self.kinds = tuple(dict.fromkeys(part.resource for part in table.parts))
         self.index = {c.name: i for i, c in enumerate(table.file.columns)}
         self.columns = len(self.index)
         self.index |= {name: len(self.index) + i for i, name in enumerate(COMPUTED)}
         self.computed = False
-        self.counts: Counter[str] = Counter()  # how often an expression stands in parts that every row has
         self.shared: dict[str, str] = {}
         self._kept: dict[Any, str] = {}
-
-    def add(self, indent: int, line: str) -> None:
-        self.lines.append("    " * indent + line)
 
     def keep(self, prefix: str, value: Any, signature: Any = None) -> str:
         """A name for an object; objects of the same signature share it."""
@@ -143,11 +158,15 @@ class _Writer:
         else:
             file = slot.role
             opening = "," if block.repeats else f',"{block.element}":'
-        ids = self.keep("f", lambda: Ids(self.table.source.name, file), file)
+        ids = self.ids_of(file)
         cell = self.cell(slot.name)
         beside = _quoted(',"identifier":{"value":"') + "{" + cell + "}" + _quoted('"}') if slot.owned else ""
         start = _quoted(f'{opening}{{"reference":"{self.table.source.anchors[file]}/')
         return start + "{" + f"{ids}[{cell}]" + '}"' + beside + _quoted("}" + closing)
+
+    def ids_of(self, file: str) -> str:
+        """The name of the ids of a file's rows."""
+        return self.keep("f", lambda: self.ids.setdefault(file, Ids(self.table.source.name, file)), file)
 
     def group(self, blocks: Sequence[Block], alone: bool) -> str:
         """The expression for the texts of neighbouring blocks, looked up at once."""
@@ -174,37 +193,41 @@ class _Pieces:
     owned: list[str]
 
 
-def generate(table: FileMap) -> tuple[str, dict[str, Any], tuple[str, ...], bool]:
-    """The source of ``convert(r, k, n, x, …)``, its names, the resource types, whether it reads ``@`` columns."""
-    w = _Writer(table)
-    kinds = tuple(dict.fromkeys(part.resource for part in table.parts))
+def generate(table: FileMap, ids: dict[str, Ids] | None = None) -> tuple[list[str], "_Writer"]:
+    """The lines of source that convert a row, and the names that they use.
+
+    They find in ``r`` the cells, in ``k`` the key as JSON text, in ``n`` the row's mark, in ``x`` the project's labels.
+    """
+    w = _Writer(table, {} if ids is None else ids)
     pieces = [_pieces(w, part) for part in table.parts]
     common = [p for part, p in zip(table.parts, pieces, strict=True) if _every_row(part)]
     used = [e for p in pieces for e in _expressions(p)]
     held = {e for p in common for e in _expressions(p)}
-    w.add(0, f"def convert(r, k, n, x, {', '.join(f'A{i}' for i in range(len(kinds)))}):")
-    w.add(1, f"key = {w.cell(table.file.key)}")
-    w.add(1, 'h = sha1(prefix + f"{len(key)}:{key}".encode(), usedforsecurity=False).hexdigest()')
-    w.add(1, 'y = f"{h[13:16]}-{variant[h[16]]}{h[17:20]}-"')
-    w.add(1, 'u = f"{h[:8]}-{h[8:12]}-5{y}{h[20:32]}"')
-    if not all(part.anchor or part.name == SOURCE_PART for part in table.parts):
-        w.add(1, 'w = f"{h[:8]}-{h[8:12]}-8{y}{h[32:40]}"')
+    lines = _identity(w)
     deleted = any(c.name == "DateDeleted" for c in table.file.columns)
-    w.add(1, f"d = {w.cell('DateDeleted')}" if deleted else "d = ''")
+    lines.append(f"d = {w.cell('DateDeleted')}" if deleted else "d = ''")
     for expression, count in Counter(used).items():
-        if count > 1 and expression in held and not expression.isidentifier():
+        if count > 1 and expression in held:
             w.shared[expression] = f"s{len(w.shared)}"
-            w.add(1, f"{w.shared[expression]} = {expression}")
-    texts: list[str] = []
-    _parts(w, pieces, kinds, texts)
-    for text in texts:
-        w.add(*_split(text))
-    return "\n".join(w.lines) + "\n", w.names, kinds, w.computed
+            lines.append(f"{w.shared[expression]} = {expression}")
+    _parts(w, pieces, lines)
+    return lines, w
 
 
-def _split(text: str) -> tuple[int, str]:
-    bare = text.lstrip(" ")
-    return (len(text) - len(bare)) // 4, bare
+def _identity(w: _Writer) -> list[str]:
+    """``u``: the id of the main part; ``w``: that of the others without their tag (see conversions.id_maker)."""
+    key = w.cell(w.table.file.key)
+    if w.table.file.name in w.table.source.anchors:  # other files ask for it
+        lines = [f"u = {w.ids_of(w.table.file.name)}[{key}]"]
+    else:
+        lines = [
+            f"key = {key}",
+            'h = sha1(prefix + f"{len(key)}:{key}".encode(), usedforsecurity=False).hexdigest()',
+            'u = f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"',
+        ]
+    if not all(part.anchor or part.name == SOURCE_PART for part in w.table.parts):
+        lines.append('w = f"{u[:14]}8{u[15:32]}"')
+    return lines
 
 
 def _every_row(part: Part) -> bool:
@@ -285,12 +308,12 @@ def _groups(block: Block) -> bool:
     return coded and block.convert in ("component", "item", "extension")
 
 
-def _parts(w: _Writer, pieces: Sequence[_Pieces], kinds: tuple[str, ...], out: list[str]) -> None:
+def _parts(w: _Writer, pieces: Sequence[_Pieces], out: list[str]) -> None:
     """The code of every part: those of every row as they are, others behind the test that calls for them."""
     chosen: list[str] = []
     appends: list[str] = []
     for number, (part, its) in enumerate(zip(w.table.parts, pieces, strict=True)):
-        indent = 1
+        indent = 0
         if part.when is not None:
             column, codes = part.when
             test = "not (" + " or ".join(chosen) + ")" if chosen else "True"
@@ -298,17 +321,17 @@ def _parts(w: _Writer, pieces: Sequence[_Pieces], kinds: tuple[str, ...], out: l
                 test = f"{w.cell(column)}.strip() in {w.keep('s', frozenset(codes))}"
                 if part.anchor:
                     chosen.append(test)
-            out.append(f"    if {test}:")
-            indent = 2
+            out.append(f"if {test}:")
+            indent = 1
         elif not _every_row(part):
-            out.append(f"    t{number} = None")
-            out.append("    if " + " or ".join(_ranges(w, part)) + ":")
-            indent = 2
+            out.append(f"t{number} = None")
+            out.append("if " + " or ".join(_ranges(w, part)) + ":")
+            indent = 1
         if part.when is not None:
-            out.insert(len(out) - 1, f"    t{number} = None")
+            out.insert(len(out) - 1, f"t{number} = None")
         _part(w, part, its, number, indent, out)
         test = "" if _every_row(part) else f"if t{number} is not None: "
-        appends.append(f"    {test}A{kinds.index(part.resource)}(t{number})")
+        appends.append(f"{test}A{w.kinds.index(part.resource)}(t{number})")
     out += appends
 
 
@@ -404,9 +427,53 @@ def _tuple(w: _Writer, columns: Sequence[str]) -> str:
 
 
 def compile_map(table: FileMap) -> RowFunction:
-    """The generated function of a file."""
-    source, names, kinds, computed = generate(table)
-    scope = dict(names)
-    exec(compile(source, f"<hmis {table.file.name}>", "exec"), scope)  # noqa: S102 - our own tables, checked at load
+    """The generated function of a file, for a row at a time."""
+    lines, w = generate(table)
+    head = f"def convert(r, k, n, x{_appends(w)}):"
     key = [column.name for column in table.file.columns].index(table.file.key)
-    return RowFunction(kinds, computed, key, scope["convert"])
+    return RowFunction(w.kinds, key, _compiled(w, [head, *(f"    {line}" for line in lines)]))
+
+
+def compile_file(table: FileMap, ids: dict[str, Ids]) -> FileFunction:
+    """The generated function of a file, for many rows at a time; ``ids`` by file are shared by an export's files."""
+    lines, w = generate(table, ids)
+    columns = [column.name for column in table.file.columns]
+    key, person = columns.index(table.file.key), columns.index(table.person or table.file.key)
+    blank = "not k" if person == key else f"not k or not r[{person}].strip()"
+    source = [
+        f"def convert(rows, number, width, known, careful, odd, facts, labels, strangers{_appends(w)}):",
+        "    add, x = known.add, ''",
+        "    for r in rows:",
+        "        number += 1",
+        "        if len(r) != width:",
+        "            careful(number)",
+        "            continue",
+        f"        k = r[{key}]",
+        f"        if k in known or {blank}:",
+        "            careful(number)",
+        "            continue",
+        "        add(k)",
+        "        if labels is not None:",
+        "            x = labels(r)",
+        "        if facts is not None:",
+        "            r = r + facts(r)",
+        '        n = f"#{number}"',
+        "        try:",
+        *(f"            {line}" for line in lines),
+        "        except Odd:",
+        "            odd(r, number, x)",
+        "        if strangers is not None:",
+        "            strangers(number)",
+    ]
+    return FileFunction(w.kinds, w.computed, _compiled(w, source))
+
+
+def _appends(w: _Writer) -> str:
+    return "".join(f", A{i}" for i in range(len(w.kinds)))
+
+
+def _compiled(w: _Writer, source: Sequence[str]) -> Callable[..., None]:
+    scope = dict(w.names)
+    exec(compile("\n".join(source) + "\n", f"<hmis {w.table.file.name}>", "exec"), scope)  # noqa: S102 - our own tables
+    function: Callable[..., None] = scope["convert"]
+    return function

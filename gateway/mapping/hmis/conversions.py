@@ -72,17 +72,17 @@ def part_tag(part: str) -> str:
 def id_maker(source: str, file: str, part: str = "") -> Callable[[str], str]:
     """The id of a row's resource as a function of the key.
 
-    The main part has ``resource_id(source, file, key)``, a UUIDv5. A further part has a UUIDv8 (RFC 9562, 5.8) made of
-    the same hash, so that a row costs one: its digits 1-20, the eight that UUIDv5 does not use, and the part's tag.
+    The main part has ``resource_id(source, file, key)``, a UUIDv5. A further part has the UUIDv8 (RFC 9562, 5.8) that
+    differs in its version and, instead of the last four digits, has the part's tag: a row costs one hash, and 106 of
+    its bits are in every id.
     """
     prefix, variant, sha1 = id_prefix(source, file), VARIANT, hashlib.sha1
     tag = part_tag(part) if part else ""
 
     def make(key: str) -> str:
         h = sha1(prefix + f"{len(key)}:{key}".encode(), usedforsecurity=False).hexdigest()
-        if tag:
-            return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[32:40]}{tag}"
-        return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
+        id_ = f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
+        return f"{id_[:14]}8{id_[15:32]}{tag}" if tag else id_
 
     return make
 

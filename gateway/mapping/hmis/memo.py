@@ -20,6 +20,7 @@ from gateway.mapping.hmis.roi import NO_TITLE
 from gateway.mapping.hmis.tables import RECORD_EXTENSION, FileMap, Part
 
 KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
+KEPT_IDS: Final = 1 << 17
 KEPT_GROUPS: Final = 1 << 13  # distinct combinations remembered for neighbouring blocks
 SHORTEST_DIGEST: Final = 32
 
@@ -139,7 +140,7 @@ class Ids(dict[str, str]):
             raise Odd
         name = self._prefix + f"{len(key)}:{key}".encode()
         h = hashlib.sha1(name, usedforsecurity=False).hexdigest()
-        if len(self) >= KEPT_VALUES:
+        if len(self) >= KEPT_IDS:
             self.clear()
         self[key] = out = f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
         return out
