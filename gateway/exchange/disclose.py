@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from functools import cached_property
 from io import StringIO
 from typing import Final, TypeAlias
 
 import orjson
 
 from gateway.consent.asked import Asked, ask
+from gateway.consent.bindings import Bindings
 from gateway.consent.codes import Vocabulary, read_vocabulary
-from gateway.consent.engine import Bound, Program, Reason, bind, compile_directive
+from gateway.consent.engine import Bound, Program, Reason, compile_directive
 from gateway.consent.law import Law, read_law, read_notices
 from gateway.consent.read import read_consent
 from gateway.consent.redact import ElementRule, marked, read_element_rules, redacted
@@ -66,8 +68,10 @@ class Knowledge:
     domain_permit: bool = False
     privileged: frozenset[str] = frozenset()
     notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
+    bindings: Bindings = field(default_factory=Bindings, repr=False, compare=False)
     _programs: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
     _views: dict[bytes, ResourceView] = field(default_factory=dict, repr=False, compare=False)
+    _parts: dict[tuple[bytes, frozenset[str]], ResourceView] = field(default_factory=dict, repr=False, compare=False)
 
     def program(self, stored: Stored) -> Program:
         """The compiled form of a stored Consent."""
@@ -91,6 +95,25 @@ class Knowledge:
                 self._views.clear()
             kept = unpack(stored.facets) if stored.facets else None  # None too: kept by an older release
             found = self._views[key] = kept or view_of(_parsed(stored.body), self.zone)
+        return found
+
+    def part(self, stored: Stored, rule: ElementRule) -> ResourceView:
+        """The facets of an element of a stored resource that carries labels of its own."""
+        key = (stored.facets or stored.body, rule.labels)
+        found = self._parts.get(key)
+        if found is None:
+            if len(self._parts) >= _CACHE_LIMIT:
+                self._parts.clear()
+            found = self._parts[key] = rule.labelled(self.view(stored))
+        return found
+
+    @cached_property
+    def sensitive(self) -> Mapping[str, Sequence[tuple[ElementRule, bytes, bytes]]]:
+        """By resource type: the rules for its elements, and what the text must hold for one of them to apply."""
+        found: dict[str, list[tuple[ElementRule, bytes, bytes]]] = {}
+        for rule in self.elements:
+            narrowed = rule.where[1].encode() if rule.where is not None else b""
+            found.setdefault(rule.type, []).append((rule, f'"{rule.path[0]}"'.encode(), narrowed))
         return found
 
 
@@ -371,6 +394,7 @@ class Gate:
                 programs[patient].append(program)
         asked = self._with_actors([p for those in programs.values() for p in those])
         for patient in patients:
+            bind = self._knowledge.bindings.bind
             own = bind(programs[patient], asked)
             others = [p for other in linked[patient] for p in programs[other]]
             self._inherits[patient] = not programs[patient]
@@ -425,23 +449,29 @@ class Gate:
         Its ``own`` record it sees whole, but for links that the gateway put in: those tell of records of others.
         """
         view = self._knowledge.view(stored)
-        elements = () if own else self._knowledge.elements
-        rules = [rule for rule in elements if rule.type == view.type and _may_hold(stored.body, rule)]
+        elements = () if own else self._knowledge.sensitive.get(view.type, ())
+        body = stored.body
+        escaped = b"\\" in body  # a name may then be written in another way: every rule applies
         seen: dict[frozenset[str], bool] = {}  # the answer hangs on the labels alone
-        for rule in rules:
-            if rule.labels not in seen:
-                seen[rule.labels] = self._sees_element(view, rule)
-        hidden = [rule for rule in rules if not seen[rule.labels]]
+        hidden = []
+        for rule, name, narrowed in elements:
+            if escaped or (name in body and narrowed in body):
+                if rule.labels not in seen:
+                    seen[rule.labels] = self._sees_element(stored, rule)
+                if not seen[rule.labels]:
+                    hidden.append(rule)
         linked = view.refers if view.type == "Patient" else frozenset()
         unseen = frozenset(ref for ref in linked if ref.startswith("Patient/") and not self._sees(ref))
         if not hidden and not unseen:
             return None
         return redacted(stored.body, hidden, unseen)
 
-    def _sees_element(self, view: ResourceView, rule: ElementRule) -> bool:
+    def _sees_element(self, stored: Stored, rule: ElementRule) -> bool:
         """Whether an element that carries labels of its own is permitted like a resource with these labels."""
-        labelled = rule.labelled(view)
-        return self._by_law(labelled, self._by_consent(labelled)).permit if labelled is not view else True
+        if rule.labels <= self._knowledge.view(stored).labels:
+            return True
+        labelled = self._knowledge.part(stored, rule)
+        return self._by_law(labelled, self._by_consent(labelled)).permit
 
     def _sees(self, reference: str) -> bool:
         if reference not in self._seen:
@@ -450,13 +480,6 @@ class Gate:
             stored = self._resources.get(type_, id_)
             self._seen[reference] = stored is not None and self.rule(stored).permit
         return self._seen[reference]
-
-
-def _may_hold(body: bytes, rule: ElementRule) -> bool:
-    """False only when the text cannot hold the element: neither its name nor what narrows it, and nothing escaped."""
-    if b"\\" in body:
-        return True
-    return f'"{rule.path[0]}"'.encode() in body and (rule.where is None or rule.where[1].encode() in body)
 
 
 def _whose(stored: Stored, program: Program, patients: Sequence[str]) -> list[str]:
