@@ -276,7 +276,7 @@ def _authority(system: str) -> Component:
     known = {"http://hl7.org/fhir/sid/us-ssn": "SSA", "http://hl7.org/fhir/sid/us-npi": "NPI"}.get(system)
     if known:
         return known
-    if system.startswith(SID):
+    if system.startswith(f"{SID}/") and "/" not in system[len(SID) + 1 :]:
         return local_name(system)
     return (None, system, "URI") if system else None
 

@@ -19,6 +19,7 @@ from gateway.mapping.hl7v2.values import (
     to_positive,
     to_ssn,
     to_time,
+    universal_uri,
 )
 
 Fields: TypeAlias = list[str]
@@ -263,6 +264,9 @@ class Run:
             return self.plain(text)
         if self.E is not None:
             text = self.E(text)
+        if kind.startswith("universal"):
+            made = universal_uri(text)
+            return (made or text.strip() or None) if kind == "universal-id" else made and "urn:ietf:rfc:3986"
         made = {
             "base64": to_base64, "code-system": self.code_system, "minutes": to_positive,
             "hl7-time": to_time, "ssn": to_ssn,

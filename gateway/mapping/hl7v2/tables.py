@@ -55,6 +55,8 @@ BUILT_IN: Final = frozenset(
         "hl7-time",
         "minutes",
         "ssn",
+        "universal-id",
+        "universal-system",
     ]
 )
 _MAP_NAME: Final = re.compile(r"(.*/)?([A-Z][A-Z0-9]{1,2})-([A-Za-z][A-Za-z0-9-]*)\.csv")

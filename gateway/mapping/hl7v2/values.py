@@ -51,7 +51,18 @@ def coding_of(code: Code) -> JsonObject:
 
 @lru_cache(4096)
 def _sid(name: str) -> str:
-    return f"{SID}/{quote(name, safe='')}"
+    """The identifier system of a namespace that no table knows: the same text is the same system, whoever sends it."""
+    return f"{SID}/{_word(name)}"
+
+
+def universal_uri(text: str) -> str | None:
+    """A universal id as the URI that it is (R4: a value of system ``urn:ietf:rfc:3986``); None when it is none."""
+    text = text.strip()
+    if _OID.fullmatch(text):
+        return f"urn:oid:{text}"
+    if _UUID.fullmatch(text):
+        return f"urn:uuid:{text.lower()}"
+    return text if _URI.fullmatch(text) and _well_formed(text) else None
 
 
 def system_of(name: str, universal: str, kind: str, authorities: Mapping[str, str]) -> str | None:
@@ -99,11 +110,11 @@ def code_system_of(text: str, sender: str) -> str | None:
     table = re.fullmatch(r"(?:HL7)?-?0*(\d{1,4})", text)
     if table:
         return f"http://terminology.hl7.org/CodeSystem/v2-{int(table[1]):04d}"
-    return f"{DOORWAY}/CodeSystem/local-{quote(sender, safe='')}/{_system_name(text)}"
+    return f"{DOORWAY}/CodeSystem/local-{quote(sender, safe='')}/{_word(text)}"
 
 
-def _system_name(text: str) -> str:
-    """A name of a coding system as part of a URL; free text, which a shifted component may fill with a person's name,
+def _word(text: str) -> str:
+    """A name of a coding system or assigning authority as part of a URL; free text, which a shifted component may fill with a person's name,
     becomes an opaque word, the same for the same text: a URL goes into logs and indexes."""
     return text if _TOKEN.fullmatch(text) else f"x-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
