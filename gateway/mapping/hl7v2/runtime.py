@@ -265,8 +265,8 @@ class Run:
         if self.E is not None:
             text = self.E(text)
         if kind.startswith("universal"):
-            made = universal_uri(text)
-            return (made or text.strip() or None) if kind == "universal-id" else made and "urn:ietf:rfc:3986"
+            uri = universal_uri(text)
+            return (uri or text.strip() or None) if kind == "universal-id" else uri and "urn:ietf:rfc:3986"
         made = {
             "base64": to_base64, "code-system": self.code_system, "minutes": to_positive,
             "hl7-time": to_time, "ssn": to_ssn,

@@ -114,8 +114,11 @@ def code_system_of(text: str, sender: str) -> str | None:
 
 
 def _word(text: str) -> str:
-    """A name of a coding system or assigning authority as part of a URL; free text, which a shifted component may fill with a person's name,
-    becomes an opaque word, the same for the same text: a URL goes into logs and indexes."""
+    """A name of a coding system or assigning authority as part of a URL.
+
+    Free text, which a shifted component may fill with a person's name, becomes an opaque word, the same for the same
+    text: a URL goes into logs and indexes.
+    """
     return text if _TOKEN.fullmatch(text) else f"x-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
