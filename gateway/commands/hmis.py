@@ -36,7 +36,9 @@ def convert(export: str, out: str, mapping: str | None, processes: int, as_json:
 @hmis.command(name="export", epilog="Example: doorway hmis export --from fhir/ --out back/ --version 2026")
 @click.option("--from", "folder", type=click.Path(exists=True, file_okay=False), help="Folder of a conversion.")
 @click.option("--out", "out", required=True, type=click.Path(file_okay=False), help="Folder for the CSV files.")
-@click.option("--version", type=click.Choice(["2024", "2026"]), help="Format year; default: the one that came.")
+@click.option(
+    "--version", type=click.Choice(["2024", "2026", "hifis"]), help="Format year; default: the one that came."
+)
 @click.option("--database", help="Without --from: export a source from this store.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file of settings.")
 @click.option("--source", help="ImplementationID, when the store holds several sources.")
@@ -136,6 +138,9 @@ def check(
     show_default=True,
     help="Percent of the rows in scope that a full refresh may delete by absence.",
 )
+@click.option(
+    "--mapping", type=click.Choice(["2024", "2026", "hifis"]), help="Which tables; default: the format year it names."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and undo it.")
 @click.option("--rejects", type=click.Path(dir_okay=False), help="CSV of rejected, refused and waiting rows.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
@@ -145,6 +150,7 @@ def import_(
     config: str | None,
     refresh: str,
     max_deleted: float,
+    mapping: str | None,
     dry_run: bool,
     rejects: str | None,
     as_json: bool,
@@ -152,9 +158,10 @@ def import_(
     """An HMIS CSV export (folder or zip) into the store: delta or full refresh, deletes and restores.
 
     An older DateUpdated never overwrites; a second import of the same export changes nothing; an interrupted import is
-    finished by running it again. Client-level rows of victim service providers are refused. Rows whose client or
+    finished by running it again. Columns and files that HUD does not know are kept, disclosed to nobody, and come back
+    with `doorway hmis export`. Client-level rows of victim service providers are refused. Rows whose client or
     enrollment has not come yet wait for it. Exit code 3: rows were rejected, refused or wait.
     """
     from gateway.commands.hmis_run import import_export
 
-    import_export(export, database, config, refresh, max_deleted / 100, dry_run, rejects, as_json)
+    import_export(export, database, config, refresh, max_deleted / 100, dry_run, rejects, as_json, mapping)

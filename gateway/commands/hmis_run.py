@@ -165,7 +165,7 @@ def export_store(
             name = _the_source(reading.rows.sources(), source)
             now = datetime.now(UTC)
             cells = _export_row(name, now, version, hashing)
-            job = StoreExport(read_data, name, version, cells, hash_names=hashing)
+            job = StoreExport(read_data, name, version, cells if version != "hifis" else {}, hash_names=hashing)
             job.write(reading, _writer(Path(out)))
     finally:
         store.close()
@@ -237,6 +237,7 @@ def import_export(
     dry_run: bool,
     rejects: str | None,
     as_json: bool,
+    version: str | None = None,
 ) -> None:
     """``doorway hmis import``."""
     from gateway import wiring
@@ -244,7 +245,7 @@ def import_export(
     from gateway.settings import read_settings
 
     settings = read_settings(config, database_url=database)
-    conversion = Conversion(open_export(path), read_data, fallback_source=Path(path).stem)
+    conversion = Conversion(open_export(path), read_data, fallback_source=Path(path).stem, version=version)
     store = wiring.open_store(settings)
     total = sum(seen.bytes for seen in conversion.seen) or 1
     try:
@@ -283,6 +284,10 @@ def _import_summary(report: Any, dry_run: bool) -> None:
     click.echo(f"{report.mode} import of FY{report.version}{' (dry run: nothing was kept)' if dry_run else ''}")
     for file, counts in report.counts.items():
         click.echo(f"  {file:<24} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())))
+    for file, names in report.unknown_columns.items():
+        click.echo(
+            f"{file}: {len(names)} columns that HUD does not know are kept for the export back, disclosed to nobody"
+        )
     if report.absent:
         click.echo(f"{report.absent:,} rows {said}deleted, since the full refresh no longer has them")
     for organization in report.refused_organizations:

@@ -2,14 +2,18 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
+import orjson
+
 from gateway.exchange.ports.rows import RowState
-from gateway.mapping.hmis.spec import File
+from gateway.mapping.hmis.spec import Spec
+from gateway.mapping.hmis.tables import COMPUTED, FileMap
 from gateway.mapping.hmis.values import day_of
 
 ORDER: Final = (  # parents before children
@@ -29,6 +33,7 @@ _REMEMBERED: Final[Mapping[str, tuple[str, ...]]] = {
     "Exit": ("ExitDate",),
     "Event": ("EventDate", "ReferralResult", "LocationCrisisOrPHHousing"),
 }
+_FACTS_KEPT: Final = 50_000
 
 
 class Kind(StrEnum):
@@ -48,12 +53,15 @@ class Kind(StrEnum):
 WRITTEN: Final = (Kind.NEW, Kind.CHANGED, Kind.DELETED, Kind.RESTORED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """One row as it came."""
+    """One row as it came: cells in the order of the specification, and those of columns that it does not know."""
 
     number: int
-    cells: Mapping[str, str] = field(repr=False)
+    key: str
+    cells: Sequence[str] = field(repr=False)
+    digest: bytes
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     exported: str | None = None  # of the export that it came with, when that was an earlier one
 
 
@@ -69,9 +77,94 @@ class Outcome:
     before: RowState | None = None
 
 
+class Shape:
+    """Where a file's cells lie, worked out once: keys, links, stamps and what is remembered of a row."""
+
+    def __init__(self, table: FileMap) -> None:
+        self.table, self.file = table, table.file
+        self.names = [column.name for column in table.file.columns]
+        self.at = {name: i for i, name in enumerate(self.names)}
+        self.key = self.at[table.file.key]
+        self.person = self.at.get(table.person or "", -1)
+        self.enrollment, self.project = self.at.get("EnrollmentID", -1), self.at.get("ProjectID", -1)
+        self.household, self.deleted = self.at.get("HouseholdID", -1), self.at.get("DateDeleted", -1)
+        self.needs_enrollment = self.enrollment >= 0 and table.file.name != "Enrollment"
+        self.needs_person = table.personal and table.file.name != "Client"
+        self._export = self.at.get("ExportID", -1)
+        self._stamps = [self.at[name] for name in ("DateUpdated", "DateCreated") if name in self.at]
+        self._remembered = [(name, self.at[name]) for name in _REMEMBERED.get(table.file.name, ()) if name in self.at]
+        self.computed = [""] * len(COMPUTED)
+
+    def cell(self, row: Row, column: str) -> str:
+        """A trimmed cell."""
+        return row.cells[self.at[column]].strip()
+
+    def told(self, row: Row) -> dict[str, str]:
+        """The cells by column."""
+        return dict(zip(self.names, row.cells, strict=True))
+
+    def of_told(self, number: int, told: Mapping[str, str], exported: str | None = None) -> Row:
+        """A row from cells by column; missing ones are empty."""
+        cells = [told.get(name, "") for name in self.names]
+        return Row(number, cells[self.key].strip(), cells, self.digest(cells, {}), {}, exported)
+
+    def digest(self, cells: Sequence[str], extra: Mapping[str, str]) -> bytes:
+        """Of every cell but ExportID, which says nothing of the row."""
+        at = self._export
+        own = [*cells[:at], *cells[at + 1 :]] if at >= 0 else list(cells)
+        try:
+            text = orjson.dumps([own, extra] if extra else own)
+        except TypeError:  # half of a surrogate pair, which UTF-16 may hold
+            text = json.dumps([own, dict(extra)] if extra else own).encode()
+        return blake2b(text, digest_size=16).digest()
+
+    def state(self, source: str, row: Row, exported: str, facts: Mapping[str, str]) -> RowState:
+        """The state of a row, before anything is compared."""
+        cells = row.cells
+        remembered = {name: cells[at].strip() for name, at in self._remembered}
+        return RowState(
+            source=source,
+            file=self.file.name,
+            key=row.key,
+            digest=row.digest,
+            updated=max((moment(cells[at]) for at in self._stamps), default=""),
+            exported=exported if row.exported is None else row.exported,
+            person=cells[self.person].strip() if self.person >= 0 else "",
+            enrollment=cells[self.enrollment].strip() if self.enrollment >= 0 else "",
+            project=cells[self.project].strip() if self.project >= 0 else "",
+            household=cells[self.household].strip() if self.household >= 0 else "",
+            facts=facts_text({**remembered, **facts}),
+            deleted=1 if self.deleted >= 0 and cells[self.deleted].strip() else 0,
+        )
+
+    def held(self, row: Row) -> str:
+        """The cells of a waiting row as JSON."""
+        return json.dumps({name: cell for name, cell in zip(self.names, row.cells, strict=True) if cell})
+
+
+def order_of(spec: Spec) -> list[str]:
+    """The files of a set, what is referred to before what refers."""
+    if set(spec.files) <= set(ORDER):
+        return [name for name in ORDER if name in spec.files]
+    needs = {
+        name: {column.key.split()[1].partition(".")[0] for column in file.columns if column.key.startswith("FK ")}
+        for name, file in spec.files.items()
+    }
+    out: list[str] = []
+    while len(out) < len(needs):
+        ready = [
+            name
+            for name in needs
+            if name not in out and needs[name] - {name} <= {*out, *(set(needs) ^ set(spec.files))}
+        ]
+        out += ready or [name for name in needs if name not in out]  # a circle of references: as they stand
+    return out
+
+
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)")
 
 
+@lru_cache(8192)
 def moment(cell: str) -> str:
     """A HUD datetime as sortable text; a date alone sorts before its times; unreadable text sorts first."""
     found = _MOMENT.match(cell.strip())
@@ -83,32 +176,6 @@ def moment(cell: str) -> str:
     return day_of(cell) or ""
 
 
-def state_of(source: str, file: File, row: Row, exported: str, facts: Mapping[str, str]) -> RowState:
-    """The state of a row, before anything is compared."""
-    cells = row.cells
-    digest = blake2b(digest_size=16)
-    for column in file.columns:
-        if column.name != "ExportID":
-            digest.update(cells.get(column.name, "").encode("utf-8", "surrogatepass"))
-            digest.update(b"\x1f")
-    own = cells.get(file.key, "").strip()
-    remembered = {name: cells.get(name, "").strip() for name in _REMEMBERED.get(file.name, ())}
-    return RowState(
-        source=source,
-        file=file.name,
-        key=own,
-        digest=digest.digest(),
-        updated=max(moment(cells.get("DateUpdated", "")), moment(cells.get("DateCreated", ""))),
-        exported=exported,
-        person=cells.get("PersonalID", "").strip(),
-        enrollment=cells.get("EnrollmentID", "").strip(),
-        project=cells.get("ProjectID", "").strip(),
-        household=cells.get("HouseholdID", "").strip(),
-        facts=json.dumps({**remembered, **facts}, sort_keys=True),
-        deleted=1 if cells.get("DateDeleted", "").strip() else 0,
-    )
-
-
 def newer(state: RowState, than: RowState) -> bool:
     """Whether an incoming version may replace a stored one.
 
@@ -118,10 +185,25 @@ def newer(state: RowState, than: RowState) -> bool:
     return (state.updated[:10], state.exported) >= (than.updated[:10], than.exported)
 
 
+@lru_cache(_FACTS_KEPT)
+def _facts(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple(json.loads(text).items())
+
+
 def facts_of(state: RowState | None) -> dict[str, str]:
     """What is remembered of a row."""
-    found: dict[str, str] = json.loads(state.facts) if state is not None and state.facts else {}
-    return found
+    return dict(_facts(state.facts)) if state is not None and state.facts else {}
+
+
+def facts_in(text: str) -> dict[str, str]:
+    """What is remembered of a row, from its text."""
+    return dict(_facts(text)) if text else {}
+
+
+def facts_text(facts: Mapping[str, str]) -> str:
+    """What is remembered, as it is stored; what is empty is not."""
+    kept: Iterable[tuple[str, str]] = ((name, facts[name]) for name in sorted(facts) if facts[name])
+    return json.dumps(dict(kept), separators=(",", ":"))
 
 
 def kind_of(state: RowState, before: RowState | None) -> Kind:
@@ -133,8 +215,3 @@ def kind_of(state: RowState, before: RowState | None) -> Kind:
     if before.deleted and not state.deleted:
         return Kind.RESTORED
     return Kind.CHANGED
-
-
-def held(state: RowState, cells: Mapping[str, str], columns: Sequence[str]) -> str:
-    """The cells of a waiting row as JSON."""
-    return json.dumps({name: cells[name] for name in columns if cells.get(name)})

@@ -7,8 +7,9 @@ from itertools import chain
 from typing import Final
 
 from gateway.codecs.hmis_csv import write_rows
+from gateway.exchange.hmis_extra import columns_kept, rows_kept, shown
 from gateway.exchange.hmis_hash import hash_rows
-from gateway.exchange.hmis_rows import ORDER
+from gateway.exchange.hmis_rows import order_of
 from gateway.exchange.hmis_versions import columns_of
 from gateway.exchange.ports.store import Reading
 from gateway.kernel.fhir import Resource
@@ -18,6 +19,7 @@ from gateway.mapping.hmis.spec import Read, load_spec
 from gateway.mapping.hmis.tables import FileMap, load_maps
 
 PAGE_ROWS: Final = 500
+OWN: Final = "\x1f"  # stands before the name of a column that is not HUD's, so that the two are never confused
 
 
 class StoreExport:
@@ -36,28 +38,45 @@ class StoreExport:
         self.rows: dict[str, int] = {}
 
     def write(self, reading: Reading, write: Callable[[str, Iterable[str]], None]) -> None:
-        """Every file of the set; files without rows have their header."""
-        for name in ORDER:
+        """Every file of the set, with the columns of the source's own, and its own files; files without rows too.
+
+        A hashed export has neither: nobody knows which of them name a person.
+        """
+        for name in order_of(self._spec):
             table = self._maps[name]
-            columns = columns_of(table.file)
-            rows = iter([self._export]) if name == "Export" else self._of(reading, table)
-            listed = self._listed(name, columns, rows)
+            columns, own = columns_of(table.file), [] if self._hash else columns_kept(reading, self._source, name)
+            rows = iter([self._export]) if name == "Export" else self._of(reading, table, own)
+            listed = self._listed(name, columns, own, rows)
             if self._hash:
                 listed = chain([next(listed)], hash_rows(name, columns, listed))
             write(f"{name}.csv", write_rows(listed))
+        if not self._hash:
+            for name in sorted(set(reading.rows.extra_files(self._source)) - set(self._maps)):
+                write(name, write_rows(self._counted(name, rows_kept(reading, self._source, name))))
 
-    def _listed(self, name: str, columns: list[str], rows: Iterator[dict[str, str]]) -> Iterator[list[str]]:
-        yield columns
+    def _listed(
+        self, name: str, columns: list[str], own: list[str], rows: Iterator[dict[str, str]]
+    ) -> Iterator[list[str]]:
+        yield [*columns, *map(shown, own)]
         for row in rows:
             self.rows[name] = self.rows.get(name, 0) + 1
-            yield [row.get(column, "") for column in columns]
+            yield [row.get(column, "") for column in (*columns, *(f"{OWN}{column}" for column in own))]
 
-    def _of(self, reading: Reading, table: FileMap) -> Iterator[dict[str, str]]:
-        after = ""
-        while states := reading.rows.page(self._source, table.file.name, after, PAGE_ROWS):
+    def _counted(self, name: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        yield next(rows)
+        for row in rows:
+            self.rows[name.removesuffix(".csv")] = self.rows.get(name.removesuffix(".csv"), 0) + 1
+            yield row
+
+    def _of(self, reading: Reading, table: FileMap, own: list[str]) -> Iterator[dict[str, str]]:
+        after, file = "", table.file.name
+        while states := reading.rows.page(self._source, file, after, PAGE_ROWS):
             after = states[-1].key
-            for row in restored(reading, table, [state.key for state in states]).values():
-                yield {**row, "ExportID": self._export["ExportID"]}
+            keys = [state.key for state in states]
+            texts = reading.rows.extras(self._source, file, keys) if own else {}
+            for key, row in restored(reading, table, keys).items():
+                extra = {f"{OWN}{name}": cell for name, cell in json.loads(texts.get(key, "{}")).items()}
+                yield {**row, **extra, "ExportID": self._export.get("ExportID", "")}
 
 
 def restored(reading: Reading, table: FileMap, keys: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -31,8 +31,34 @@ def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -
         assert [s.key for s in rows.of_projects("s", "Enrollment", ["p"])] == ["e1"]
         assert [s.key for s in rows.of_enrollments("s", ["e1"])] == ["e1", "x1"]
         assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
-        assert [s.key for s in rows.waiting("s")] == ["w"]
+        assert [s.key for s in rows.waiting("s", "Exit", "", 9)] == ["w"]
+        assert rows.waiting("s", "Exit", "w", 9) == []
+        assert [(p.key, p.enrollment, p.project) for p in rows.places("s", "Enrollment", "e1", 9)] == [
+            ("e2", "e2", "q")
+        ]
+        assert rows.digests("s", "Exit", ["x1", "w", "none"]) == {"x1": b"x1"}
         assert [s.key for s in rows.of_persons("s", "Enrollment", ["c"])] == ["e2"]
         assert [s.key for s in rows.page("s", "Enrollment", "e1", 9)] == ["e2", "e3"]
         assert rows.sources() == ["s"]
         assert rows.counts("s") == {"Enrollment": 2, "Exit": 1}
+
+
+def test_what_is_to_be_done_is_remembered_until_it_is_done(store: Store) -> None:
+    store.write(lambda unit: unit.rows.put_todo("s", "household", ["b", "a", "b"]))
+    store.write(lambda unit: unit.rows.put_todo("s", "household", ["a", "c"]))
+    with store.reading() as reading:
+        assert reading.rows.todo("s", "household", 2) == ["a", "b"]
+        assert reading.rows.todo("s", "project", 2) == []
+    store.write(lambda unit: unit.rows.done("s", "household", ["a", "b"]))
+    with store.reading() as reading:
+        assert reading.rows.todo("s", "household", 9) == ["c"]
+
+
+def test_what_has_no_place_in_huds_format_is_kept_by_key(store: Store) -> None:
+    store.write(lambda unit: unit.rows.put_extras("s", "Client", {"": "head", "2": "two", "1": "one"}))
+    store.write(lambda unit: unit.rows.put_extras("s", "Client", {"1": "uno", "2": ""}))
+    with store.reading() as reading:
+        assert reading.rows.extras("s", "Client", ["1", "2", ""]) == {"1": "uno", "": "head"}
+        assert reading.rows.extra_page("s", "Client", "", 9) == [("1", "uno")]
+        assert reading.rows.extra_files("s") == ["Client"]
+        assert reading.rows.extra_files("t") == []

@@ -127,3 +127,21 @@ def test_links_are_rewritten_in_references_uris_and_narrative_but_not_in_identif
     assert made["subject"]["reference"] == "Patient/7"
     assert made["instantiatesUri"] == ["Patient/7", "urn:uuid:2"]
     assert made["text"]["div"] == '<div><a href="Patient/7">urn:uuid:1</a></div>'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"resourceType":"Patient","id":"a-1","meta":{"source":"x"},"name":[{"family":"Azq"}],"active":true}',
+        '{"resourceType":"Observation","id":"b","meta":{},"valueQuantity":{"value":0.10}}',
+        '{"id":"c","resourceType":"Basic"}',
+    ],
+)
+def test_our_own_text_is_read_as_any_other_and_edited_alike(text: str) -> None:
+    own, strict = json_text.read_own(text), json_text.read(text.encode())
+    assert own.resource == strict.resource
+    assert dict(own.spans) == dict(strict.spans)
+    assert ("meta" in own.spans, "none" in own.spans) == ("meta" in strict.spans, False)
+    assert json_text.write(own.resource) == json_text.write(strict.resource)
+    for edit in (json_text.document_with_identity, json_text.with_last_member):
+        assert edit(json_text.read_own(text), "link", {"a": 1}) == edit(strict, "link", {"a": 1})

@@ -224,7 +224,7 @@ def test_linking_is_part_of_the_arrival() -> None:
 
 def test_a_row_that_lost_an_answer_loses_the_resource_of_the_answer() -> None:
     store = MemoryStore()
-    header = ["HealthAndDVID", "PersonalID", "EnrollmentID", "DomesticViolenceSurvivor", "DateUpdated"]
+    header = ["HealthAndDVID", "PersonalID", "EnrollmentID", "GeneralHealthStatus", "DateUpdated"]
     base = {
         "Client": [CLIENT, client("Azq", "2026-01-01")],
         "Enrollment": [ENROLLMENT, ["e", "1", "p", "", "", "", "", ""]],

@@ -1,6 +1,6 @@
 """Row states in the database: one narrow row an HMIS row, found by key, project, enrollment and household."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.adapters.db.engine import Row, Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, text_c
-from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.rows import RowPlace, RowState
 
 ROW: Final = Table(
     "hmis_row",
@@ -27,6 +27,21 @@ ROW: Final = Table(
     text_c("facts"),
     text_c("cells"),
     Column("deleted", Integer, nullable=False),
+)
+TODO: Final = Table(
+    "hmis_todo",
+    METADATA,
+    text_c("source", primary_key=True),
+    text_c("kind", primary_key=True),
+    text_c("key", primary_key=True),
+)
+EXTRA: Final = Table(
+    "hmis_extra",
+    METADATA,
+    text_c("source", primary_key=True),
+    text_c("file", primary_key=True),
+    text_c("key", primary_key=True),
+    text_c("text"),
 )
 Index("hmis_row_enrollment", ROW.c.source, ROW.c.enrollment)
 Index("hmis_row_project", ROW.c.source, ROW.c.project, ROW.c.file)
@@ -57,7 +72,31 @@ _PAGE: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key > :after AND cells = ''"
     " ORDER BY key LIMIT :limit"
 )
-_WAITING: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND cells <> '' ORDER BY file, key")
+_WAITING: Final = Sql(
+    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key > :after AND cells <> ''"
+    " ORDER BY key LIMIT :limit"
+)
+_DIGESTS: Final = Sql(
+    "SELECT key, digest FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys AND cells = ''"
+)
+_PLACES: Final = Sql(
+    f"SELECT key, enrollment, project, facts FROM hmis_row WHERE source = :source AND file = :file AND key > :after"
+    f" AND {_LIVE} ORDER BY key LIMIT :limit"
+)
+_TODO: Final = Sql("SELECT key FROM hmis_todo WHERE source = :source AND kind = :kind ORDER BY key LIMIT :limit")
+_PUT_TODO: Final = Sql("INSERT INTO hmis_todo (source, kind, key) VALUES (:source, :kind, :key) ON CONFLICT DO NOTHING")
+_DONE: Final = Sql("DELETE FROM hmis_todo WHERE source = :source AND kind = :kind AND key IN :keys")
+_EXTRAS: Final = Sql("SELECT key, text FROM hmis_extra WHERE source = :source AND file = :file AND key IN :keys")
+_EXTRA_PAGE: Final = Sql(
+    "SELECT key, text FROM hmis_extra WHERE source = :source AND file = :file AND key > :after"
+    " ORDER BY key LIMIT :limit"
+)
+_EXTRA_FILES: Final = Sql("SELECT DISTINCT file FROM hmis_extra WHERE source = :source ORDER BY file")
+_PUT_EXTRA: Final = Sql(
+    "INSERT INTO hmis_extra (source, file, key, text) VALUES (:source, :file, :key, :text)"
+    " ON CONFLICT (source, file, key) DO UPDATE SET text = excluded.text"
+)
+_DROP_EXTRA: Final = Sql("DELETE FROM hmis_extra WHERE source = :source AND file = :file AND key IN :keys")
 _COUNTS: Final = Sql(f"SELECT file, count(*) FROM hmis_row WHERE source = :source AND {_LIVE} GROUP BY file")
 _KEY: Final = ("source", "file", "key")
 
@@ -124,9 +163,36 @@ class DbRows:
         """Every live row of a file, by key."""
         return self._read(_FILE, source=source, file=file)
 
-    def waiting(self, source: str) -> Iterator[RowState]:
-        """Rows that wait, by file and key."""
-        yield from self._read(_WAITING, source=source)
+    def waiting(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that wait, by key, beginning after a key."""
+        return self._read(_WAITING, source=source, file=file, after=after, limit=limit)
+
+    def digests(self, source: str, file: str, keys: Iterable[str]) -> dict[str, bytes]:
+        """The digests by key of rows that are FHIR; others are left out."""
+        found = self._session.run(_DIGESTS, source=source, file=file, keys=list(keys))
+        return {key: bytes(digest) for key, digest in found.fetchall()}
+
+    def places(self, source: str, file: str, after: str, limit: int) -> list[RowPlace]:
+        """Live rows of a file, by key, beginning after a key."""
+        found = self._session.run(_PLACES, source=source, file=file, after=after, limit=limit)
+        return [RowPlace(*row) for row in found.fetchall()]
+
+    def todo(self, source: str, kind: str, limit: int) -> list[str]:
+        """Keys for which something is still to be done, sorted."""
+        return [str(row[0]) for row in self._session.run(_TODO, source=source, kind=kind, limit=limit).fetchall()]
+
+    def extras(self, source: str, file: str, keys: Iterable[str]) -> dict[str, str]:
+        """What is kept beside HUD's columns and files, by key."""
+        return dict(self._session.run(_EXTRAS, source=source, file=file, keys=list(keys)).fetchall())
+
+    def extra_page(self, source: str, file: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Key and text of what is kept of a file, by key, beginning after a key."""
+        found = self._session.run(_EXTRA_PAGE, source=source, file=file, after=after, limit=limit).fetchall()
+        return [(str(key), str(text)) for key, text in found]
+
+    def extra_files(self, source: str) -> list[str]:
+        """Files of which something is kept, sorted."""
+        return [str(row[0]) for row in self._session.run(_EXTRA_FILES, source=source).fetchall()]
 
     def counts(self, source: str) -> dict[str, int]:
         """Live rows by file."""
@@ -137,3 +203,19 @@ class DbRows:
         self._session.many(
             _PUT[self._session.dialect], [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states]
         )
+
+    def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Note what follows from a write and is done in a later transaction."""
+        self._session.many(_PUT_TODO, [{"source": source, "kind": kind, "key": key} for key in sorted(set(keys))])
+
+    def done(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Take keys off the list again."""
+        self._session.run(_DONE, source=source, kind=kind, keys=list(keys))
+
+    def put_extras(self, source: str, file: str, texts: Mapping[str, str]) -> None:
+        """Keep what HUD's format has no place for, by key; empty removes it."""
+        gone = [key for key, text in texts.items() if not text]
+        if gone:
+            self._session.run(_DROP_EXTRA, source=source, file=file, keys=gone)
+        own = [{"source": source, "file": file, "key": key, "text": text} for key, text in texts.items() if text]
+        self._session.many(_PUT_EXTRA, own)

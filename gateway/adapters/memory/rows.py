@@ -1,9 +1,9 @@
 """Row states in memory: the same contract as the database, for tests."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.rows import RowPlace, RowState
 
 
 @dataclass(slots=True)
@@ -11,6 +11,8 @@ class MemoryRows:
     """States by (source, file, key)."""
 
     states: dict[tuple[str, str, str], RowState] = field(default_factory=dict)
+    things: set[tuple[str, str, str]] = field(default_factory=set)  # source, kind, key
+    texts: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def _live(self, source: str, holds: Callable[[RowState], bool]) -> list[RowState]:
         found = (s for s in self.states.values() if s.source == source and not s.deleted and not s.waiting and holds(s))
@@ -50,11 +52,37 @@ class MemoryRows:
         """Every live row of a file, by key."""
         return self._live(source, lambda state: state.file == file)
 
-    def waiting(self, source: str) -> Iterator[RowState]:
-        """Rows that wait, by file and key."""
-        for _, state in sorted(self.states.items()):
-            if state.source == source and state.waiting:
-                yield state
+    def waiting(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that wait, by key, beginning after a key."""
+        states = (state for _, state in sorted(self.states.items()) if (state.source, state.file) == (source, file))
+        return [state for state in states if state.key > after and state.waiting][:limit]
+
+    def digests(self, source: str, file: str, keys: Iterable[str]) -> dict[str, bytes]:
+        """The digests by key of rows that are FHIR; others are left out."""
+        return {key: state.digest for key, state in self.get(source, file, keys).items() if not state.waiting}
+
+    def places(self, source: str, file: str, after: str, limit: int) -> list[RowPlace]:
+        """Live rows of a file, by key, beginning after a key."""
+        found = self._live(source, lambda state: state.file == file and state.key > after)[:limit]
+        return [RowPlace(state.key, state.enrollment, state.project, state.facts) for state in found]
+
+    def todo(self, source: str, kind: str, limit: int) -> list[str]:
+        """Keys for which something is still to be done, sorted."""
+        return sorted(key for of, what, key in self.things if (of, what) == (source, kind))[:limit]
+
+    def extras(self, source: str, file: str, keys: Iterable[str]) -> dict[str, str]:
+        """What is kept beside HUD's columns and files, by key."""
+        found = ((key, self.texts.get((source, file, key))) for key in keys)
+        return {key: text for key, text in found if text is not None}
+
+    def extra_page(self, source: str, file: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Key and text of what is kept of a file, by key, beginning after a key."""
+        own = sorted((k, text) for (s, f, k), text in self.texts.items() if (s, f) == (source, file) and k > after)
+        return own[:limit]
+
+    def extra_files(self, source: str) -> list[str]:
+        """Files of which something is kept, sorted."""
+        return sorted({file for own, file, _ in self.texts if own == source})
 
     def counts(self, source: str) -> dict[str, int]:
         """Live rows by file."""
@@ -67,3 +95,19 @@ class MemoryRows:
         """Keep states, replacing those with the same source, file and key."""
         for state in states:
             self.states[state.source, state.file, state.key] = state
+
+    def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Note what follows from a write and is done in a later transaction."""
+        self.things.update((source, kind, key) for key in keys)
+
+    def done(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Take keys off the list again."""
+        self.things.difference_update([(source, kind, key) for key in keys])
+
+    def put_extras(self, source: str, file: str, texts: Mapping[str, str]) -> None:
+        """Keep what HUD's format has no place for, by key; empty removes it."""
+        for key, text in texts.items():
+            if text:
+                self.texts[source, file, key] = text
+            else:
+                self.texts.pop((source, file, key), None)

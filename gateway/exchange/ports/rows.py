@@ -1,6 +1,6 @@
 """What is known of each HMIS row that came: how new it is, what it belongs to, and rows that wait for their client."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,11 +33,25 @@ class RowState:
         return bool(self.cells)
 
 
+@dataclass(frozen=True, slots=True)
+class RowPlace:
+    """A live row in a few words, for passes over a whole file."""
+
+    key: str
+    enrollment: str
+    project: str
+    facts: str
+
+
 class RowReader(Protocol):
     """Reads of row states."""
 
     def get(self, source: str, file: str, keys: Iterable[str]) -> dict[str, RowState]:
         """The states by key; unknown keys are left out."""
+        ...
+
+    def digests(self, source: str, file: str, keys: Iterable[str]) -> dict[str, bytes]:
+        """The digests by key of rows that are FHIR; others are left out."""
         ...
 
     def of_projects(self, source: str, file: str, projects: Sequence[str]) -> list[RowState]:
@@ -64,16 +78,36 @@ class RowReader(Protocol):
         """Rows of a file that are FHIR, deleted ones too, by key, beginning after a key."""
         ...
 
+    def places(self, source: str, file: str, after: str, limit: int) -> list[RowPlace]:
+        """Live rows of a file, by key, beginning after a key."""
+        ...
+
     def of_file(self, source: str, file: str) -> list[RowState]:
         """Every live row of a file, by key; for directory files, which are small."""
         ...
 
-    def waiting(self, source: str) -> Iterator[RowState]:
-        """Rows that wait, by file and key."""
+    def waiting(self, source: str, file: str, after: str, limit: int) -> list[RowState]:
+        """Rows of a file that wait, by key, beginning after a key."""
         ...
 
     def counts(self, source: str) -> dict[str, int]:
         """Live rows by file."""
+        ...
+
+    def todo(self, source: str, kind: str, limit: int) -> list[str]:
+        """Keys for which something is still to be done (:meth:`Rows.put_todo`), sorted."""
+        ...
+
+    def extras(self, source: str, file: str, keys: Iterable[str]) -> dict[str, str]:
+        """What :meth:`Rows.put_extras` kept, by key."""
+        ...
+
+    def extra_page(self, source: str, file: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Key and text of what is kept of a file, by key, beginning after a key."""
+        ...
+
+    def extra_files(self, source: str) -> list[str]:
+        """Files of which something is kept, sorted."""
         ...
 
 
@@ -82,4 +116,35 @@ class Rows(RowReader, Protocol):
 
     def put(self, states: Sequence[RowState]) -> None:
         """Keep states, replacing those with the same source, file and key."""
+        ...
+
+    def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Note what follows from a write and is done in a later transaction, so that an interruption loses none of it."""
+        ...
+
+    def done(self, source: str, kind: str, keys: Iterable[str]) -> None:
+        """Take keys off the list again."""
+        ...
+
+    def put_extras(self, source: str, file: str, texts: Mapping[str, str]) -> None:
+        """Keep what HUD's format has no place for (columns and files of the source's own), by key; empty removes it.
+
+        It is no resource: no door but an export back to the source reads it.
+        """
+        ...
+
+
+def pages_of(read: "PlacesReader", source: str, file: str, size: int = 5_000) -> Iterator[RowPlace]:
+    """Every live row of a file, page by page."""
+    after = ""
+    while page := read(source, file, after, size):
+        yield from page
+        after = page[-1].key
+
+
+class PlacesReader(Protocol):
+    """:meth:`RowReader.places`."""
+
+    def __call__(self, source: str, file: str, after: str, limit: int) -> list[RowPlace]:
+        """A page."""
         ...

@@ -57,6 +57,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "hmis_extra",
+        sa.Column("source", TEXT_C, nullable=False),
+        sa.Column("file", TEXT_C, nullable=False),
+        sa.Column("key", TEXT_C, nullable=False),
+        sa.Column("text", TEXT_C, nullable=False),
+        sa.PrimaryKeyConstraint("source", "file", "key"),
+    )
+    op.create_table(
+        "hmis_todo",
+        sa.Column("source", TEXT_C, nullable=False),
+        sa.Column("kind", TEXT_C, nullable=False),
+        sa.Column("key", TEXT_C, nullable=False),
+        sa.PrimaryKeyConstraint("source", "kind", "key"),
+    )
+    op.create_table(
         "hmis_row",
         sa.Column("source", TEXT_C, nullable=False),
         sa.Column("file", TEXT_C, nullable=False),
