@@ -59,6 +59,7 @@ class MllpFeed(BaseModel):
     organization: str = ""  # Organization/id: custodian of its patients where the message names none
     conflict: Literal["quarantine", "accept"] = "quarantine"  # a control id that comes again with other content
     wait_for_processing: bool | None = None
+    sequence_numbers: bool = False  # MSH-13 counts the messages: what is missing is waited for
 
     @model_validator(mode="after")
     def _known_by_one_thing(self) -> Self:
@@ -84,6 +85,8 @@ class Settings(BaseModel):
     mllp_release: int = 1  # MLLP release; 2 sends the commit byte before each acknowledgement
     mllp_wait_for_processing: bool = False  # answer original-mode messages after processing, not after the commit
     mllp_default_charset: str = "utf-8"  # when MSH-18 is empty
+    mllp_keep_bodies_days: int = Field(default=0, ge=0)  # of processed and refused messages; 0: for ever
+    mllp_keep_keys_days: int = Field(default=0, ge=0)  # how long a repeat is told as one; 0: for ever
     mllp_tls_certificate: str = ""  # PEM file; with it the listener speaks TLS only
     mllp_tls_key: str = ""
     mllp_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority

@@ -19,6 +19,8 @@ from gateway.kernel.errors import Busy, DoorwayError, Fault, trace_of
 log = logging.getLogger("doorway.worker")
 
 _BATCH = 64  # messages that are converted before their commits are waited for: they share commits
+_FORGET = 200  # messages that retention touches in one transaction
+_DAY_US = 86_400_000_000
 _IDLE_S = 0.5  # how long a message kept by another process may wait to be seen
 
 
@@ -132,3 +134,30 @@ class InboxWorker:
         )  # fmt: skip
         if finished.state is not State.RECEIVED:
             self._done([finished.id])
+
+
+class Retention:
+    """Empties and removes messages that are done and older than a site keeps them, a few at a time.
+
+    Args:
+        bodies_days: after how many days the bytes of a message go; 0: never.
+        keys_days: after how many its key and answers go too, by which a repeat is told; 0: never.
+    """
+
+    def __init__(self, store: Store, now_us: Callable[[], int], *, bodies_days: int, keys_days: int) -> None:
+        self._store = store
+        self._now_us = now_us
+        self._bodies_days, self._keys_days = bodies_days, keys_days
+        self.limited = bool(bodies_days or keys_days)
+
+    def turn(self) -> bool:
+        """One batch; whether there was anything."""
+        now_us = self._now_us()
+        keys_us = now_us - self._keys_days * _DAY_US if self._keys_days else 0
+        bodies_us = now_us - self._bodies_days * _DAY_US if self._bodies_days else keys_us
+        touched = self._store.write(
+            lambda unit: unit.inbox.forget(bodies_before_us=bodies_us, keys_before_us=keys_us, limit=_FORGET)
+        )
+        if touched:
+            log.info("retention: %d messages emptied or removed", touched)
+        return touched > 0

@@ -93,6 +93,7 @@ ANSWERS: Final = {
     Category.PRECONDITION: Answer(Outcome.ERROR, "204", "Unknown key identifier"),
     Category.TOO_LARGE: Answer(Outcome.REJECT, "104", "Value too long"),
     Category.BUSY: Answer(Outcome.ERROR, "206", "Application record locked"),
+    Category.EXHAUSTED: Answer(Outcome.REJECT, "207", "Application internal error"),
     Category.FAULT: Answer(Outcome.ERROR, "207", "Application internal error"),
 }
 _CONTROLS: Final = re.compile(r"[\x00-\x1f]")
@@ -100,13 +101,15 @@ _BY_PLACE: Final = {  # an unsupported value in the header has a code of its own
     "MSH-9.2": Answer(Outcome.REJECT, "201", "Unsupported event code"),
     "MSH-11": Answer(Outcome.REJECT, "202", "Unsupported processing id"),
     "MSH-12": Answer(Outcome.REJECT, "203", "Unsupported version id"),
+    "MSH-13": Answer(Outcome.ERROR, "207", "Application internal error"),  # out of sequence: no code of its own
 }
+_PLACED: Final = frozenset({Category.UNSUPPORTED, Category.PRECONDITION})
 _PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
 
 
 def answer_of(error: DoorwayError) -> Answer:
     """The HL7 way to say ``error``."""
-    if error.category is Category.UNSUPPORTED and error.at in _BY_PLACE:
+    if error.category in _PLACED and error.at in _BY_PLACE:
         return _BY_PLACE[error.at]
     if error.category is Category.INVALID and "missing" in error.message:
         return Answer(Outcome.ERROR, "101", "Required field missing")
@@ -114,7 +117,14 @@ def answer_of(error: DoorwayError) -> Answer:
 
 
 def acknowledge(
-    head: Segment | None, code: str, *, control_id: str, now_us: int, error: DoorwayError | None = None, text: str = ""
+    head: Segment | None,
+    code: str,
+    *,
+    control_id: str,
+    now_us: int,
+    error: DoorwayError | None = None,
+    text: str = "",
+    expected: int | None = None,
 ) -> bytes:
     """The bytes of an ACK.
 
@@ -125,6 +135,7 @@ def acknowledge(
         now_us: MSH-7, microseconds since 1970 UTC.
         error: told in ERR with its place and a condition code; its words hold no value of a record.
         text: MSA-3.
+        expected: MSA-4, of the sequence number protocol.
     """
     if head is None:
         marks, codec, asked = Delimiters(), "utf-8", [""] * 19
@@ -146,7 +157,8 @@ def acknowledge(
     if own or asked[18]:
         out[0] += f"{f * 3}{own}{f}{own}{f * 2}{asked[18]}".rstrip(f)
     said = text if error is None else f"{error.message}"
-    out.append(f"MSA{f}{code}{f}{asked[10]}{f}{_safe(said, marks, codec)}".rstrip(f))
+    number = "" if expected is None else str(expected)
+    out.append(f"MSA{f}{code}{f}{asked[10]}{f}{_safe(said, marks, codec)}{f}{number}".rstrip(f))
     if error is not None:
         out.append(_err(error, marks, codec, asked[12]))
     return ("\r".join(out) + "\r").encode(

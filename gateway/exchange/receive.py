@@ -8,7 +8,6 @@ for "received and under responsibility"). A feed that is set to ``wait`` answers
 """
 
 import re
-from calendar import timegm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -16,20 +15,20 @@ from hashlib import blake2b, sha256
 from typing import Final, Literal, NamedTuple
 
 from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp
-from gateway.codecs.er7 import DELETE, Message, Segment, peek
+from gateway.codecs.er7 import Segment, peek
 from gateway.exchange.ports.inbox import Admission, Received, State
 from gateway.exchange.ports.store import Unit
+from gateway.exchange.sequence import ANEW, START, Numbered, number_of, take_turn
+from gateway.exchange.standing import event_us_of, instant_us, lanes_in
 from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Unsupported
 
 QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
 _LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
 _REFUSED_KEPT_BYTES: Final = 65_536
 _HEADER_BYTES: Final = 4_096  # of a header that is looked at to find the sender
-_DTM: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?(?:([+-])(\d\d)(\d\d))?", re.ASCII)
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _NEW, _RECEIVED = Admission.NEW, State.RECEIVED  # looked at for every message
-_LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")
-_LOCAL_TYPES: Final = ("MR", "PI", "PT")  # table 0203: what a facility files its patients under
+_LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")  # table 0203: what a facility files its patients under
 
 
 def any_kind(_kind: str, _trigger: str) -> bool:
@@ -49,6 +48,7 @@ class Feed:
         supports: whether a type and trigger can be processed at all; others are rejected (200, 201).
         senders: ``MSH-3.1^MSH-4.1`` values that this connection may send as (from its certificate); empty: any.
         by_sender: what is agreed with single senders, by ``MSH-3.1^MSH-4.1``; it stands before the rest.
+        sequence: the sender numbers its messages (sequence.py).
     """
 
     name: str = ""
@@ -59,6 +59,7 @@ class Feed:
     supports: Callable[[str, str], bool] = any_kind
     senders: frozenset[str] = frozenset()
     by_sender: "tuple[tuple[str, Feed], ...]" = ()
+    sequence: bool = False
     intake: "Intake" = field(init=False, repr=False, compare=False)  # what is remembered of this feed's headers
 
     def __post_init__(self) -> None:
@@ -100,6 +101,7 @@ class Prepared(NamedTuple):
     conflicting: Callable[[], bytes] = bytes  # the answer if its control id is taken by another content
     conflict: str = "quarantine"
     alarm: str = ""  # for the operator; no value of the message
+    numbered: Numbered | None = None  # where the sender numbers its messages
 
 
 class Reply(NamedTuple):
@@ -137,8 +139,12 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
     except DoorwayError as error:
         return _refused(payload, digest, None, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
     head = seen["MSH"]
+    number = None
     try:
-        _check(head, feed)
+        number = number_of(head) if feed.sequence else None
+        if number not in (START, ANEW):  # a message of the link itself has no content
+            _check(head, feed)
+        _check_sender(head, feed)
     except DoorwayError as error:
         return _refused(payload, digest, head, feed, error, now_us=now_us, ack_id=ack_id, peer=peer)
     message = head.message
@@ -148,8 +154,8 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
     owed = _owed(head, Outcome.OK)
     waits = owed.application is not None and (owed.accept is not None or feed.wait or queried or _enhanced(head))
     code = owed.accept if waits or owed.accept else owed.application
-    answer = acknowledge(head, code, control_id=ack_id, now_us=now_us) if code else b""
-    lane, lane_2 = _lanes(payload, seen, source)
+    answer = acknowledge(head, code, control_id=ack_id, now_us=now_us, expected=number) if code else b""
+    lane, lane_2 = lanes_in(payload, seen, source)
     received = Received(
         id=_id_of(source, control_id or digest.hex()),
         source=source,
@@ -161,11 +167,23 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
         answer=answer,
         lane=lane,
         lane_2=lane_2,
-        event_us=_event_us(seen) or now_us,
+        event_us=event_us_of(seen) or now_us,
         peer=peer,
     )
 
-    return Prepared(received, waits, partial(_conflict_answer, head, ack_id, now_us), feed.conflict)
+    conflicting = partial(_conflict_answer, head, ack_id, now_us)
+    if number is None:
+        return Prepared(received, waits, conflicting, feed.conflict)
+    numbered = Numbered(number, partial(_numbered_answer, head, ack_id, now_us))
+    return Prepared(received, waits, conflicting, feed.conflict, numbered=numbered)
+
+
+def _numbered_answer(head: Segment, ack_id: str, now_us: int, expected: int, error: DoorwayError | None) -> bytes:
+    owed = _owed(head, Outcome.ERROR if error is not None else Outcome.OK)
+    code = owed.accept or owed.application or ("" if error is not None else "AA")  # who asks for a number wants it
+    if not code:
+        return b""
+    return acknowledge(head, code, control_id=ack_id, now_us=now_us, error=error, expected=expected)
 
 
 def _conflict_answer(head: Segment, ack_id: str, now_us: int) -> bytes:
@@ -212,6 +230,8 @@ class Intake:
 
     def quickly(self, payload: bytes, now_us: int, ack_id: str, peer: str) -> Prepared | None:
         """The message prepared, or None when it has to be judged in full."""
+        if self._feed.sequence:  # each header is another one
+            return None
         if payload[:3] != b"MSH" or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
             return None
         lines = payload.split(b"\r")
@@ -359,11 +379,31 @@ def _instant_of(text: bytes) -> int | None:
 
 def admit(unit: Unit, prepared: Prepared) -> Reply:
     """Keep the message inside the transaction, and say what to answer after its commit."""
-    return _reply(unit, prepared, *unit.inbox.add(prepared.message))
+    turn = take_turn(unit.inbox, prepared.message, prepared.numbered) if prepared.numbered is not None else None
+    if turn is None:
+        return _reply(unit, prepared, *unit.inbox.add(prepared.message))
+    message, fault = prepared.message, turn.fault
+    if fault is None:
+        return Reply(message.id, turn.answer)
+    refused = message._replace(
+        id=_id_of("refused", message.source + message.digest.hex()),
+        body=message.body[:_REFUSED_KEPT_BYTES],
+        answer=turn.answer,
+        lane="",
+        lane_2="",
+        state=State.REFUSED,
+        category=fault.category.value,
+        place=fault.at,
+        fault=fault.message,
+    )
+    unit.inbox.add(refused)
+    return Reply(refused.id, turn.answer, alarm=f"refused at {fault.at}: {fault.message}, message {refused.id}")
 
 
 def admit_all(unit: Unit, several: Sequence[Prepared]) -> list[Reply]:
     """:func:`admit` for messages that share a transaction."""
+    if any(one.numbered is not None for one in several):
+        return [admit(unit, one) for one in several]
     added = unit.inbox.add_all([one.message for one in several])
     return [
         Reply(found.id, found.answer, b"", one.waits)
@@ -461,11 +501,14 @@ def _check(head: Segment, feed: Feed) -> None:
         raise Unsupported("not a version of HL7 v2", at="MSH-12")
     if (head.raw(11) or "P")[0] not in "DPT":
         raise Unsupported("not a processing id of table 0103", at="MSH-11", fix="send P, T or D")
-    if feed.senders and _sender(head) not in feed.senders:
-        raise Forbidden("the certificate of this connection is not that of the sender", at="MSH-3")
     if not feed.supports(message.kind, message.trigger):
         known = feed.supports(message.kind, "")
         raise Unsupported("nothing here processes such messages", at="MSH-9.2" if known else "MSH-9.1")
+
+
+def _check_sender(head: Segment, feed: Feed) -> None:
+    if feed.senders and _sender(head) not in feed.senders:
+        raise Forbidden("the certificate of this connection is not that of the sender", at="MSH-3")
 
 
 def _owed(head: Segment, outcome: Outcome) -> Due:
@@ -497,78 +540,3 @@ def _id_of(source: str, rest: str) -> str:
 
 def _dashed(text: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _lanes(payload: bytes, seen: dict[str, Segment], source: str) -> tuple[str, str]:
-    """The patient of the message, and the other one of a merge, link or swap, as keys that reveal neither."""
-    pid = seen.get("PID")
-    first = _patient(pid, source) if pid is not None else ""
-    other = seen.get("MRG")
-    if other is not None and first:
-        second = _lane(other.repetitions(1), other.message, source)
-    elif pid is not None and payload.count(b"PID" + payload[3:4]) > 1:  # A17, A24, A37: a second PID
-        pids = Message.parse(payload).all("PID")
-        second = _patient(pids[1], source) if len(pids) > 1 else ""
-    else:
-        second = ""
-    return first, second if second != first else ""
-
-
-def _patient(pid: Segment, source: str) -> str:
-    for number in (3, 2, 4, 18):
-        if lane := _lane(pid.repetitions(number), pid.message, source):
-            return lane
-    return ""
-
-
-def _lane(texts: list[str], message: Message, source: str) -> str:
-    mark, chosen = message.delimiters.component or "^", list[str]()
-    for text in texts:
-        parts = [*text.split(mark), *[""] * 5]
-        if (
-            parts[0]
-            and parts[0] != DELETE
-            and (not chosen or (parts[4] in _LOCAL_TYPES and chosen[4] not in _LOCAL_TYPES))
-        ):
-            chosen = parts
-    if not chosen:
-        return ""
-    whose = chosen[3] or source  # an identifier without authority is the sender's own
-    named = f"{len(whose)}:{whose}{chosen[0]}".encode("utf-8", "replace")
-    return blake2b(named, digest_size=12).hexdigest()
-
-
-def _event_us(seen: dict[str, Segment]) -> int:
-    """When the sender recorded it: EVN-2, else MSH-7, else EVN-6; a time without zone counts as UTC, 0 when unknown."""
-    event, head = seen.get("EVN"), seen["MSH"]
-    for segment, number in ((event, 2), (head, 7), (event, 6)):
-        text = (segment.get(number) or "") if segment is not None else ""
-        if text and (at := instant_us(text)) is not None:
-            return at
-    return 0
-
-
-def instant_us(text: str) -> int | None:
-    """A DTM as microseconds since 1970 UTC, missing parts at their earliest; None when it is none."""
-    if len(text) == 14 and text.isascii() and text.isdigit() and text[12:] < "60":
-        minute = _minute_us(text[:12])
-        return minute + int(text[12:]) * 1_000_000 if minute is not None else None
-    return _minute_us(text)
-
-
-@lru_cache(1024)
-def _minute_us(text: str) -> int | None:
-    found = _DTM.fullmatch(text)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = (int(part) if part else default for part, default in zip(
-        found.groups()[:6], (1, 1, 1, 0, 0, 0), strict=True
-    ))  # fmt: skip
-    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
-        return None
-    at = timegm((year, month, day, hour, minute, second)) * 1_000_000
-    at += int(float(found[7] or 0) * 1_000_000)
-    if found[8]:
-        shift = (int(found[9]) * 60 + int(found[10])) * 60_000_000
-        at -= shift if found[8] == "+" else -shift
-    return at

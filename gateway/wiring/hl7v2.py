@@ -126,7 +126,7 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
     def taken(one: MllpFeed, name: str = "") -> Feed:
         wait = settings.mllp_wait_for_processing if one.wait_for_processing is None else one.wait_for_processing
         charset = one.default_charset or settings.mllp_default_charset
-        return Feed(name, charset, one.charset, wait, one.conflict, supports)
+        return Feed(name, charset, one.charset, wait, one.conflict, supports, sequence=one.sequence_numbers)
 
     of_listener, by_sender = dict[str, Feed](), list[tuple[str, Feed]]()
     for source, one in hl7v2_sources(settings).items():
@@ -269,7 +269,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     """The HL7 v2 listeners over a store, and the worker that processes what they keep."""
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
     from gateway.adapters.mllp.service import MllpService
-    from gateway.adapters.worker import InboxWorker
+    from gateway.adapters.worker import InboxWorker, Retention
     from gateway.exchange.receive import admit_all
 
     record_agreements(settings, store)
@@ -299,5 +299,6 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
         mllp_queries(settings, store, arrivals),
     )
     worker = InboxWorker(store, processing, arrivals, receiver.processed)
-    service = MllpService(receiver, worker, mllp_senders(settings, store), oldest, now_us)
+    old = Retention(store, now_us, bodies_days=settings.mllp_keep_bodies_days, keys_days=settings.mllp_keep_keys_days)
+    service = MllpService(receiver, worker, mllp_senders(settings, store), oldest, now_us, old)
     return service

@@ -135,3 +135,27 @@ def test_several_are_kept_at_once_and_each_has_its_own_verdict(store: Store) -> 
     ]
     with store.reading() as reading:
         assert reading.inbox.counts() == {("west", "received"): 5}
+
+
+def test_bodies_and_then_keys_are_forgotten_of_what_is_done_only(store: Store) -> None:
+    done, parked, fresh, waits = message("done", 1), message("parked", 2), message("fresh", 50), message("waits", 3)
+    keep(store, done, parked, fresh, waits)
+    settle(store, done, State.PROCESSED)
+    settle(store, parked, State.PARKED)
+    settle(store, fresh, State.PROCESSED)
+
+    def forget(bodies: int, keys: int, limit: int = 10) -> int:
+        return store.write(lambda unit: unit.inbox.forget(bodies_before_us=bodies, keys_before_us=keys, limit=limit))
+
+    assert forget(10, 0) == 1
+    assert forget(10, 0) == 0
+    with store.reading() as reading:
+        assert reading.inbox.get(done.id) == done._replace(body=b"", state=State.PROCESSED, attempts=1)
+        assert all(reading.inbox.get(one.id).body for one in (parked, fresh, waits))  # type: ignore[union-attr]
+    assert store.write(lambda unit: unit.inbox.add(done))[0] is Admission.REPEATED
+    assert forget(100, 10, limit=1) == 2
+    with store.reading() as reading:
+        assert reading.inbox.get(done.id) is None
+        assert reading.inbox.attempts(done.id) == []
+        assert reading.inbox.get(parked.id) is not None
+    assert store.write(lambda unit: unit.inbox.add(done))[0] is Admission.NEW

@@ -86,6 +86,13 @@ ATTEMPT: Final = Table(
     text_c("outputs"),  # JSON array
 )
 
+SEQUENCE: Final = Table(
+    "inbox_sequence",
+    METADATA,
+    text_c("source", primary_key=True),
+    Column("expected", BigInteger),  # NULL: any number will do
+)
+
 _COLUMNS: Final = Received._fields
 _BRINGS: Final = _COLUMNS.index("state")  # how many values a message brings; the rest is alike for every new one
 _FRESH: Final = Received("", "", "", b"", "", 0, b"")[_BRINGS:]
@@ -152,6 +159,22 @@ _REOPEN: Final = Statement(
     .where(INBOX.c.id == bind("id_"))
     .values(state=_RECEIVED, not_before_us=literal("0"), category=_NONE, place=_NONE, fault=_NONE)
 )
+_EXPECTED: Final = Sql("SELECT expected FROM inbox_sequence WHERE source = :source", lock=True)
+_EXPECT: Final = Sql(
+    "INSERT INTO inbox_sequence (source, expected) VALUES (:source, :number)"
+    " ON CONFLICT (source) DO UPDATE SET expected = excluded.expected"
+)
+_DONE: Final = "state IN ('processed', 'refused')"
+_OLD: Final = Sql(
+    f"SELECT id FROM inbox WHERE {_DONE} AND received_us < :before_us ORDER BY state, received_us LIMIT :limit"
+)
+_OLD_BODIES: Final = Sql(
+    f"SELECT id FROM inbox WHERE {_DONE} AND received_us < :before_us AND length(body) > 0"
+    " ORDER BY state, received_us LIMIT :limit"
+)
+_EMPTY: Final = Sql("UPDATE inbox SET body = :nothing WHERE id IN :ids")
+_REMOVE: Final = Sql("DELETE FROM inbox WHERE id IN :ids")
+_REMOVE_TRIES: Final = Sql("DELETE FROM inbox_attempt WHERE message IN :ids")
 _TRIED: Final = Statement(insert(ATTEMPT))
 _TRIES: Final = Statement(select(ATTEMPT).where(ATTEMPT.c.message == bind("id_")).order_by(ATTEMPT.c.number))
 
@@ -184,6 +207,12 @@ def _received(row: Row) -> Received:
 
 def _row(message: Received) -> dict[str, object]:
     return {**message._asdict(), "state": message.state.value}
+
+
+def _compared(message: Received, there: Received | None) -> tuple[Admission, Received]:
+    if there is None:
+        raise Busy("another process is keeping this message", fix="send again, unchanged")
+    return (Admission.REPEATED if there.digest == message.digest else Admission.CONFLICT), there
 
 
 class DbInbox:
@@ -288,15 +317,14 @@ class DbInbox:
         return added
 
     def _there_before(self, message: Received) -> tuple[Admission, Received]:
-        return self._verdict(message, self._one(_GET, id_=message.id))
+        return _compared(message, self._one(_GET, id_=message.id))
 
     @staticmethod
     def _verdict(message: Received, there: Received | None) -> tuple[Admission, Received]:
-        if there is None:
-            raise Busy("another process is keeping this message", fix="send again, unchanged")
-        if (there.received_us, there.answer) == (message.received_us, message.answer):
+        """Whether what is there is what was added just now: nobody else makes the same answer."""
+        if there is not None and (there.received_us, there.answer) == (message.received_us, message.answer):
             return Admission.NEW, message
-        return (Admission.REPEATED if there.digest == message.digest else Admission.CONFLICT), there
+        return _compared(message, there)
 
     def _all(self, ids: Sequence[str]) -> dict[str, Received]:
         if not ids:
@@ -327,6 +355,27 @@ class DbInbox:
     def reopen(self, id_: str) -> None:
         """Back to received, to be processed again."""
         self._session.run(_REOPEN, id_=id_)
+
+    def expected(self, source: str) -> int | None:
+        """The sequence number that comes next of a source; None when any will do."""
+        row = self._session.run(_EXPECTED, source=source).fetchone()
+        return int(row[0]) if row is not None and row[0] is not None else None
+
+    def expect(self, source: str, number: int | None) -> None:
+        """Say which sequence number comes next of a source; None: any."""
+        self._session.run(_EXPECT, source=source, number=number)
+
+    def forget(self, *, bodies_before_us: int, keys_before_us: int, limit: int) -> int:
+        """Empty the bodies of what is done and old; remove what is older still."""
+        run = self._session.run
+        gone = [row[0] for row in run(_OLD, before_us=keys_before_us, limit=limit).fetchall()]
+        if gone:
+            run(_REMOVE, ids=gone)
+            run(_REMOVE_TRIES, ids=gone)
+        emptied = [row[0] for row in run(_OLD_BODIES, before_us=bodies_before_us, limit=limit).fetchall()]
+        if emptied:
+            run(_EMPTY, ids=emptied, nothing=b"")
+        return len(gone) + len(emptied)
 
     def _one(self, statement: Statement, **values: str) -> Received | None:
         row = self._session.run(statement, **values).fetchone()

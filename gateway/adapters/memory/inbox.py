@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.exchange.ports.inbox import OPEN, Admission, Attempt, Received, State, lanes_of
+from gateway.exchange.ports.inbox import DONE, OPEN, Admission, Attempt, Received, State, lanes_of
 
 
 def _order(message: Received) -> tuple[int, str]:
@@ -16,6 +16,7 @@ class MemoryInbox:
 
     messages: dict[str, Received] = field(default_factory=dict)
     tries: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    next_numbers: dict[str, int | None] = field(default_factory=dict)
 
     def get(self, id_: str) -> Received | None:
         """One message by our id."""
@@ -110,3 +111,23 @@ class MemoryInbox:
         self.messages[id_] = self.messages[id_]._replace(
             state=State.RECEIVED, not_before_us=0, category="", place="", fault=""
         )
+
+    def expected(self, source: str) -> int | None:
+        """The sequence number that comes next of a source; None when any will do."""
+        return self.next_numbers.get(source)
+
+    def expect(self, source: str, number: int | None) -> None:
+        """Say which sequence number comes next of a source; None: any."""
+        self.next_numbers[source] = number
+
+    def forget(self, *, bodies_before_us: int, keys_before_us: int, limit: int) -> int:
+        """Empty the bodies of what is done and old; remove what is older still."""
+        done = [one for one in self._sorted() if one.state in DONE]
+        gone = [one.id for one in done if one.received_us < keys_before_us][:limit]
+        emptied = [one for one in done if one.id not in gone and one.received_us < bodies_before_us and one.body]
+        for id_ in gone:
+            del self.messages[id_]
+            self.tries = {key: one for key, one in self.tries.items() if key[0] != id_}
+        for one in emptied[:limit]:
+            self.messages[one.id] = one._replace(body=b"")
+        return len(gone) + len(emptied[:limit])

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from gateway.adapters.mllp.receiver import Receiver
 from gateway.adapters.mllp.sender import Sender
-from gateway.adapters.worker import InboxWorker, Loop
+from gateway.adapters.worker import InboxWorker, Loop, Retention
 
+RETENTION_S = 3_600.0  # how often old messages are looked for
 STUCK_AFTER_US = 600_000_000  # a message that waits longer than this means that no worker gets on
 
 
@@ -15,6 +16,7 @@ class MllpService:
     Args:
         oldest_open_us: arrival of the oldest message that is not processed yet, or None.
         now_us: the clock that such times are told by.
+        retention: empties and removes old messages; None: all are kept.
     """
 
     name = "mllp"
@@ -26,6 +28,7 @@ class MllpService:
         senders: Sequence[tuple[str, Sender]],
         oldest_open_us: Callable[[], int | None],
         now_us: Callable[[], int],
+        retention: Retention | None = None,
     ) -> None:
         self._receiver = receiver
         self._senders = senders
@@ -33,6 +36,8 @@ class MllpService:
         self._now_us = now_us
         self.inbox = Loop("doorway-inbox", worker.turn)
         self._loops = [self.inbox, *(Loop(f"doorway-to-{name}", sender.turn) for name, sender in senders)]
+        if retention is not None and retention.limited:
+            self._loops.append(Loop("doorway-retention", retention.turn, idle_s=RETENTION_S))
 
     def start(self) -> str:
         """Begin; which addresses listen."""

@@ -18,6 +18,8 @@ class State(StrEnum):
 
 OPEN: tuple[str, ...] = (State.RECEIVED, State.PARKED)  # what holds up the later messages of a lane
 
+DONE: tuple[str, ...] = (State.PROCESSED, State.REFUSED)  # nobody has anything to do with it any more
+
 
 class Received(NamedTuple):
     """One message (or one frame that is none).
@@ -143,6 +145,28 @@ class Inbox(InboxReader, Protocol):
 
     def reopen(self, id_: str) -> None:
         """Back to received, to be processed again."""
+        ...
+
+    def expected(self, source: str) -> int | None:
+        """The sequence number that comes next of a source; None when any will do. Held against other writers."""
+        ...
+
+    def expect(self, source: str, number: int | None) -> None:
+        """Say which sequence number comes next of a source; None: any."""
+        ...
+
+    def forget(self, *, bodies_before_us: int, keys_before_us: int, limit: int) -> int:
+        """Empty the bodies of messages that are done and came before a time, and remove those before another.
+
+        What is not done (received, parked, quarantined) stays whole. A message without body keeps its key and answers,
+        so that a repeat is told as before; one that is removed is new when it comes again.
+
+        Args:
+            limit: of messages touched at once, so that acknowledgements do not wait.
+
+        Returns:
+            How many were touched; 0: nothing is left to do.
+        """
         ...
 
 

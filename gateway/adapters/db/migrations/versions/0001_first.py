@@ -138,6 +138,12 @@ def upgrade() -> None:
         postgresql_where=two,
     )
     op.create_table(
+        "inbox_sequence",
+        sa.Column("source", TEXT_C, nullable=False),
+        sa.Column("expected", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("source"),
+    )
+    op.create_table(
         "inbox_attempt",
         sa.Column("message", TEXT_C, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
