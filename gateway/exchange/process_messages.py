@@ -19,7 +19,7 @@ from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
 from gateway.exchange.snapshots import LABELS, record_of, relisted, replace_sets, restored, stand_by
-from gateway.kernel.errors import Busy, DoorwayError, Fault, Invalid
+from gateway.kernel.errors import Busy, DoorwayError, Fault, Gone, Invalid
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.mapping.hl7v2.conversion import Conversion, Snapshot
 from gateway.mapping.hl7v2.effects import VisitEvent, surviving, visit_status
@@ -163,6 +163,8 @@ def _history(unit: Unit, received: Received) -> list[Received]:
     found: dict[str, Received] = {}
     for lane in lanes_of(received):
         found |= {one.id: one for one in unit.inbox.folded(lane) if one.id != received.id}
+    if not all(one.body for one in found.values()):
+        raise Gone("what it comes after is no longer kept", at="history", fix="tell the sender to send the state anew")
     return sorted(found.values(), key=_order)
 
 
@@ -277,7 +279,8 @@ def failed(
     attempts = current.attempts + 1
     again = isinstance(error, (Busy, Fault)) and attempts < RETRIES
     charset = failure.stage == "parse"
-    state = State.RECEIVED if again else State.QUARANTINED if charset else State.PARKED
+    aside = charset or isinstance(error, Gone)  # for a human; nothing that comes later would mend it
+    state = State.RECEIVED if again else State.QUARANTINED if aside else State.PARKED
     result = b"" if again else _refusal(current, error, now_us=now_us, ack_id=ack_id)
     done = current._replace(
         state=state,

@@ -13,7 +13,7 @@ from gateway.exchange.ports.inbox import Attempt, Received, State
 from gateway.exchange.ports.outbox import Delivery
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.process_messages import Processing, Stage, Work, apply, failed, save_conversion, understand
-from gateway.kernel.errors import Conflict, DoorwayError, NotFound
+from gateway.kernel.errors import Conflict, DoorwayError, Gone, NotFound
 from gateway.kernel.fhir import Resource
 
 REPLAYABLE: Final = frozenset({State.PARKED, State.QUARANTINED, State.PROCESSED})
@@ -130,7 +130,7 @@ def replay(
 
     try:
         return store.write(work)
-    except (NotFound, Conflict):
+    except (NotFound, Conflict, Gone):
         raise
     except DoorwayError as error:
         failure = error
@@ -180,4 +180,6 @@ def _replayable(unit: Unit, id_: str) -> Received:
         raise NotFound("no such message", at=id_, fix="doorway trace finds ids by MSH-10")
     if received.state not in REPLAYABLE:
         raise Conflict(f"the message is {received.state.value}", at=id_, fix="only accepted ones can be replayed")
+    if not received.body:
+        raise Gone("the bytes of this message are no longer kept", at=id_, fix="setting mllp_keep_bodies_days")
     return received

@@ -254,3 +254,21 @@ def test_the_application_acknowledgement_follows_processing(gateway: Gateway) ->
     assert b"MSA|AA|1" in again.result
     bad = gateway.take(adt("A01", "2", 2, mrn="poison").replace(b"|P|2.5.1", b"|P|2.5.1|||NE|ER"))
     assert (bad.answer, bad.waits) == (b"", False)
+
+
+def test_a_late_event_after_what_is_no_longer_kept_is_set_aside_and_holds_up_nobody(gateway: Gateway) -> None:
+    """Folded from a part of its history, the visit would go back to a state that it never had."""
+    gateway.take(adt("A01", "1", 1))
+    gateway.take(adt("A03", "2", 5))
+    gateway.work()
+    before = gateway.resource("Encounter/v17")
+    gateway.store.write(lambda unit: unit.inbox.forget(bodies_before_us=10**15, keys_before_us=0, limit=10))
+    late = gateway.take(adt("A02", "3", 3))
+    newer = gateway.take(adt("A08", "4", 9, name="Zqnew"))
+    gateway.work()
+    assert gateway.states() == ["processed", "processed", "processed", "quarantined"]
+    assert gateway.resource("Encounter/v17") == before
+    assert (gateway.resource("Patient/17") or {})["name"] == [{"family": "Zqnew"}]
+    with gateway.store.reading() as reading:
+        assert reading.inbox.attempts(late.id)[0].category == "gone"
+        assert reading.inbox.attempts(newer.id)[0].state is State.PROCESSED

@@ -9,7 +9,7 @@ from gateway.exchange.ports.inbox import State
 from gateway.exchange.ports.outbox import Delivery
 from gateway.exchange.ports.store import Store
 from gateway.exchange.trace import Change, preview, replay, set_aside, trace
-from gateway.kernel.errors import Conflict, Invalid, NotFound
+from gateway.kernel.errors import Conflict, Gone, Invalid, NotFound
 from gateway.mapping.hl7v2.convert import Conversion
 from tests.exchange.test_process_messages import PROCESSING, Gateway, adt
 
@@ -119,3 +119,15 @@ def test_what_was_refused_or_is_unknown_cannot_be_replayed(gateway: Gateway) -> 
         again(gateway, refused.id)
     with pytest.raises(NotFound):
         again(gateway, "nobody")
+
+
+def test_what_is_no_longer_kept_is_told_apart_and_not_replayed(store: Store) -> None:
+    gateway = Gateway(store)
+    reply = gateway.take(adt("A01", "1", 1))
+    gateway.work()
+    before = gateway.resource("Patient/17")
+    store.write(lambda unit: unit.inbox.forget(bodies_before_us=10**15, keys_before_us=0, limit=10))
+    with pytest.raises(Gone):
+        again(gateway, reply.id)
+    assert gateway.states() == ["processed"]
+    assert gateway.resource("Patient/17") == before
