@@ -1,7 +1,9 @@
 """``doorway bench api``: the FHIR API against bare routes over the same database, in the same run.
 
 Each server runs in a process of its own and is driven by one keep-alive client over loopback; gateway and floor take
-turns, so that what disturbs the machine disturbs both. ``ratio`` is our rate over the floor's rate.
+turns, so that what disturbs the machine disturbs both. ``ratio`` is our rate over the floor's rate, by the clock;
+``cpu_ratio`` is the processor time of an answer of the floor over that of ours, which is what counts where others work
+on the machine too. Our reads wait for a disk (their audit records), the floor's do not.
 
 - read: a read with consent decided and its audit record on disk, against a FastAPI route that returns the stored bytes.
 - create: an Observation validated, indexed, labelled, audited, against a FastAPI route that parses, inserts a group of
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+
+from gateway.kernel.identifiers import resource_id
 
 CONNECTIONS: Final = 16
 ROUND_S: Final = 1.0
@@ -65,7 +69,13 @@ def patient(number: int) -> dict[str, Any]:
     }
 
 
-def observation(number: int, subject: str = "Patient/bench-1") -> dict[str, Any]:
+def patient_id(number: int) -> str:
+    """The id of a patient of the store, in the form that records of a feed have; a client's own choice of an id would
+    be looked for under two names."""
+    return resource_id("bench-feed", "patient", str(number))
+
+
+def observation(number: int, subject: str = f"Patient/{patient_id(1)}") -> dict[str, Any]:
     """A synthetic measurement (about 600 bytes)."""
     category = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}
     return {
@@ -287,7 +297,7 @@ def _prepared(url: str) -> list[str]:
     store = wiring.open_store(settings)
     now = wiring.now_us()
     saving = wiring.saver(settings)
-    ids = [f"bench-{number}" for number in range(PATIENTS)]
+    ids = [patient_id(number) for number in range(PATIENTS)]
     drafts = [
         Draft({"resourceType": "Organization", "id": "bench", "active": True, "name": "Bench"}, source="bench-feed")
     ]

@@ -78,6 +78,11 @@ _CONSENTS: Final = Sql(
     " AND key IN (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent')"
 )
 
+_CONSENTS_OF_ONE: Final = Sql(  # the usual case, without lists
+    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject = :subject"
+    " AND key IN (SELECT key FROM resource_patient WHERE patient = :key AND type = 'Consent')"
+)
+
 
 def _changes(table: str, one: str) -> str:
     return (
@@ -157,6 +162,9 @@ class DbResourceReader:
     def consents(self, patients: Iterable[str]) -> list[Stored]:
         """The Consents, in any state, whose patient is one of these."""
         subjects = sorted(set(patients))
+        if len(subjects) == 1:
+            rows = self._session.run(_CONSENTS_OF_ONE, subject=subjects[0], key=key_of(subjects[0]))
+            return sorted(map(stored_of, rows), key=lambda one: one.id)
         rows = self._session.run(_CONSENTS, subjects=subjects, keys=[key_of(patient) for patient in subjects])
         return sorted(map(stored_of, rows), key=lambda one: one.id)  # ORDER BY id would walk every Consent by its index
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Self
 
 from gateway.consent.request import AccessRequest
@@ -39,7 +39,8 @@ class Ask:
     @property
     def now_us(self) -> int:
         """The instant in microseconds since 1970 UTC."""
-        return (self.now - _EPOCH) // timedelta(microseconds=1)
+        since = self.now - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
     @property
     def client(self) -> str:
