@@ -21,6 +21,7 @@ class MllpDestination(BaseModel):
     purpose: str = "TREAT"  # v3 PurposeOfUse
     application: str = ""  # MSH-5
     facility: str = ""  # MSH-6
+    tells: list[Literal["REF", "360X", "ADT"]] = Field(default_factory=lambda: ["REF"])  # what it is told of, and how
     timeout_s: float = 30.0  # longest wait for an answer
     tls_authority: str = ""  # PEM file; with it the connection is TLS
     tls_certificate: str = ""  # own certificate, PEM
@@ -99,6 +100,7 @@ class Settings(BaseModel):
     http_cors_origins: str = "*"  # origins whose pages may read answers, separated by spaces; empty: none
     http_requests_in_flight: int = Field(default=256, ge=1)  # of one client at the same time; beyond it 429
     match_per_minute: int = Field(default=60, ge=1)  # $match requests of one client; beyond it 429
+    match_people_per_hour: int = Field(default=500, ge=1)  # different people one asker may ask for; beyond it 429
     http_tls_certificate: str = ""  # PEM file; with it the API speaks TLS only
     http_tls_key: str = ""
     http_tls_client_authority: str = ""  # PEM file; with it clients must show a certificate of this authority
@@ -114,6 +116,7 @@ class Settings(BaseModel):
     link_review_at_bits: float = 0.0  # from here a reviewer decides
     link_within_source: bool = False  # whether doubles of one custodian wait for review too
     link_two_people: bool = False  # whether a reviewer's "same" needs a second reviewer
+    link_reviewer_roles: list[str] = Field(default_factory=list)  # system|code: may review over HTTP; none: nobody
     link_model: str = ""  # a model file instead of the shipped one
 
 

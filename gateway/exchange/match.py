@@ -103,12 +103,14 @@ def match(
     *,
     only_certain: bool = False,
     count: int = 10,
+    asking: Callable[[Traits], None] = lambda _: None,
 ) -> list[Found]:
     """Who it may be, most likely first; nothing is written.
 
     Args:
         gate: of the asker: what it may not see does not exist; answers are to be released by it again.
         asked: a Patient as ``$match`` takes it; its id does not matter.
+        asking: called with what is asked, once it is strong enough to be a question; it may refuse.
         count: answers at most.
 
     Raises:
@@ -122,6 +124,7 @@ def match(
             "too little to match on", at="Parameters.resource",
             fix="give an identifier with its system, or name and birth date with phone, address or last four of SSN",
         )  # fmt: skip
+    asking(person)
     scorer = Scorer(linker.model, Everywhere(), population=_POPULATION)
     keys = search_keys(person, linker.root)
     by_reference, people = _as_shown(_found(reading, scorer, person, keys), gate, linker, keys)
@@ -258,10 +261,16 @@ def _records_of(reading: Readable, patient: str) -> list[str]:
 
 
 def demographics_query(
-    linker: Linker, reading: Readable, gate: Gate, asked: Resource, *, count: int = MOST_ANSWERS
+    linker: Linker,
+    reading: Readable,
+    gate: Gate,
+    asked: Resource,
+    *,
+    count: int = MOST_ANSWERS,
+    asking: Callable[[Traits], None] = lambda _: None,
 ) -> list[Found]:
     """The search behind PDQ (QBP^Q22, ITI-21): as ``$match``, probable and better only."""
-    found = match(linker, reading, gate, asked, count=count)
+    found = match(linker, reading, gate, asked, count=count, asking=asking)
     return [one for one in found if one.grade in {Grade.CERTAIN, Grade.PROBABLE}]
 
 

@@ -13,7 +13,9 @@ from typing import Final, TypeAlias
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
 from gateway.consent.request import AccessRequest
+from gateway.consent.times import instant_us
 from gateway.exchange.disclose import Disclosure, Gate, Knowledge
+from gateway.exchange.enumeration import Watch
 from gateway.exchange.link import Linker
 from gateway.exchange.match import cross_reference, demographics_query
 from gateway.exchange.ports.resources import Stored
@@ -24,7 +26,7 @@ from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
 from gateway.kernel.errors import Category, DoorwayError, Forbidden, Invalid, Malformed, NotFound
 from gateway.kernel.fhir import Resource
-from gateway.mapping.hl7v2.outbound import Outbound
+from gateway.mapping.hl7v2.outbound import Outbound, notices_of
 from gateway.mapping.hl7v2.query import CROSS_REFERENCE, Page, PatientOf, Query, is_query, read_query, respond
 from gateway.profiles.search_parameters import Definitions
 
@@ -61,6 +63,7 @@ class Queries:
     seal: Seal
     asker_of: AskerOf
     zone: tzinfo
+    watch: Watch = field(repr=False)
 
     def answer(self, payload: bytes, feed: Feed, *, address: str, now_us: int, ack_id: str) -> bytes:
         """The response to a query; b"" when the message is none that is answered here.
@@ -73,6 +76,7 @@ class Queries:
         Raises:
             Busy, Fault: the audit record could not be written, so nothing may leave.
         """
+        feed = feed.of(payload)
         try:
             message = Message.parse(payload, default_charset=feed.default_charset, charset=feed.charset)
         except DoorwayError:
@@ -101,12 +105,16 @@ class Queries:
                 refused=failed.category.value if failed is not None else "", address=address, id_=message.control_id,
             )  # fmt: skip
         self.store.write(lambda unit: unit.audit.append(event, now_us=now_us))
-        return respond(message, page, self.outbound, control_id=ack_id, now_us=now_us, error=failed)
+        due = notices_of(released.notices if released is not None else (), self.knowledge.notices)
+        return respond(message, page, self.outbound, control_id=ack_id, now_us=now_us, error=failed, notices=due)
 
     def _people(self, reading: Reading, gate: Gate, query: Query, owner: str) -> tuple[Page, Disclosure]:
         """PDQ: who it may be, a page of them."""
         start = self._start(query, owner)
-        found = demographics_query(self.linker, reading, gate, query.person)
+        found = demographics_query(
+            self.linker, reading, gate, query.person,
+            asking=lambda person: self.watch.person(owner, person, now_us=instant_us(gate.request.now)),
+        )  # fmt: skip
         chances = {one.stored.reference: one.score for one in found}
         people = [
             (stored, person)
@@ -133,10 +141,11 @@ class Queries:
             raise Invalid("the pointer belongs to another query", at="DSC-1", fix="send the same QPD")
         return int(start)
 
-    def _others(self, reading: Reading, gate: Gate, query: Query, _owner: str) -> tuple[Page, Disclosure]:
+    def _others(self, reading: Reading, gate: Gate, query: Query, owner: str) -> tuple[Page, Disclosure]:
         """PIX: the person's other identifiers."""
         named = (query.person.get("identifier") or [{}])[0]
         source = str(named.get("system", "")), str(named.get("value", ""))
+        self.watch.number(owner, *source, now_us=instant_us(gate.request.now))
 
         def by_identifier(system: str, value: str) -> Sequence[Stored]:
             pairs = [("identifier", f"{_escaped(system)}|{_escaped(value)}")]

@@ -19,6 +19,7 @@ class Category(StrEnum):
     PRECONDITION = "precondition"  # If-Match or another stated condition does not hold
     TOO_LARGE = "too-large"
     BUSY = "busy"  # try again later, unchanged
+    EXHAUSTED = "exhausted"  # the caller has had what it may have for now
     FAULT = "fault"  # our bug
 
 
@@ -104,6 +105,12 @@ class Busy(DoorwayError):
     """Try again later, unchanged."""
 
     category = Category.BUSY
+
+
+class Exhausted(DoorwayError):
+    """The caller's budget for this kind of question is spent for now."""
+
+    category = Category.EXHAUSTED
 
 
 class Fault(DoorwayError):

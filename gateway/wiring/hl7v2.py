@@ -178,7 +178,7 @@ def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Sto
     from gateway.exchange import deliver
     from gateway.exchange.disclose import Disclosure, Gate
     from gateway.exchange.ports.store import Unit
-    from gateway.mapping.hl7v2.outbound import Envelope, read_outbound, to_v2
+    from gateway.mapping.hl7v2.outbound import Envelope, notices_of, read_outbound, to_v2
 
     host, _, port = one.address.rpartition(":")
     if not host or not port.isdigit():
@@ -196,7 +196,7 @@ def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Sto
         envelope = Envelope(
             control_id, stamp(created_us), receiving_application=(one.application,), receiving_facility=(one.facility,)
         )
-        return to_v2(kind, resources, envelope, outbound)
+        return to_v2(kind, [*resources, *notices_of(released.notices, knowledge.notices)], envelope, outbound)
 
     destination = deliver.Destination(name, gate, render)
 
@@ -221,6 +221,7 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     from gateway.adapters.files.data import list_data, read_data
     from gateway.adapters.http.seal import CursorSeal
     from gateway.codecs.er7 import Message
+    from gateway.exchange.enumeration import Watch
     from gateway.exchange.query import Asker, Queries
     from gateway.exchange.receive import Feed as Incoming
     from gateway.kernel.fhir import Resource
@@ -243,7 +244,7 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     outbound = read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, converter.tables)
     queries = Queries(
         store, linker(settings), consent_knowledge(settings), search_definitions(), patient_of, outbound,
-        CursorSeal(key), asker_of, ZoneInfo(settings.time_zone),
+        CursorSeal(key), asker_of, ZoneInfo(settings.time_zone), Watch(settings.match_people_per_hour),
     )  # fmt: skip
 
     def answers(payload: bytes, taken: Incoming, address: str, ack_id: str) -> bytes:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.exchange.enumeration import Watch
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
@@ -77,6 +78,7 @@ class RestParts:
     doors: "Doors"
     uses: "FhirUseCases"
     types: frozenset[str]
+    watch: "Watch"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ class Built:
         self.store.close()
 
 
-def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Validator") -> "Mapping[str, Operation]":
+def _operations(
+    settings: Settings, core: "Rest", finds: "Finds", checks: "Validator", watch: "Watch"
+) -> "Mapping[str, Operation]":
     """The operations of the API by place and name."""
     from gateway.exchange.rest.consent_operations import ConsentOperations
     from gateway.exchange.rest.export import Exports
@@ -106,7 +110,7 @@ def _operations(settings: Settings, core: "Rest", finds: "Finds", checks: "Valid
     return {
         **operations_of(core, finds, checks),
         **terminology_operations(terminology(settings)),
-        **matching_operations(finds, linker(settings)),
+        **matching_operations(finds, linker(settings), watch),
         **Exports(finds).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
@@ -122,6 +126,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.adapters.http.seal import CursorSeal
     from gateway.codecs import json_text
     from gateway.codecs.fhir_xml import XmlCodec
+    from gateway.exchange.enumeration import Watch
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.capability import statement
     from gateway.exchange.rest.core import Rest
@@ -150,7 +155,8 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
     profiles = cache(PackageFolder(Path(settings.data_folder) / "packages").profiles)  # read when first asked for
-    operations = _operations(settings, core, finds, checks)
+    watch = Watch(settings.match_people_per_hour)
+    operations = _operations(settings, core, finds, checks, watch)
 
     uses = FhirUseCases(
         core=core,
@@ -174,7 +180,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
         write_xml=lambda body: xml.write(json_text.parse(body)),
         subset=subset.of_query,
     )
-    return RestParts(core, finds, batches, doors, uses, types)
+    return RestParts(core, finds, batches, doors, uses, types, watch)
 
 
 def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()) -> Built:
@@ -200,6 +206,7 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
     bindings = Bindings(settings.http_certificate_clients)
     executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="doorway-http")
     metrics = Metrics()
+    metrics.add(rest.watch.numbers)
     api = FhirApi(
         rest.uses,
         types=rest.types,

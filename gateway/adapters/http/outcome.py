@@ -24,6 +24,7 @@ STATUS: Final[dict[Category, tuple[int, str]]] = {
     Category.PRECONDITION: (412, "conflict"),
     Category.TOO_LARGE: (413, "too-long"),
     Category.BUSY: (503, "transient"),
+    Category.EXHAUSTED: (429, "throttled"),
     Category.FAULT: (500, "exception"),
 }
 
@@ -113,6 +114,8 @@ def headers_of(error: DoorwayError) -> list[tuple[str, str]]:
         return [("WWW-Authenticate", 'Bearer realm="doorway"')]
     if error.category is Category.BUSY:
         return [("Retry-After", "1")]
+    if error.category is Category.EXHAUSTED:
+        return [("Retry-After", "900")]
     if error.category is Category.TOO_LARGE:
         return [("Retry-After", "3600")]  # the limit does not change by itself
     return []

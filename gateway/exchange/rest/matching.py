@@ -1,40 +1,51 @@
 """``Patient/$match`` and ``Patient/$ihe-pix`` as operations of the API; the use cases are in exchange/match.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from gateway.codecs import json_text
+from gateway.exchange.enumeration import Watch
 from gateway.exchange.link import Linker
 from gateway.exchange.match import bundle_of, cross_reference, match
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.operations import Operation, Where, part_of, simple_parameters
-from gateway.kernel.errors import Malformed
+from gateway.kernel.errors import Exhausted, Malformed
 from gateway.kernel.fhir import JsonObject, Resource
+from gateway.linkage.traits import Traits
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 COUNT_DEFAULT = 10
 
 
-def matching_operations(finds: Finds, linker: Linker) -> Mapping[str, Operation]:
-    """``$match`` and ``$ihe-pix`` by place and name."""
+def matching_operations(finds: Finds, linker: Linker, watch: Watch) -> Mapping[str, Operation]:
+    """``$match`` and ``$ihe-pix`` by place and name; who asks for too many people is refused, and that is audited."""
+
+    def watched(ask: Ask, what: str, work: Callable[[], Answer]) -> Answer:
+        try:
+            return work()
+        except Exhausted as error:
+            category = error.category
+            finds.store.write(lambda unit: finds.gate.record(unit, ask, "operation", what=what, refused=category))
+            raise
 
     def ask_match(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
-        return _match(finds, linker, ask, pairs, body)
+        return watched(ask, "Patient/$match", lambda: _match(finds, linker, watch, ask, pairs, body))
 
     def ask_pix(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
-        return _pix(finds, ask, [*pairs, *simple_parameters(body)])
+        given = [*pairs, *simple_parameters(body)]
+        return watched(ask, "Patient/$ihe-pix", lambda: _pix(finds, watch, ask, given))
 
     return {"Patient:$match": ask_match, "Patient:$ihe-pix": ask_pix}
 
 
-def _match(finds: Finds, linker: Linker, ask: Ask, pairs: Pairs, body: Resource | None) -> Answer:
+def _match(finds: Finds, linker: Linker, watch: Watch, ask: Ask, pairs: Pairs, body: Resource | None) -> Answer:
     """``$match`` (R4): who it may be, graded, among what the asker may see.
 
     Raises:
-        Malformed: no Patient to match. Invalid: too little to go on. Forbidden: scope.
+        Malformed: no Patient to match. Invalid: too little to go on. Forbidden: scope. Exhausted: too many people.
     """
     ask.caller.scopes.constraints("Patient", "s")
     asked = part_of(body, "resource") if body is not None and body.get("resourceType") == "Parameters" else body
@@ -45,9 +56,13 @@ def _match(finds: Finds, linker: Linker, ask: Ask, pairs: Pairs, body: Resource 
     if not count.isascii() or not count.isdigit() or len(count) > 6:
         raise Malformed("a number is wanted", at="count")
     only_certain = given.get("onlyCertainMatches", "false") == "true"
+
+    def asking(person: Traits) -> None:
+        watch.person(ask.client, person, now_us=ask.now_us)
+
     with finds.store.reading() as reading:
         sight = finds.sight(reading.resources, ask)
-        found = match(linker, reading, sight, asked, only_certain=only_certain, count=int(count))
+        found = match(linker, reading, sight, asked, only_certain=only_certain, count=int(count), asking=asking)
         released = sight.release([one.stored for one in found])
         finds.recorded(ask, sight, released, "operation", "Patient/$match", "")
     shown = {stored.reference: stored for stored in released.resources}
@@ -55,17 +70,18 @@ def _match(finds: Finds, linker: Linker, ask: Ask, pairs: Pairs, body: Resource 
     return Answer(200, json_text.write(bundle_of(out, ask.base)))
 
 
-def _pix(finds: Finds, ask: Ask, pairs: Pairs) -> Answer:
+def _pix(finds: Finds, watch: Watch, ask: Ask, pairs: Pairs) -> Answer:
     """``$ihe-pix`` (IHE ITI-83): the other identifiers of the person that an identifier names.
 
     Raises:
-        Malformed: no ``sourceIdentifier``. NotFound: unknown, or hidden.
+        Malformed: no ``sourceIdentifier``. NotFound: unknown, or hidden. Exhausted: too many people.
     """
     ask.caller.scopes.constraints("Patient", "s")
     given = dict(pairs)
     system, mark, value = given.get("sourceIdentifier", "").partition("|")
     if not (system and mark and value):
         raise Malformed("system|value is wanted", at="sourceIdentifier")
+    watch.number(ask.client, system, value, now_us=ask.now_us)
     targets = [part for name, text in pairs if name == "targetSystem" for part in text.split(",") if part]
     with finds.store.reading() as reading:
         sight = finds.sight(reading.resources, ask)

@@ -1,10 +1,12 @@
 """Operations: bulk export, matching, terminology, and the statement that lists them."""
 
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from tests.adapters.http.conftest import World
+from gateway.exchange.ports.store import Store
+from tests.adapters.http.conftest import World, world_over
 from tests.adapters.http.test_search import people
 
 ASYNC = {"Prefer": "respond-async"}
@@ -174,3 +176,24 @@ def test_the_openapi_document_names_every_route(small: World) -> None:
     told = small.http.get("/openapi.json").json()
     assert {"/fhir/{type}/{id}", "/fhir/Patient/{id}/$everything", "/fhir/$export", "/fhir"} <= set(told["paths"])
     assert told["paths"]["/fhir/{type}"]["post"]["operationId"]
+
+
+def test_who_asks_for_too_many_people_is_refused_and_that_is_audited_and_counted(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    for small in world_over(sqlite_store, tmp_path, match_people_per_hour=2):
+        answers = []
+        for number in ("100200300", "100200301", "100200302", "100200300"):
+            asked = {"resourceType": "Patient", "identifier": [{"system": "urn:zq", "value": number}]}
+            answers.append(small.ehr("POST", "/Patient/$match", asked))
+        assert [one.status_code for one in answers] == [200, 200, 429, 200]
+        assert answers[2].headers["Retry-After"] == "900"
+        assert answers[2].json()["issue"][0]["code"] == "throttled"
+        refused = small.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:zq|9")
+        assert refused.status_code == 429
+        with small.store.reading() as reading:
+            events = [record.event for record in reading.audit.records(since_us=0)]
+        assert sum("exhausted" in str(event) for event in events) == 2
+        text = small.http.request("GET", "/metrics").text
+        assert "doorway_match_refused_total 2" in text
+        assert "doorway_match_alarms_total 1" in text
