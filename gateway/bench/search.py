@@ -28,7 +28,7 @@ _ROUNDS: Final = 25
 _NOW: Final = 1_767_225_600_000_000
 _SOUNDS: Final = ["ba", "de", "ki", "lo", "mu", "na", "ra", "si", "to", "vu", "ze", "ha", "jo", "pi", "ce", "wa"]
 
-_SEARCHES: Final = {
+SEARCHES: Final = {
     "identifier": "Patient?identifier=urn:bench:mrn|M{n}",
     "family and birth date": "Patient?family={family}&birthdate={born}",
     "unselective token, one page": "Patient?gender=female&_count=20",
@@ -71,7 +71,7 @@ def _observation(number: int, people: int) -> Resource:
     }
 
 
-def _fill(store: DbStore, first: int, last: int) -> float:
+def fill(store: DbStore, first: int, last: int) -> float:
     """Store resources ``first`` to ``last``, a third of them people; CPU microseconds of this process each."""
     spent = 0.0
     for low in range(first, last, 300):
@@ -96,7 +96,8 @@ def _timed(work: Callable[[int], Any], people: int) -> float:
     return median(times) * 1e3
 
 
-def _search(store: DbStore, template: str, number: int) -> None:
+def searched(store: DbStore, template: str, number: int) -> None:
+    """One page of a search, made for the person of a number."""
     person = _person(number)
     text = template.format(n=number, family=person["name"][0]["family"], born=person["birthDate"])
     type_, _, query = text.partition("?")
@@ -104,7 +105,8 @@ def _search(store: DbStore, template: str, number: int) -> None:
         search(reading.resources, parse_query(type_, parse_qsl(query), search_definitions()), None)
 
 
-def _read(store: DbStore, number: int) -> None:
+def read(store: DbStore, number: int) -> None:
+    """One person by id."""
     with store.reading() as reading:
         reading.resources.get("Patient", f"p{number}")
 
@@ -117,7 +119,7 @@ def _bare_read(store: DbStore, number: int) -> None:
 
 def run() -> dict[str, Any]:
     """Figures of one run; see the module's text."""
-    measured: dict[str, list[float]] = {name: [] for name in ("read", "bare read", *_SEARCHES)}
+    measured: dict[str, list[float]] = {name: [] for name in ("read", "bare read", *SEARCHES)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.db"
         store = open_store(Settings(database_url=f"sqlite:///{path}"))
@@ -125,12 +127,12 @@ def run() -> dict[str, Any]:
         first, cost = 0, 0.0
         for size in _SIZES:
             people = size // 3
-            cost = _fill(store, first, size)
+            cost = fill(store, first, size)
             first = size
-            measured["read"].append(_timed(lambda n: _read(store, n), people))
+            measured["read"].append(_timed(lambda n: read(store, n), people))
             measured["bare read"].append(_timed(lambda n: _bare_read(store, n), people))
-            for name, template in _SEARCHES.items():
-                measured[name].append(_timed(lambda n, text=template: _search(store, text, n), people))  # type: ignore[misc]
+            for name, template in SEARCHES.items():
+                measured[name].append(_timed(lambda n, text=template: searched(store, text, n), people))  # type: ignore[misc]
         store.close()
         size_bytes = path.stat().st_size / _SIZES[-1]
     return {

@@ -10,6 +10,13 @@ import click
 
 from gateway import bench as benches
 
+_TAKES = {
+    "people": ("linkage",),
+    "database": ("linkage", "growth"),
+    "resources": ("growth",),
+    "batch": ("linkage",),
+}
+
 
 def names() -> list[str]:
     """The benchmarks there are."""
@@ -39,10 +46,17 @@ def _lines(figures: Any, indent: str = "  ") -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a benchmark.")
 @click.option("--list", "listing", is_flag=True, help="Name the benchmarks and stop.")
 @click.option("--people", type=click.IntRange(100), help="linkage: records in the index.")
-@click.option("--database", help="linkage: an empty database, sqlite:///FILE or postgresql://HOST/NAME.")
+@click.option("--database", help="linkage, growth: an empty database; growth takes postgresql://HOST/NAME only.")
+@click.option("--resources", type=click.IntRange(20_000), help="growth: resources in the larger store.")
 @click.option("--batch", is_flag=True, help="linkage: whole files beside Splink instead, time and peak memory.")
 def bench(
-    name: str | None, as_json: bool, listing: bool, people: int | None, database: str | None, batch: bool
+    name: str | None,
+    as_json: bool,
+    listing: bool,
+    people: int | None,
+    database: str | None,
+    resources: int | None,
+    batch: bool,
 ) -> None:
     """Benchmarks, as ratios against the floor that each measures in the same run."""
     known = names()
@@ -51,10 +65,11 @@ def bench(
         return
     if name is not None and name not in known:
         raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(known)}")
-    asked: dict[str, Any] = {"people": people, "database": database, "batch": batch}
+    asked: dict[str, Any] = {"people": people, "database": database, "resources": resources, "batch": batch}
     asked = {option: value for option, value in asked.items() if value}
-    if asked and name != "linkage":
-        raise click.UsageError(f"--{next(iter(asked))} is an option of the benchmark linkage")
+    for option in asked:
+        if name not in _TAKES[option]:
+            raise click.UsageError(f"--{option} is an option of the benchmark {' or '.join(_TAKES[option])}")
     for each in [name] if name else known:
         module = f"{each}_" if keyword.iskeyword(each) else each
         figures = import_module(f"gateway.bench.{module}").run(**asked)
