@@ -132,6 +132,8 @@ def apply(
 def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: int) -> list[Stored]:
     """Write what the message says, merged in as the newest of its lane, or folded in where it belongs."""
     conversion, received = work.conversion, work.received
+    for lane in sorted(lanes_of(received)):
+        unit.resources.hold(f"lane {lane}")
     newest = [found for lane in lanes_of(received) if (found := unit.inbox.newest(lane)) is not None]
     late = any(one > (received.event_us, received.received_us) for one in newest)
     cancels = any(effect.kind == "cancel" for effect in conversion.effects)
@@ -144,7 +146,7 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
     if late or cancels:
         past = [_again(one, processing) for one in _history(unit, received)]
         events = sorted([*past, work], key=lambda one: _order(one.received))
-        state.fold(events, processing.triggers)
+        state.fold(events, processing.triggers, arriving=work)
         for one in past:
             labels = {**{record_of(s.owner): LABELS for s in one.conversion.snapshots}, **labels}
             labels = {**one.conversion.labels, **labels}
@@ -160,9 +162,24 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
 
 
 def _history(unit: Unit, received: Received) -> list[Received]:
+    """Every processed message of the lanes of a message, and of the lanes that a merge or a link ties to them.
+
+    A merge writes both records, so either is built anew only from what both lanes say.
+
+    Raises:
+        Gone: some of it is no longer kept.
+    """
     found: dict[str, Received] = {}
-    for lane in lanes_of(received):
-        found |= {one.id: one for one in unit.inbox.folded(lane) if one.id != received.id}
+    lanes, open_lanes = set(lanes_of(received)), list(lanes_of(received))
+    while open_lanes:
+        lane = open_lanes.pop()
+        unit.resources.hold(f"lane {lane}")  # two workers would each miss what the other is about to write
+        for one in unit.inbox.folded(lane):
+            if one.id != received.id:
+                found[one.id] = one
+            tied = [other for other in lanes_of(one) if other not in lanes]
+            lanes.update(tied)
+            open_lanes += tied
     if not all(one.body for one in found.values()):
         raise Gone("what it comes after is no longer kept", at="history", fix="tell the sender to send the state anew")
     return sorted(found.values(), key=_order)
@@ -217,7 +234,11 @@ class _State:
                 before, deleted = restored(before), (*deleted, *again[reference])
             self.put(self._merge(before, said, deleted))
 
-    def fold(self, works: Sequence[Work], triggers: Mapping[str, Trigger]) -> None:
+    def _new_or_own(self, reference: str) -> bool:
+        """Whether a late message may write it: what others share only where nobody has told of it yet."""
+        return _not_shared(reference) or self.get(reference) is None
+
+    def fold(self, works: Sequence[Work], triggers: Mapping[str, Trigger], *, arriving: Work) -> None:
         """Build the lane's resources anew from its messages in order of event; shared things are only added to."""
         visits: dict[str, list[VisitEvent]] = {}
         for work in works:
@@ -238,7 +259,8 @@ class _State:
             if taken_back and not cancelling:
                 self.add(work.conversion, only=lambda reference: not reference.startswith("Encounter/"))
             else:
-                self.add(work.conversion, only=None if work is newest else _not_shared)
+                only = self._new_or_own if work is arriving else _not_shared
+                self.add(work.conversion, only=None if work is newest else only)
                 apply_effects(work.conversion.effects, self.get, self.put)
             replace_sets(work.conversion.snapshots, self.get, self.put)
             for one in work.conversion.snapshots:  # what a person has is told whatever becomes of the visit
