@@ -7,9 +7,9 @@ from gateway.kernel.errors import Exhausted
 from tests.linkage.people import person
 
 
-def asked(watch: Watch, n: int, *, at: int = 0, asker: str = "h", **values: str) -> None:
-    watch.person(asker, person(f"q{n}", **({"first": f"zq{'abcdefghij'[n % 10]}", "last": f"Zq{'bcdfglmnrst'[n // 10]}on",
-                                            "dob": "1980-04-17"} | values)), now_us=at)  # fmt: skip
+def asked(watch: Watch, n: int, *, at: int = 0, asker: str = "h", dob: str = "1980-04-17") -> None:
+    first, last = f"zq{'abcdefghij'[n % 10]}", f"Zq{'bcdfglmnrst'[n // 10]}on"
+    watch.person(asker, person(f"q{n}", first=first, last=last, dob=dob), now_us=at)
 
 
 def test_the_budget_is_of_different_people_and_each_asker_has_its_own() -> None:
