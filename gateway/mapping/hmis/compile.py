@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
+from gateway.kernel.errors import Invalid
 from gateway.mapping.hmis.conversions import (
     EPISODE_EXTENSION,
     HOUSEHOLD_EXTENSION,
@@ -32,6 +33,7 @@ from gateway.mapping.hmis.memo import (
     Ids,
     Memo,
     Odd,
+    Profile,
     Record,
     Security,
     frame,
@@ -414,11 +416,27 @@ def _head(w: _Writer, part: Part) -> str:
         + _quoted('"}')
         + record
         + _quoted(f'],"source":{to_json(w.table.source.base)}')
+        + "".join(_profile(w, part, profile) for profile in part.profiles)
         + "{"
         + f"{security}[{labels}]"
         + "}"
         + _quoted("}")
     )
+
+
+def _profile(w: _Writer, part: Part, profile: tuple[str, str]) -> str:
+    """A claim that every row makes, or the look-up of those that do. No part has two.
+
+    Raises:
+        Invalid: a part with two profiles, or one for an element that none of its rows makes.
+    """
+    if not profile[1]:
+        return f',"profile":["{profile[0]}"]'
+    element = profile[1].partition(" ")[0]
+    block = next((b for b in part.blocks if b.element == element or (b.convert, element) == ("roi", "dateTime")), None)
+    if block is None or len(part.profiles) > 1:
+        raise Invalid(f"{part.name} cannot claim a profile by {element}", at=f"mappings: {w.table.file.name}")
+    return "{" + f"{w.keep('p', Profile(profile, block))}[{w.cells(block.reads)}]" + "}"
 
 
 def _tuple(w: _Writer, columns: Sequence[str]) -> str:

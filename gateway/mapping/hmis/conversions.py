@@ -349,13 +349,17 @@ def _lists_of(rule: str) -> list[str]:
 
 
 def _value(b: Binding) -> tuple[Forward, Inverse]:
-    """Observation.value[x], or dataAbsentReason when the answer is that there is none (R4 obs-6)."""
+    """Observation.value[x], or dataAbsentReason when the answer is that there is none (R4 obs-6).
+
+    ``value.asked``: an Observation that every row makes says so too when the cell is empty (US Core us-core-2).
+    """
     _, choose = list_chooser(b.first.list)
+    empty = {"dataAbsentReason": {"coding": [values.absent_coding("unknown")]}} if b.first.role == "asked" else None
 
     def forward(cells: Cells) -> Members | list[Any] | None:
         found = values.typed(b.spec, b.first.type, choose(cells[1:]), cells[0])
         if found is None:
-            return None
+            return empty
         suffix, value = found
         return {"dataAbsentReason": value} if suffix == "Absent" else {f"value{suffix}": value}
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.kernel.origin import Origin
 from gateway.mapping.hmis import values
-from gateway.mapping.hmis.tables import AUDIT, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap, Part
+from gateway.mapping.hmis.tables import AUDIT, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap, Part, claims
 
 SOURCE_PART = "Organization:source"  # of Export rows; further rows of one Export.csv have their own (@source)
 
@@ -55,7 +55,7 @@ def convert_row(table: FileMap, cells: Mapping[str, str], facts: Facts) -> list[
             if known.get(name) and values.text_of(known[name]) != known[name]:
                 residue[name] = known[name]
         if part.anchor or part.always or filled or residue:
-            resource["meta"] = _meta(table, part, known, facts, residue)
+            resource["meta"] = _meta(table, part, known, facts, residue, resource)
             made.append(Made(part, resource, tuple(origins)))
     return made
 
@@ -106,7 +106,14 @@ def _residue(part: Part, cells: Mapping[str, str], resource: Resource) -> dict[s
     return out
 
 
-def _meta(table: FileMap, part: Part, cells: Mapping[str, str], facts: Facts, residue: Mapping[str, str]) -> JsonObject:
+def _meta(
+    table: FileMap,
+    part: Part,
+    cells: Mapping[str, str],
+    facts: Facts,
+    residue: Mapping[str, str],
+    resource: Resource,
+) -> JsonObject:
     extensions: list[JsonObject] = [{"url": ROW_EXTENSION, "valueString": place_of(table.file.name, part, facts.row)}]
     told: list[JsonObject] = []
     for url, text in record_of(part.audit, [cells.get(name, "") for name in part.audit]):
@@ -118,8 +125,17 @@ def _meta(table: FileMap, part: Part, cells: Mapping[str, str], facts: Facts, re
     if told:
         extensions.append({"url": RECORD_EXTENSION, "extension": told})
     meta: JsonObject = {"extension": extensions, "source": source_uri(table)}
+    claimed = [profile[0] for profile in part.profiles if claims(profile, resource)]
+    if claimed and _answers(resource):
+        meta["profile"] = claimed
     security = table.labels.security(part.level, labels_of(part, cells, facts.labels))
     return meta | ({"security": security} if security else {})
+
+
+def _answers(resource: Resource) -> bool:
+    """Whether an Observation says anything in FHIR: only then may it claim a profile (US Core us-core-2)."""
+    said = any(name.startswith("value") or name in ("component", "dataAbsentReason") for name in resource)
+    return said or resource["resourceType"] != "Observation"
 
 
 def record_of(columns: Sequence[str], cells: Sequence[str]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from gateway.mapping.hmis.conversions import VARIANT, Block, id_prefix
 from gateway.mapping.hmis.explain import record_of
 from gateway.mapping.hmis.people import SSN_SYSTEM, whole_ssn
 from gateway.mapping.hmis.roi import NO_TITLE
-from gateway.mapping.hmis.tables import RECORD_EXTENSION, FileMap, Part
+from gateway.mapping.hmis.tables import RECORD_EXTENSION, FileMap, Part, claims
 
 KEPT_VALUES: Final = 1 << 15  # distinct cells remembered for a block: bounds memory
 KEPT_IDS: Final = 1 << 17
@@ -181,6 +181,22 @@ class Security(dict[Any, str]):
             self.clear()
         self[key] = out = f',"security":{to_json(found)}' if found else ""
         return out
+
+
+class Profile(dict[Any, str]):
+    """Cells of the block that makes an element -> meta.profile, where the element allows the claim."""
+
+    def __init__(self, profile: tuple[str, str], block: Block) -> None:
+        super().__init__()
+        self._profile, self._forward, self._single = profile, block.forward, len(block.reads) == 1
+
+    def __missing__(self, key: Any) -> str:
+        out = self._forward((key,) if self._single else key)
+        if len(self) >= KEPT_VALUES:
+            self.clear()
+        claimed = isinstance(out, dict) and claims(self._profile, out)
+        self[key] = text = f',"profile":["{self._profile[0]}"]' if claimed else ""
+        return text
 
 
 # -- cells that hardly repeat, written straight as text; None: the conversion itself must look ------------------------

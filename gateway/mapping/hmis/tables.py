@@ -52,6 +52,7 @@ class Part:
     always: bool  # made even when none of its cells is filled
     when: tuple[str, tuple[str, ...]] | None  # column and codes; ("", ()) for "none of the others"
     constants: tuple[tuple[str, Any], ...]  # element (with [] when it repeats), value
+    profiles: tuple[tuple[str, str], ...]  # URL, and the element (and system of its code) that it takes; "" for always
     deleted: Mapping[str, Any]  # element -> value instead, when DateDeleted is filled
     blocks: tuple[Block, ...]
     audit: tuple[str, ...]
@@ -195,7 +196,7 @@ def _person_column(file: File) -> str | None:
     return next((column.name for column in file.columns if column.key.startswith("FK Client.")), None)
 
 
-_DIRECT: Final = ("resource", "level", "when", "constant", "when-deleted", "always", "row-audit")
+_DIRECT: Final = ("resource", "level", "when", "constant", "when-deleted", "always", "row-audit", "profile")
 
 
 def _part(name: str, rows: list[TableRow], spec: Spec, file: File, source: Source, labels: Labels) -> Part:
@@ -220,6 +221,7 @@ def _part(name: str, rows: list[TableRow], spec: Spec, file: File, source: Sourc
         always=any(row["convert"] == "always" for row in rows),
         when=_when(one.get("when", "")),
         constants=tuple((row["element"], constant(row["value"])) for row in rows if row["convert"] == "constant"),
+        profiles=tuple((row["value"], row["element"]) for row in rows if row["convert"] == "profile"),
         deleted={row["element"]: constant(row["value"]) for row in rows if row["convert"] == "when-deleted"},
         blocks=_blocks([row for row in rows if row["convert"] not in _DIRECT], spec, file, source),
         audit=audit,
@@ -236,6 +238,14 @@ def _when(text: str) -> tuple[str, tuple[str, ...]] | None:
         return "", ()
     column, _, codes = text.partition(" in ")
     return column.strip(), tuple(codes.split())
+
+
+def claims(profile: tuple[str, str], members: Mapping[str, Any]) -> bool:
+    """Whether a resource with these members may claim a profile: what that takes is there."""
+    element, _, system = profile[1].partition(" ")
+    if not system:
+        return not element or element in members
+    return any(coding.get("system") == system for coding in (members.get(element) or {}).get("coding", ()))
 
 
 def constant(text: str) -> Any:
