@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from typing import Any, Final
 
 from gateway.kernel.fhir import ACT_CODE, ACT_REASON, CONFIDENTIALITY, LEVEL
@@ -100,6 +101,12 @@ class Vocabulary:
         for key, above in self._up.items():
             for ancestor in above:
                 self._down[ancestor] = self._down.get(ancestor, frozenset((ancestor,))) | {key}
+
+    @property
+    def digest(self) -> str:
+        """The same for the same tables: what a store derived from Consents hangs on it."""
+        text = repr([sorted((key, sorted(above)) for key, above in self.parents.items()), sorted(self.roles.items())])
+        return sha256(text.encode()).hexdigest()[:12]
 
     def _climb(self, key: str) -> Iterator[str]:
         todo, seen = [key], {key}

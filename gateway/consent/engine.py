@@ -482,6 +482,16 @@ class Bound:
                     yield from _reasons(program, residue, said, indexes)
 
     @property
+    def by_kind(self) -> bool:
+        """Whether resources alike in labels and classes are judged alike."""
+        return self.fixed is not None or self._facets <= _KIND
+
+    @property
+    def grants(self) -> bool:
+        """Whether anything could be permitted."""
+        return not self.always and any(residue.grants for residue in self.residues)
+
+    @property
     def silent(self) -> bool:
         """Whether nothing is left that could say anything."""
         return not self.always and not self.residues

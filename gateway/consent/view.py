@@ -194,7 +194,7 @@ def pack(view: ResourceView) -> bytes:
 def unpack(facets: bytes) -> ResourceView | None:
     """The view that :func:`pack` wrote; None when another release wrote it in another shape."""
     parts = facets.split(b"\n")
-    if len(parts) != 4 or parts[0] != _PACKED:
+    if len(parts) not in (4, 5) or parts[0] != _PACKED:  # the fifth is the outline of a Consent (outline.py)
         return None
     kind = _SHARED.get(parts[1]) or _share(parts[1], _read_kind)
     about = _SHARED.get(parts[2]) or _share(parts[2], _read_about)

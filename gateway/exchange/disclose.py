@@ -21,6 +21,7 @@ from gateway.consent.bindings import Bindings
 from gateway.consent.codes import Vocabulary, read_vocabulary
 from gateway.consent.engine import Bound, Program, Reason, compile_directive
 from gateway.consent.law import Law, read_law, read_notices
+from gateway.consent.outline import outline, timeless, traits_of
 from gateway.consent.read import read_consent
 from gateway.consent.redact import ElementRule, marked, read_element_rules, redacted
 from gateway.consent.release import Judgement, Released, release
@@ -32,6 +33,8 @@ from gateway.exchange import stand_in
 from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.ports.resources import ResourceReader, Stored
+from gateway.exchange.residual import FORMS_LIMIT, Asker, residual
+from gateway.exchange.search import Shown
 from gateway.kernel.fhir import ACT_REASON, JsonObject, Resource
 
 Disclosure: TypeAlias = Released[Stored]
@@ -52,6 +55,19 @@ def read_vocabulary_from(read_data: ReadData) -> Vocabulary:
     )
 
 
+@dataclass
+class Disagreements:
+    """How often the residual in the store and the engine said different things: a fault, and each time a denial."""
+
+    count: int = 0
+    alarm: Callable[[str], None] = lambda type_: None  # told the resource type, nothing else
+
+    def add(self, type_: str) -> None:
+        """One more."""
+        self.count += 1
+        self.alarm(type_)
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """What decisions rest on beside Consents; built once, shared by all requests of a store.
@@ -69,7 +85,9 @@ class Knowledge:
     privileged: frozenset[str] = frozenset()
     notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
     bindings: Bindings = field(default_factory=Bindings, repr=False, compare=False)
+    disagreements: Disagreements = field(default_factory=Disagreements, repr=False, compare=False)
     _programs: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
+    _timeless: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
     _views: dict[bytes, ResourceView] = field(default_factory=dict, repr=False, compare=False)
     _parts: dict[tuple[bytes, frozenset[str]], ResourceView] = field(default_factory=dict, repr=False, compare=False)
 
@@ -84,6 +102,15 @@ class Knowledge:
                 name=stored.reference,
             )  # fmt: skip
             found = self._programs[stored.body] = compile_directive(directive)
+        return found
+
+    def timeless(self, stored: Stored) -> Program:
+        """The compiled form of a stored Consent without the period that all of it shares."""
+        found = self._timeless.get(stored.body)
+        if found is None:
+            if len(self._timeless) >= _CACHE_LIMIT:
+                self._timeless.clear()
+            found = self._timeless[stored.body] = compile_directive(timeless(self.program(stored).directive))
         return found
 
     def view(self, stored: Stored) -> ResourceView:
@@ -178,6 +205,8 @@ class Gate:
         self._bound: dict[str, tuple[Bound, Bound | None]] = {}
         self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
         self._tangled: set[str] = set()  # patients linked with more records than one person has: nobody can tell
+        self._alone: dict[str, tuple[Program, ...]] = {}  # the Consents of a patient's own record
+        self._kinds: dict[int, ResourceView] = {}  # one resource of each kind that a search has met
         self._seen: dict[str, bool] = {}
         self._current: dict[str, Stored] = {}
 
@@ -220,6 +249,52 @@ class Gate:
         if self._asks().keys.issuperset(view.patients):
             return Ruling(True, "own-access")
         return self._by_law(view, self._by_consent(view))
+
+    # ---- the residual in the store
+
+    def narrow(self, met: Sequence[Stored]) -> Shown | None:
+        """What of the store cannot be visible; None where nothing can be left out beforehand."""
+        asked = self._asks()
+        everybodys = self._knowledge.domain_permit or self.request.break_glass is not None
+        if everybodys or any(key.startswith("Patient/") for key in asked.keys):
+            return None
+        forms = self._resources.forms(FORMS_LIMIT)
+        if forms is None:
+            return None
+        programs = {form: self._knowledge.timeless(stored) for form, stored in forms.items()}
+        for stored in met:
+            traits = traits_of(stored.facets)
+            if traits.kind:
+                self._kinds.setdefault(traits.kind, self._knowledge.view(stored))
+        asked = self._with_actors(list(programs.values()))
+        asker = Asker(self._us, self.request.client, local(self.request.organization))
+        if not self._agreement():
+            programs = {}
+        return residual(programs, self._kinds, asked, asker, self._lawful)
+
+    def _lawful(self, view: ResourceView, bound: Bound) -> bool:
+        return self._by_law(view, Ruling(True, "consent", bound.why(view))).permit
+
+    def contradicts(self, stored: Stored, shown: Shown) -> bool:
+        """Whether a denial of what the store took for visible is a fault: no maybe was left, or it never was one.
+
+        Only where nothing but the residual decides: one patient, one Consent, no linked record.
+        """
+        view = self._knowledge.view(stored)
+        if len(view.patients) != 1 or view.type in stand_in.KINDS or view.type == "Person" or len(view.makers) > 1:
+            return False
+        (patient,) = view.patients
+        _, linked = self._of(patient)
+        programs = self._alone.get(patient, ())
+        if linked is not None or patient in self._tangled or len(programs) != 1 or self.rule(stored).permit:
+            return False
+        own, kind = outline(programs[0].directive), traits_of(stored.facets).kind
+        inside = own.low_us <= self._us <= own.high_us
+        return shown.surely(own.form, kind) if inside and shown.may(own.form, kind) else True
+
+    def alarm(self, stored: Stored) -> None:
+        """Store and engine disagree: counted, and told to whoever watches; the resource stays withheld."""
+        self._knowledge.disagreements.add(stored.type)
 
     def event(
         self, released: Disclosure | None, *, activity: str, what: str = "", query: str = "", refused: str = "",
@@ -398,6 +473,7 @@ class Gate:
             own = bind(programs[patient], asked)
             others = [p for other in linked[patient] for p in programs[other]]
             self._inherits[patient] = not programs[patient]
+            self._alone[patient] = tuple(programs[patient])
             self._bound[patient] = (own, bind(others, asked) if others else None)
 
     def _with_actors(self, programs: Sequence[Program]) -> Asked:

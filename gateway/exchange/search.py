@@ -81,6 +81,38 @@ Criterion: TypeAlias = Match | Missing | Chain | Has | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """Consents of these forms permit the asker something, but nothing of a kind in ``without`` (consent.outline)."""
+
+    forms: tuple[int, ...]
+    without: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The residual of an asker's Consents as a store can apply it: leaves out only what the asker cannot see.
+
+    What is left holds the asker's own records (``source``, ``maker``), what names no patient, and what a Consent in
+    force at ``now_us`` may permit; the engine judges each of them. ``decided`` are forms on which kinds decide alone.
+    """
+
+    now_us: int
+    grants: tuple[Grant, ...]
+    source: str = ""
+    maker: str = ""
+    kinds: frozenset[int] = frozenset()  # those that were looked at
+    decided: frozenset[int] = frozenset()
+
+    def may(self, form: int, kind: int) -> bool:
+        """Whether a Consent of the form may show resources of the kind."""
+        return any(form in grant.forms and kind not in grant.without for grant in self.grants)
+
+    def surely(self, form: int, kind: int) -> bool:
+        """Whether a Consent of the form alone shows resources of the kind, with nothing left to be judged."""
+        return form in self.decided and kind in self.kinds and self.may(form, kind)
+
+
+@dataclass(frozen=True, slots=True)
 class Sort:
     """One sort key; resources without a value come last in both directions."""
 

@@ -21,7 +21,7 @@ import orjson
 
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, ResourceReader, Stored
-from gateway.exchange.ports.visibility import Redacting, Visibility
+from gateway.exchange.ports.visibility import Narrowing, Redacting, Visibility
 from gateway.exchange.search import (
     AnyOf,
     Chain,
@@ -32,6 +32,7 @@ from gateway.exchange.search import (
     Match,
     Missing,
     Query,
+    Shown,
     TokenValue,
     joins,
     own_id,
@@ -127,24 +128,60 @@ class _Run:
         criteria = tuple(one for one in query.criteria if not self._misleads(one, query.type))
         strict = len(criteria) < len(query.criteria) or any(self._touches(one, query.type) for one in criteria)
         limit = min(max(wanted, 10), _BATCH)
+        shown: Shown | None = None
         while True:
-            batch = self._resources.candidates(query.type, criteria, query.sort, after=after, limit=limit)
-            yield from self._seen(batch, query.criteria, strict=strict)
+            batch = self._resources.candidates(query.type, criteria, query.sort, after=after, limit=limit, shown=shown)
+            seen = self._visible(batch, shown)
+            narrowed = shown
+            if len(seen) * 2 < len(batch) == limit:  # little was visible: let the store leave out what cannot be
+                narrowed = self._narrowed(batch)
+                if shown is None and narrowed is not None:
+                    seen = self._agreed(query.type, seen, narrowed)
+            shown = narrowed
+            yield from self._fulfilling(seen, query.criteria, strict=strict)
             if len(batch) < limit:
                 return
             after = batch[-1].place
             limit = min(limit * 2, _BATCH * 4)  # little was visible: look further at a time
 
-    def _seen(self, batch: Sequence[Candidate], criteria: Sequence[Criterion], *, strict: bool) -> Iterable[Candidate]:
-        """The visible ones that fulfil the criteria as the asker sees them.
+    def _visible(self, batch: Sequence[Candidate], shown: Shown | None) -> Sequence[Candidate]:
+        """The candidates that the asker may see; what the store took for visible and the gate does not is an alarm."""
+        if self._visibility is None or not batch:
+            return batch
+        judged = self._visibility.visible([one.stored for one in batch])
+        seen = [one for one, visible in zip(batch, judged, strict=True) if visible is True]
+        if shown is not None and isinstance(self._visibility, Narrowing) and len(seen) < len(batch):
+            for one, visible in zip(batch, judged, strict=True):
+                if visible is not True and self._visibility.contradicts(one.stored, shown):
+                    self._visibility.alarm(one.stored)
+        return seen
+
+    def _narrowed(self, batch: Sequence[Candidate]) -> Shown | None:
+        """The residual for the store, with the kinds of resources that were met so far."""
+        if not isinstance(self._visibility, Narrowing):
+            return None
+        return self._visibility.narrow([one.stored for one in batch])
+
+    def _agreed(self, type_: str, seen: Sequence[Candidate], shown: Shown) -> Sequence[Candidate]:
+        """Those of the first batch that the store shows too: one that only the gate shows is an alarm and not shown."""
+        if not seen or not isinstance(self._visibility, Narrowing):
+            return seen
+        own = Match(own_id(type_), "", tuple(TokenValue(None, one.stored.id) for one in seen))
+        there = self._resources.candidates(type_, (own,), limit=len(seen), shown=shown)
+        known = {one.stored.reference for one in there}
+        for one in seen:
+            if one.stored.reference not in known:
+                self._visibility.alarm(one.stored)
+        return [one for one in seen if one.stored.reference in known]
+
+    def _fulfilling(
+        self, seen: Sequence[Candidate], criteria: Sequence[Criterion], *, strict: bool
+    ) -> Iterable[Candidate]:
+        """Of the visible ones those that fulfil the criteria as the asker sees them.
 
         ``strict``: an element that may be taken out decides about a match, so the text that the asker gets is judged.
         """
-        if self._visibility is None or not batch:
-            return batch
-        shown = self._visibility.visible([one.stored for one in batch])
-        seen = [one for one, visible in zip(batch, shown, strict=True) if visible is True]
-        if not strict and not joins(criteria):
+        if self._visibility is None or not seen or (not strict and not joins(criteria)):
             return seen
         parsed = self._as_seen(seen)
         kept = set(parsed)

@@ -5,7 +5,7 @@ an id or MSH-10 of the outbox. It tells places, states and ids, never content.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.codecs.json_text import read

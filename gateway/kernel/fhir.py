@@ -74,5 +74,5 @@ def subject_of(resource: Resource) -> str | None:
         node = resource.get(element)
         literal = node.get("reference") if isinstance(node, dict) else None
         if isinstance(literal, str) and literal.startswith("Patient/"):
-            return literal
+            return literal.split("/_history")[0]
     return None

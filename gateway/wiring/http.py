@@ -79,6 +79,7 @@ class RestParts:
     uses: "FhirUseCases"
     types: frozenset[str]
     watch: "Watch"
+    disagreements: Callable[[], int]  # of the search index and consent, since the start
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.validation import checker, mandatory_of
 
     definitions, checks = search_definitions(), validator(settings)
-    gate = RestGate(consent_knowledge(settings), emergency(settings))
+    knowledge = consent_knowledge(settings)
+    gate = RestGate(knowledge, emergency(settings))
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
     subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
     finds = Finds(store, gate, definitions, CursorSeal(key), subset)
@@ -180,7 +182,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
         write_xml=lambda body: xml.write(json_text.parse(body)),
         subset=subset.of_query,
     )
-    return RestParts(core, finds, batches, doors, uses, types, watch)
+    return RestParts(core, finds, batches, doors, uses, types, watch, lambda: knowledge.disagreements.count)
 
 
 def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()) -> Built:
@@ -207,6 +209,7 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
     executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="doorway-http")
     metrics = Metrics()
     metrics.add(rest.watch.numbers)
+    metrics.add(lambda: [("doorway_consent_disagreements_total", rest.disagreements())])
     api = FhirApi(
         rest.uses,
         types=rest.types,

@@ -1,5 +1,6 @@
 """What several doors share: the store, the saver, the linker, knowledge of consent, terminology."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.exchange.save import Saver
     from gateway.profiles.validate import Validator
     from gateway.terminology import Terminology
+
+log = logging.getLogger(__name__)
 
 
 def describe(settings: Settings) -> str:
@@ -51,12 +54,14 @@ def database_store(settings: Settings) -> "DbStore":
     from gateway.adapters.db.engine import Database
     from gateway.adapters.db.reindex import INDEX_VERSION
     from gateway.adapters.db.store import DbStore, Derived
-    from gateway.consent.view import pack, view_of
+    from gateway.adapters.files.data import read_data
+    from gateway.consent.outline import packed_with_outline
+    from gateway.exchange.disclose import read_vocabulary_from
 
-    zone = ZoneInfo(settings.time_zone)
-    definitions = search_definitions()
-    mark = f"{INDEX_VERSION} {definitions.digest} {settings.time_zone}"
-    derived = Derived(definitions, lambda resource: pack(view_of(resource, zone)), mark)
+    definitions, vocabulary = search_definitions(), read_vocabulary_from(read_data)
+    mark = f"{INDEX_VERSION} {definitions.digest} {vocabulary.digest} {settings.time_zone}"
+    view = packed_with_outline(ZoneInfo(settings.time_zone), vocabulary, domain_permit=False)
+    derived = Derived(definitions, view, mark)
     return DbStore(Database(settings.database_url), derived)
 
 
@@ -124,7 +129,9 @@ def consent_knowledge(settings: Settings) -> "Knowledge":
     from gateway.adapters.files.data import read_data
     from gateway.exchange.disclose import read_knowledge
 
-    return read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
+    knowledge = read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
+    knowledge.disagreements.alarm = lambda type_: log.error("search index and consent disagree type=%s", type_)
+    return knowledge
 
 
 def emergency(settings: Settings) -> "Emergency":

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from datetime import UTC
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,14 +19,16 @@ import pytest
 from gateway.adapters.db.engine import Database
 from gateway.adapters.db.migrate import upgrade
 from gateway.adapters.db.store import DbStore, Derived
+from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
-from gateway.consent.view import pack, view_of
+from gateway.consent.outline import packed_with_outline
+from gateway.exchange.disclose import read_vocabulary_from
 from gateway.exchange.ports.store import Store
 from gateway.wiring import search_definitions
 from tests.support.postgres import server_url
 
 KINDS = ("memory", "sqlite", "postgres")
-DERIVED = Derived(search_definitions(), lambda resource: pack(view_of(resource)))
+DERIVED = Derived(search_definitions(), packed_with_outline(UTC, read_vocabulary_from(read_data), domain_permit=False))
 
 
 @cache

@@ -14,9 +14,11 @@ from gateway.adapters.db.schema import METADATA, text_c
 from gateway.adapters.db.search_index import TABLES, Change, Rows, rows_of, write
 from gateway.adapters.db.store import DbStore
 from gateway.codecs.json_text import parse
+from gateway.consent.outline import traits_of
+from gateway.kernel.fhir import subject_of
 
 STATE: Final = Table("store_state", METADATA, text_c("name", primary_key=True), text_c("value"))
-INDEX_VERSION: Final = 2  # raise it when rows_of or consent.view.pack gives other rows for the same resource
+INDEX_VERSION: Final = 3  # raise it when rows_of or consent.view.pack gives other rows for the same resource
 
 _NAME: Final = "derived"
 _GET: Final = Sql("SELECT value FROM store_state WHERE name = :name")
@@ -29,7 +31,14 @@ _NEXT: Final = Sql(
     " ORDER BY type, key LIMIT :n",
     lock=True,
 )
-_FACETS: Final = Sql("UPDATE resource SET facets = :facets, present = :present WHERE type = :type AND key = :key")
+_FACETS: Final = Sql(
+    "UPDATE resource SET facets = :facets, present = :present, kind = :kind, maker = :maker"
+    " WHERE type = :type AND key = :key"
+)
+_FORMS: Final = Sql(
+    "INSERT INTO consent_form (subject, key, shard, form, low_us, high_us)"
+    " VALUES (:subject, :key, :shard, :form, :low_us, :high_us) ON CONFLICT DO NOTHING"
+)
 _CHUNK: Final = 300
 
 
@@ -76,20 +85,32 @@ def _clear(session: Session) -> None:
     session.run(_DROP, name=_NAME)
     if session.dialect == "postgresql":
         session.connection.execute("SET LOCAL statement_timeout TO 0")
-    for table in TABLES:
+    for table in (*TABLES, "consent_form"):
         session.connection.execute(f"DELETE FROM {table}")
 
 
 def _chunk(store: DbStore, session: Session, after: tuple[str, int]) -> tuple[int, tuple[str, int]]:
     found = session.run(_NEXT, type=after[0], key=after[1], n=_CHUNK).fetchall()
-    changes, facets = [], []
+    changes, facets, forms = [], [], []
     for type_, key, shard, body in found:
         resource = parse(bytes(body))
         rows = rows_of(store.derived.definitions, resource)
         changes.append(Change(key, shard, Rows(), shard, rows))
-        facets.append({"type": type_, "key": key, "facets": store.derived.view(resource), "present": rows.present})
+        packed = store.derived.view(resource)
+        traits = traits_of(packed)
+        facets.append(
+            {"type": type_, "key": key, "facets": packed, "present": rows.present, "kind": traits.kind,
+             "maker": traits.maker}
+        )  # fmt: skip
+        if traits.outline is not None and (subject := subject_of(resource)):
+            of = traits.outline
+            forms.append(
+                {"subject": subject, "key": key, "shard": shard, "form": of.form, "low_us": of.low_us,
+                 "high_us": of.high_us}
+            )  # fmt: skip
     write(session, changes)
     session.many(_FACETS, facets)
+    session.many(_FORMS, forms)
     return len(found), (found[-1][0], found[-1][1]) if found else after
 
 

@@ -15,7 +15,7 @@ from gateway.adapters.db.engine import Session, Sql
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.adapters.db.search import COLUMNS, DbSearch, stored_of
 from gateway.exchange.ports.resources import Candidate, Place, Stored
-from gateway.exchange.search import Criterion, Sort
+from gateway.exchange.search import Criterion, Shown, Sort
 from gateway.kernel.identifiers import key_of
 
 _CHUNK: Final = 2_000  # keys in one query
@@ -34,6 +34,8 @@ def _version_columns() -> list[Column[Any]]:
         text_c("subject"),
         text_c("patients"),  # separated by spaces
         Column("present", BigInteger, nullable=False),  # bits of the search parameters that find something
+        Column("kind", BigInteger, nullable=False),  # the same for resources alike in labels and classes
+        Column("maker", BigInteger, nullable=False),  # key of the Organization that made it; 0: none, -1: several
         Column("facets", LargeBinary, nullable=False),  # what consent looks at, packed
         Column("body", LargeBinary, nullable=False),
     ]
@@ -64,6 +66,19 @@ NAMED: Final = Table(
     sqlite_with_rowid=False,
 )
 
+FORM: Final = Table(
+    "consent_form",
+    METADATA,
+    text_c("subject", primary_key=True),  # ``Patient/id``
+    Column("key", BigInteger, primary_key=True, autoincrement=False),  # of the Consent
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("form", BigInteger, nullable=False),  # consent.outline: the same for Consents that say the same
+    micros("low_us"),  # from when until when it can permit
+    micros("high_us"),
+    Index("consent_form_form", "form", "key"),
+    sqlite_with_rowid=False,
+)
+
 _GET: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key = :key")
 _MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key IN :keys AND method <> 'DELETE'")
 _VERSION: Final = Sql(
@@ -77,6 +92,11 @@ _CONSENTS: Final = Sql(
     f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN :subjects"
     " AND key IN (SELECT key FROM resource_patient WHERE patient IN :keys AND type = 'Consent')"
 )
+_NEXT_FORM: Final = Sql("SELECT min(form) FROM consent_form WHERE form > :form")
+_OF_FORM: Final = Sql(
+    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND key IN :keys AND method <> 'DELETE'"
+)
+_KEY_OF_FORM: Final = Sql("SELECT key FROM consent_form WHERE form = :form ORDER BY key LIMIT 1")
 
 _CONSENTS_OF_ONE: Final = Sql(  # the usual case, without lists
     f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject = :subject"
@@ -168,6 +188,21 @@ class DbResourceReader:
         rows = self._session.run(_CONSENTS, subjects=subjects, keys=[key_of(patient) for patient in subjects])
         return sorted(map(stored_of, rows), key=lambda one: one.id)  # ORDER BY id would walk every Consent by its index
 
+    def forms(self, limit: int) -> dict[int, Stored] | None:
+        """One Consent of each form that permits something; None when there are more than ``limit``."""
+        keys: dict[int, int] = {}
+        form = 0
+        while True:  # from one entry of the index to the next that differs, however many lie between
+            row = self._session.run(_NEXT_FORM, form=form).fetchone()
+            if row is None or row[0] is None:
+                break
+            if len(keys) == limit:
+                return None
+            form = int(row[0])
+            keys[int(self._session.run(_KEY_OF_FORM, form=form).fetchone()[0])] = form
+        rows = self._session.run(_OF_FORM, keys=sorted(keys)) if keys else ()
+        return {keys[key_of(stored.reference)]: stored for stored in map(stored_of, rows)}
+
     def changes(
         self, type_: str, id_: str = "", *, since_us: int = 0, before: tuple[int, str, int] | None = None, count: int
     ) -> list[Stored]:
@@ -186,9 +221,10 @@ class DbResourceReader:
         *,
         after: Place | None = None,
         limit: int,
+        shown: Shown | None = None,
     ) -> list[Candidate]:
-        """At most ``limit`` matches in order from behind ``after``."""
-        return self._search.candidates(type_, criteria, sorts, after, limit)
+        """At most ``limit`` matches in order from behind ``after``, without what ``shown`` leaves out."""
+        return self._search.candidates(type_, criteria, sorts, after, limit, shown)
 
     def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
         """How many live resources fulfil the criteria; counting stops at ``limit``."""

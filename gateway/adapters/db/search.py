@@ -14,9 +14,22 @@ from typing import Final
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_index import number_of
 from gateway.adapters.db.search_sql import Compiler, KeySet, Words, inexact, of_row
+from gateway.adapters.db.search_visible import visible_part
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
-from gateway.exchange.search import AnyOf, Chain, Criterion, Has, LinkValue, Match, Missing, Sort, TokenValue, own_id
+from gateway.exchange.search import (
+    AnyOf,
+    Chain,
+    Criterion,
+    Has,
+    LinkValue,
+    Match,
+    Missing,
+    Shown,
+    Sort,
+    TokenValue,
+    own_id,
+)
 from gateway.exchange.search_match import holds, in_order, last_value, sort_value
 from gateway.kernel.fhir import Resource, reference_of
 from gateway.profiles.search_values import links
@@ -53,12 +66,16 @@ class DbSearch:
         self._session = session
 
     def candidates(
-        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int
-    ) -> list[Candidate]:
-        """At most ``limit`` matches in order from behind ``after``."""
+        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int,
+        shown: Shown | None = None,
+    ) -> list[Candidate]:  # fmt: skip
+        """At most ``limit`` matches in order from behind ``after``, without what ``shown`` leaves out."""
         if not all(_in_sql(sort) for sort in sorts):
-            return self._sorted_here(type_, criteria, sorts, after, limit)
+            return self._sorted_here(type_, criteria, sorts, after, limit, shown)
         plan = self._plan(type_, criteria, stream=not sorts)
+        if shown is not None and not plan.impossible:
+            alias = "r" if plan.driver is None else "x0"
+            plan.conditions.append(visible_part(plan.words, shown, type_, alias))
         found: list[Candidate] = []
         while not plan.impossible and len(found) < limit:
             wanted = max(limit - len(found), _CHUNK) if plan.confirm else limit
@@ -188,10 +205,10 @@ class DbSearch:
         rows: list[Row] = self._session.connection.execute(text, words.values).fetchall()
         return rows
 
-    def _all(self, type_: str, criteria: Sequence[Criterion]) -> Iterator[Candidate]:
+    def _all(self, type_: str, criteria: Sequence[Criterion], shown: Shown | None = None) -> Iterator[Candidate]:
         after: Place | None = None
         while True:
-            batch = self.candidates(type_, criteria, (), after, _CHUNK)
+            batch = self.candidates(type_, criteria, (), after, _CHUNK, shown)
             yield from batch
             if len(batch) < _CHUNK:
                 return
@@ -212,11 +229,12 @@ class DbSearch:
         return bool(ids) and bool(self.candidates(criterion.target, (target, criterion.inner), (), None, 1))
 
     def _sorted_here(
-        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int
-    ) -> list[Candidate]:
+        self, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int,
+        shown: Shown | None = None,
+    ) -> list[Candidate]:  # fmt: skip
         """For sort keys that are kept only as hashes (tokens, references): read every match and sort."""
         places: list[tuple[Place, int]] = []
-        for one in self._all(type_, criteria):
+        for one in self._all(type_, criteria, shown):
             resource = parse(one.stored.body)
             values = (sort_value(sort, resource, one.stored.updated_us) for sort in sorts)
             places.append(((*values, *one.place), int(one.place[-1])))

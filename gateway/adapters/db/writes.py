@@ -10,13 +10,14 @@ from typing import Any, Final
 from sqlalchemy import insert
 
 from gateway.adapters.db.engine import Session, Sql, Statement
-from gateway.adapters.db.resources import NAMED, RESOURCE, DbResourceReader
+from gateway.adapters.db.resources import FORM, NAMED, RESOURCE, DbResourceReader
 from gateway.adapters.db.search import COLUMNS, stored_of
 from gateway.adapters.db.search_index import Change, Rows, rows_of, write
 from gateway.codecs.json_text import parse
+from gateway.consent.outline import traits_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
-from gateway.kernel.fhir import Resource
+from gateway.kernel.fhir import Resource, subject_of
 from gateway.kernel.identifiers import key_of
 from gateway.profiles.search_parameters import Definitions
 
@@ -30,13 +31,16 @@ _KEEP: Final = Sql(
 )
 _REPLACE: Final = Sql(
     "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
-    " source = :source, subject = :subject, patients = :patients, present = :present, facets = :facets, body = :body"
+    " source = :source, subject = :subject, patients = :patients, present = :present, kind = :kind, maker = :maker,"
+    " facets = :facets, body = :body"
     " WHERE type = :type AND key = :key"
 )
 _NAME: Final = Statement(insert(NAMED))
 _UNNAME: Final = Sql(
     "DELETE FROM resource_patient WHERE patient = :patient AND type = :type AND key = :key AND shard = :shard"
 )
+_FORM: Final = Statement(insert(FORM))
+_NO_FORM: Final = Sql("DELETE FROM consent_form WHERE subject = :subject AND key = :key")
 _HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)")
 
 
@@ -147,6 +151,9 @@ class DbResources(DbResourceReader):
         named = [_named(before, made) for before, made in changes]
         session.many(_UNNAME, [row for gone, _ in named for row in gone])
         session.many(_NAME, [row for _, come in named for row in come])
+        consents = [made for _, made in changes if made.stored.type == "Consent"]
+        session.many(_NO_FORM, [{"subject": subject, "key": key} for subject, key in _formed(changes)])
+        session.many(_FORM, [row for made in consents if (row := form_row(made.stored, made.facets)) is not None])
 
     def _change(self, before: _Current | None, made: NewVersion) -> Change:
         """The search index from what the old body gave to what the new one gives."""
@@ -158,10 +165,31 @@ class DbResources(DbResourceReader):
         return Change(key_of(made.stored.reference), shard, old, made.facets.shard, new)
 
 
+def _formed(changes: Sequence[tuple[_Current | None, NewVersion]]) -> list[tuple[str, int]]:
+    """Where a Consent may have stood in consent_form before."""
+    return [
+        (subject_of(parse(before.stored.body)) or "", key_of(before.stored.reference))
+        for before, made in changes
+        if made.stored.type == "Consent" and before is not None and not before.stored.deleted
+    ]
+
+
+def form_row(stored: Stored, facets: Facets) -> dict[str, Any] | None:
+    """The row of consent_form of a live Consent; None for one of nobody or without an outline."""
+    found = traits_of(stored.facets).outline
+    if found is None or not facets.subject or stored.deleted:
+        return None
+    place = {"subject": facets.subject, "key": key_of(stored.reference), "shard": facets.shard}
+    return {**place, "form": found.form, "low_us": found.low_us, "high_us": found.high_us}
+
+
 def _values(made: NewVersion, present: int) -> dict[str, Any]:
     stored, facets = made.stored, made.facets
+    traits = traits_of(stored.facets)
     return {
         "type": stored.type,
+        "kind": traits.kind,
+        "maker": traits.maker,
         "key": key_of(stored.reference),
         "id": stored.id,
         "version": stored.version,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
-from gateway.exchange.search import Chain, Criterion, Has, Sort
+from gateway.exchange.search import Chain, Criterion, Has, Shown, Sort
 from gateway.exchange.search_match import holds, in_order, sort_value
 from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
 from gateway.kernel.fhir import Resource, reference_of, subject_of
@@ -60,6 +60,10 @@ class MemoryResources:
             made.stored for made in self.live() if made.stored.type == "Consent" and subject_of(made.resource) in wanted
         ]
 
+    def forms(self, limit: int) -> dict[int, Stored] | None:
+        """Not kept here: every candidate is judged."""
+        return None
+
     def hold(self, name: str) -> None:
         """One writer at a time holds everything."""
 
@@ -85,6 +89,7 @@ class MemoryResources:
         *,
         after: Place | None = None,
         limit: int,
+        shown: Shown | None = None,
     ) -> list[Candidate]:
         """At most ``limit`` matches in order from behind ``after``: every resource is looked at."""
         places = []

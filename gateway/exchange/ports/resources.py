@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from gateway.codecs.json_text import Document
-from gateway.exchange.search import Criterion, Sort
+from gateway.exchange.search import Criterion, Shown, Sort
 from gateway.kernel.fhir import JsonObject, Resource
 
 Place: TypeAlias = tuple[str | int | float, ...]  # where a match stands in the order: its sort values, then its key
@@ -95,8 +95,11 @@ class ResourceReader(Protocol):
         *,
         after: Place | None = None,
         limit: int,
+        shown: Shown | None = None,
     ) -> list[Candidate]:
         """At most ``limit`` matches in order, from behind the place ``after``; fewer only when there are no more.
+
+        ``shown``: what cannot be visible may be left out; a store that has no :meth:`forms` leaves out nothing.
 
         Nothing here regards who asks: ``exchange.search_run.search`` puts visibility on top; use that.
         """
@@ -104,6 +107,10 @@ class ResourceReader(Protocol):
 
     def count(self, type_: str, criteria: Sequence[Criterion], *, limit: int | None = None) -> int:
         """How many live resources fulfil the criteria, without regard to who asks; counting stops at ``limit``."""
+        ...
+
+    def forms(self, limit: int) -> dict[int, Stored] | None:
+        """One live Consent of each form (consent.outline) that permits something; None: too many, or not kept."""
         ...
 
     def changes(

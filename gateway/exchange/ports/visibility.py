@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from gateway.consent.release import Released
 from gateway.exchange.ports.resources import Stored
+from gateway.exchange.search import Shown
 
 
 class Visibility(Protocol):
@@ -12,6 +13,27 @@ class Visibility(Protocol):
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         """For each candidate, in order, whether the asker may see it. Unknown means no."""
+        ...
+
+
+@runtime_checkable
+class Narrowing(Visibility, Protocol):
+    """A visibility that can tell a store what cannot be visible, so that it need not be read."""
+
+    def narrow(self, met: Sequence[Stored]) -> Shown | None:
+        """The residual as a store can apply it; None: everything is to be judged.
+
+        Args:
+            met: candidates that were judged; only their kinds can be left out.
+        """
+        ...
+
+    def contradicts(self, stored: Stored, shown: Shown) -> bool:
+        """Whether a denial of this resource contradicts the residual, which leaves nothing to be judged for it."""
+        ...
+
+    def alarm(self, stored: Stored) -> None:
+        """Store and gate disagree about a resource: it is withheld, and somebody has to know."""
         ...
 
 

@@ -19,7 +19,7 @@ from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import Issue
 from gateway.exchange.rest.own_ids import in_query, names
 from gateway.exchange.rest.subset import Subset
-from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, parse_query
+from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown, parse_query
 from gateway.exchange.search_run import CURSOR, Page, search
 from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
 from gateway.profiles.search_parameters import Definitions
@@ -76,6 +76,18 @@ class Scoped:
         """The part of the candidates that the asker may see."""
         every = list(candidates)
         return self.sight.release([one for one, ok in zip(every, self._scoped(every), strict=True) if ok])
+
+    def narrow(self, met: Sequence[Stored]) -> Shown | None:
+        """What consent lets a store leave out; scopes are judged afterwards."""
+        return self.sight.narrow(met)
+
+    def contradicts(self, stored: Stored, shown: Shown) -> bool:
+        """Whether consent denies what the store took for permitted."""
+        return self.sight.contradicts(stored, shown)
+
+    def alarm(self, stored: Stored) -> None:
+        """Store and gate disagree."""
+        self.sight.alarm(stored)
 
     def _scoped(self, candidates: Sequence[Stored]) -> list[bool]:
         if self.ask.caller.scopes.everything("r") or self.ask.caller.scopes.everything("s"):

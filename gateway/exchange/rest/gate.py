@@ -7,6 +7,7 @@ from gateway.consent.release import Released
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Ask
+from gateway.exchange.search import Shown
 from gateway.kernel.fhir import JsonObject
 
 
@@ -19,6 +20,18 @@ class Sight(Protocol):
 
     def visible(self, candidates: Sequence[Stored]) -> Sequence[bool]:
         """For each candidate, in order, whether the asker may see it."""
+        ...
+
+    def narrow(self, met: Sequence[Stored]) -> Shown | None:
+        """What of the store cannot be visible (exchange/ports/visibility.py: Narrowing)."""
+        ...
+
+    def contradicts(self, stored: Stored, shown: Shown) -> bool:
+        """Whether a denial contradicts that."""
+        ...
+
+    def alarm(self, stored: Stored) -> None:
+        """Store and gate disagree about a resource."""
         ...
 
     def cut(self, type_: str) -> frozenset[str]:

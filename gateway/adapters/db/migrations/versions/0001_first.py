@@ -51,6 +51,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_table(
+        "consent_form",
+        sa.Column("subject", TEXT_C, nullable=False),
+        sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("form", sa.BigInteger(), nullable=False),
+        sa.Column("low_us", sa.BigInteger(), nullable=False),
+        sa.Column("high_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("subject", "key", "shard"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("consent_form_form", "consent_form", ["form", "key"], unique=False)
+    op.create_table(
         "gateway_secret",
         sa.Column("name", TEXT_C, nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -255,6 +267,8 @@ def upgrade() -> None:
         sa.Column("subject", TEXT_C, nullable=False),
         sa.Column("patients", TEXT_C, nullable=False),
         sa.Column("present", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.BigInteger(), nullable=False),
+        sa.Column("maker", sa.BigInteger(), nullable=False),
         sa.Column("facets", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("type", "key", "shard"),
@@ -274,6 +288,8 @@ def upgrade() -> None:
         sa.Column("subject", TEXT_C, nullable=False),
         sa.Column("patients", TEXT_C, nullable=False),
         sa.Column("present", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.BigInteger(), nullable=False),
+        sa.Column("maker", sa.BigInteger(), nullable=False),
         sa.Column("facets", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("type", "key", "version", "shard"),
