@@ -1,5 +1,6 @@
 """How one version of a resource follows another; shared by every store, so that they cannot differ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -46,8 +47,12 @@ class NewVersion:
     facets: Facets
 
 
-def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVersion | None:
+def next_version(
+    current: Stored | None, draft: Draft, view: Callable[[Resource], bytes] = lambda _: b"", *, now_us: int
+) -> NewVersion | None:
     """The version that ``draft`` makes after ``current``; None when its content equals the current one.
+
+    ``view`` packs what consent looks at in the new content, to be kept beside it.
 
     In the text only ``id`` and ``meta`` are touched: ``meta.versionId`` and ``meta.lastUpdated`` are ours, and
     ``meta.security`` holds exactly ``draft.labels``: labels that a sender put there are not trusted.
@@ -61,7 +66,7 @@ def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVer
     if not isinstance(type_, str) or not isinstance(id_, str) or not type_ or not id_:
         raise Invalid("a resource to store needs resourceType and id", at="resource")
     if draft.amend and current is not None and not current.deleted:
-        return _amended(current, draft)
+        return _amended(current, draft, view)
     document = draft.document or read(
         draft.body if draft.body is not None else write(_identified(resource, type_, id_)), at=type_
     )
@@ -74,10 +79,11 @@ def next_version(current: Stored | None, draft: Draft, *, now_us: int) -> NewVer
     meta = _meta(document, draft, version, now_us)
     body = document_with_identity(document, id_, meta)
     made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
-    return NewVersion(Stored(type_, id_, version, now_us, draft.method, body, draft.source), made, facets_of(made))
+    stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made))
+    return NewVersion(stored, made, facets_of(made))
 
 
-def _amended(current: Stored, draft: Draft) -> NewVersion | None:
+def _amended(current: Stored, draft: Draft, view: Callable[[Resource], bytes]) -> NewVersion | None:
     """The newest version with the links that we derive brought up to date: same number, same instant, same text else.
 
     A number, an instant or a space that moved would tell those who may not see the other record that there is one.
@@ -89,7 +95,7 @@ def _amended(current: Stored, draft: Draft) -> NewVersion | None:
     rest = {name: value for name, value in document.resource.items() if name != "link"}
     body = with_last_member(document, "link", links) if links else spliced(document, rest) or current.body
     made = {**rest, "link": links} if links else rest
-    return NewVersion(replace(current, body=body, facets=b""), made, facets_of(made))
+    return NewVersion(replace(current, body=body, facets=view(made)), made, facets_of(made))
 
 
 def deletion(current: Stored, *, now_us: int, source: str) -> Stored:

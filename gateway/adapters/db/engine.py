@@ -43,6 +43,13 @@ _ALIVE: Final[dict[str, Any]] = {
 }
 
 
+# pages of 8 kB: a resource with its body fills pages of 4 kB badly; the cache of a connection is 8 MB at most
+_PRAGMAS: Final = (
+    "page_size=8192", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY",
+    "cache_size=-8000",
+)  # fmt: skip
+
+
 class Database:
     """Connections of one database and the writer threads that share its commits.
 
@@ -98,7 +105,7 @@ class Database:
         connection = sqlite3.connect(
             path, timeout=self._lock_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         return connection
 

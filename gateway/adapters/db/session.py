@@ -80,6 +80,7 @@ class Session:
         self.memo: Final[dict[Any, Any]] = {}  # worked out in this transaction; emptied when it begins and by writes
         self.trail: Final[list[Any]] = []  # audit records of this transaction; written when it commits
         self.flush: Callable[[], None] = lambda: None  # writes them
+        self.areas: Any = None  # the unit or the reading over this connection (store.py), made once
         self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo
 
     def run(self, statement: Statement | Sql, **values: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gateway.adapters.db.audit import DbAudit, DbAuditReader
 from gateway.adapters.db.clients import DbClients
@@ -53,6 +53,7 @@ class DbUnit:
 
     def __init__(self, session: Session, derived: Derived) -> None:
         self.session = session
+        self.derived = derived
         self.resources = DbResources(session, derived.definitions, derived.view)
         self.audit = DbAudit(session)
         self.clients = DbClients(session)
@@ -73,11 +74,20 @@ class DbStore:
     def reading(self) -> Iterator[DbReading]:
         """A snapshot; opens and closes with the context."""
         with self.database.reading() as session:
-            yield DbReading(session)
+            if session.areas is None:
+                session.areas = DbReading(session)
+            yield session.areas
 
     def submit(self, work: Callable[[DbUnit], T], *, light: bool = False) -> "Future[T]":
         """Run ``work`` in a transaction that shares its commit; the future answers once it is on disk."""
-        return self.database.submit(lambda session: work(DbUnit(session, self.derived)), light=light)
+        return self.database.submit(lambda session: work(self._unit(session)), light=light)
+
+    def _unit(self, session: Session) -> DbUnit:
+        """The areas of a writer's connection; they keep nothing, so one set serves all its transactions."""
+        unit = session.areas
+        if unit is None or unit.derived is not self.derived:
+            unit = session.areas = DbUnit(session, self.derived)
+        return cast(DbUnit, unit)
 
     def write(self, work: Callable[[DbUnit], T]) -> T:
         """:meth:`submit` and wait."""

@@ -4,7 +4,7 @@ A version, what it is found by, and whom it names are written together; the vers
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import insert
@@ -93,16 +93,15 @@ class DbResources(DbResourceReader):
         return answers + self._put_group(group, now_us)
 
     def _put_group(self, group: dict[str, Draft], now_us: int) -> list[Stored]:
-        current = self._locked(group)
+        current = self._locked([reference for reference, draft in group.items() if not draft.fresh])
         answers, changes = [], []
         for reference, draft in group.items():
             before = current.get(reference)
-            made = next_version(before.stored if before else None, draft, now_us=now_us)
+            made = next_version(before.stored if before else None, draft, self._view, now_us=now_us)
             if made is None:
                 assert before is not None
                 answers.append(before.stored)
                 continue
-            made = replace(made, stored=replace(made.stored, facets=self._view(made.resource)))
             changes.append((before, made))
             answers.append(made.stored)
         self._write(changes)
@@ -119,7 +118,7 @@ class DbResources(DbResourceReader):
         self._write([(current, NewVersion(gone, {"resourceType": type_, "id": id_}, facets))])
         return gone
 
-    def _locked(self, references: Sequence[str] | dict[str, Draft]) -> dict[str, _Current]:
+    def _locked(self, references: Sequence[str]) -> dict[str, _Current]:
         """The newest versions, held against other writers until the commit."""
         wanted: dict[str, list[int]] = {}
         for reference in references:
@@ -141,16 +140,19 @@ class DbResources(DbResourceReader):
         later: list[dict[str, Any]] = []
         kept: list[dict[str, Any]] = []
         for (before, made), change in zip(changes, index, strict=True):
-            (fresh if before is None else later).append(_values(made, change.new.present))
+            (fresh if before is None else later).append(_values(made, change))
             if before is not None and before.stored.version != made.stored.version:
                 kept.append({"type": made.stored.type, "key": change.key})
         session.many(_INSERT, fresh)
         session.many(_KEEP, kept)
         session.many(_REPLACE, later)
         write(session, index)
-        named = [_named(before, made) for before, made in changes]
-        session.many(_UNNAME, [row for gone, _ in named for row in gone])
-        session.many(_NAME, [row for _, come in named for row in come])
+        gone: list[dict[str, Any]] = []
+        come: list[dict[str, Any]] = []
+        for (before, made), change in zip(changes, index, strict=True):
+            _name(before, made, change.key, gone, come)
+        session.many(_UNNAME, gone)
+        session.many(_NAME, come)
         consents = [made for _, made in changes if made.stored.type == "Consent"]
         session.many(_NO_FORM, [{"subject": subject, "key": key} for subject, key in _formed(changes)])
         session.many(_FORM, [row for made in consents if (row := form_row(made.stored, made.facets)) is not None])
@@ -183,14 +185,14 @@ def form_row(stored: Stored, facets: Facets) -> dict[str, Any] | None:
     return {**place, "form": found.form, "low_us": found.low_us, "high_us": found.high_us}
 
 
-def _values(made: NewVersion, present: int) -> dict[str, Any]:
+def _values(made: NewVersion, change: Change) -> dict[str, Any]:
     stored, facets = made.stored, made.facets
     traits = traits_of(stored.facets)
     return {
         "type": stored.type,
         "kind": traits.kind,
         "maker": traits.maker,
-        "key": key_of(stored.reference),
+        "key": change.key,
         "id": stored.id,
         "version": stored.version,
         "shard": facets.shard,
@@ -199,19 +201,20 @@ def _values(made: NewVersion, present: int) -> dict[str, Any]:
         "source": stored.source,
         "subject": facets.subject,
         "patients": " ".join(facets.patients),
-        "present": present,
+        "present": change.new.present,
         "facets": stored.facets,
         "body": stored.body,
     }
 
 
-def _named(before: _Current | None, made: NewVersion) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _name(
+    before: _Current | None, made: NewVersion, key: int, gone: list[dict[str, Any]], come: list[dict[str, Any]]
+) -> None:
     """Rows of resource_patient that go and that come."""
-    place = {"type": made.stored.type, "key": key_of(made.stored.reference)}
     old = {(patient, before.shard) for patient in before.patients} if before is not None else set()
     new = {(patient, made.facets.shard) for patient in made.facets.patients}
-    gone, come = (
-        [{**place, "patient": key_of(patient), "shard": shard} for patient, shard in sorted(some)]
-        for some in (old - new, new - old)
-    )
-    return gone, come
+    for some, rows in ((old - new, gone), (new - old, come)) if old else (((), gone), (new, come)):
+        rows += [
+            {"type": made.stored.type, "key": key, "patient": key_of(patient), "shard": shard}
+            for patient, shard in sorted(some)
+        ]

@@ -1,7 +1,7 @@
 """Resources in memory: the slow, obvious twin of adapters/db, held to the same contract by the same tests."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
@@ -123,11 +123,10 @@ class MemoryResources:
         reference = f"{draft.resource.get('resourceType')}/{draft.resource.get('id')}"
         before = self.versions.get(reference, ())
         current = before[-1].stored if before else None
-        made = next_version(current, draft, now_us=now_us)
+        made = next_version(current, draft, self.view, now_us=now_us)
         if made is None:
             assert current is not None
             return current
-        made = replace(made, stored=replace(made.stored, facets=self.view(made.resource)))
         amended = current is not None and made.stored.version == current.version
         self.versions[reference] = (*(before[:-1] if amended else before), made)
         return made.stored

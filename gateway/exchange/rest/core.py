@@ -422,7 +422,8 @@ class Rest:
 
 
 def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:
-    return Draft({**document.resource, "id": id_}, None, method, ask.client, document=document)
+    fresh = method == "POST"  # a create is always under an id of ours
+    return Draft({**document.resource, "id": id_}, None, method, ask.client, document=document, fresh=fresh)
 
 
 def _body(resources: Sequence[Stored]) -> bytes:
