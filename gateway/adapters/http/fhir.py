@@ -418,6 +418,8 @@ class FhirApi:
         return await self._kept(self._uses.core.vread(ask, place.type, place.id, place.rest))
 
     async def _create(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
+        if pairs:  # some clients mean a condition; to pass over it would make the resource a second time
+            raise Malformed("a create takes no search parameters", at="address", fix="send If-None-Exist")
         document = await self._document(exchange)
         return await self._kept(self._uses.core.create(ask, place.type, document))
 

@@ -130,9 +130,14 @@ class Finds:
         pairs = parse_qsl(criteria, keep_blank_values=True)
         if not pairs or any(name in _CONTROLS for name, _ in pairs):
             raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
-        pairs = list(in_query(reader, ask.client, type_, pairs))
+        pairs = list(in_query(reader, ask.client, type_, pairs, self.targets(type_)))
         query = self.query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
         return search(reader, query, self.sight(reader, ask)).matches
+
+    def targets(self, type_: str) -> Callable[[str], Sequence[str]]:
+        """For a search parameter of the type: the types that it may point to; nothing when it is no reference."""
+        known = self.definitions.of(type_)
+        return lambda code: known[code].targets if code in known and known[code].kind == "reference" else ()
 
     def plain(self, reader: ResourceReader, type_: str, pairs: Pairs, ask: Ask) -> Sequence[Stored]:
         """Matches without regard to who asks; the caller judges them before anything is told."""
@@ -179,7 +184,7 @@ class Finds:
         with self.store.reading() as reading:
             admit(reading, ask.caller)
             sight = self.sight(reading.resources, ask)
-            meant = in_query(reading.resources, ask.client, type_, plain)
+            meant = in_query(reading.resources, ask.client, type_, plain, self.targets(type_))
             owner = self._meant(reading, sight, within) if within else ""
             if meant is not plain or owner != within:
                 query = self.query(type_, meant, ask, strict=ask.handling != "lenient", within=owner)

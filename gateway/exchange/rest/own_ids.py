@@ -7,7 +7,7 @@ form that the gateway gives itself (UUID version 8, or version 5 for records of 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway.codecs import json_text
@@ -57,29 +57,36 @@ def with_own_links(reader: ResourceReader, client: str, document: json_text.Docu
 
 
 def in_query(
-    reader: ResourceReader, client: str, type_: str, pairs: Sequence[tuple[str, str]]
+    reader: ResourceReader,
+    client: str,
+    type_: str,
+    pairs: Sequence[tuple[str, str]],
+    targets: Callable[[str], Sequence[str]] = lambda _code: (),
 ) -> Sequence[tuple[str, str]]:
-    """A search in which the client's own ids stand as they are stored: ``Type/id``, ``_id`` and ``param:Type=id``."""
-    said: dict[tuple[int, int], tuple[str, bool]] = {}  # (pair, part) to literal, and whether the type was said there
+    """A search in which the client's own ids stand as they are stored.
+
+    It may say them as ``Type/id``, as ``_id``, as ``param:Type=id``, and as ``param=id`` where ``targets`` tells the
+    types that the parameter may point to.
+    """
+    said: dict[tuple[int, int], tuple[list[str], bool]] = {}  # (pair, part) to literals, and whether the type is kept
     for place, (name, value) in enumerate(pairs):
         code, _, modifier = name.partition(":")
-        of = type_ if code == "_id" else modifier
+        of = (type_,) if code == "_id" else (modifier,) if modifier else tuple(targets(code))
         for part, text in enumerate(value.split(",")):
             if _LITERAL.fullmatch(text) and code != "_id":
-                said[place, part] = (text, True)
-            elif of[:1].isupper() and of.isalpha() and _ID.fullmatch(text):
-                said[place, part] = (f"{of}/{text}", False)
-    targets = own_links(reader, client, (literal for literal, _ in said.values())) if said else {}
-    if not targets:
+                said[place, part] = ([text], True)
+            elif _ID.fullmatch(text):
+                typed = [f"{one}/{text}" for one in of if one[:1].isupper() and one.isalpha()]
+                said[place, part] = (typed, code != "_id" and not modifier)
+    stored = own_links(reader, client, (one for literals, _ in said.values() for one in literals)) if said else {}
+    if not stored:
         return pairs
     out = []
     for place, (name, value) in enumerate(pairs):
-        parts = value.split(",")
-        for part, text in enumerate(parts):
-            literal, whole = said.get((place, part), ("", True))
-            if literal in targets:
-                parts[part] = targets[literal] if whole else targets[literal].partition("/")[2]
-            else:
-                parts[part] = text
+        parts = []
+        for part, text in enumerate(value.split(",")):
+            literals, whole = said.get((place, part), ([], True))
+            known = [stored[one] for one in literals if one in stored]
+            parts += [one if whole else one.partition("/")[2] for one in known] or [text]
         out.append((name, ",".join(parts)))
     return out
