@@ -43,7 +43,10 @@ class Program:
     always: Verdict | None = None
     reason: str = ""
     shape: int = 0  # the same number for programs that judge every resource alike, once the same nodes are live
-    form: tuple[object, ...] = ()  # what Consents share of which the later replaces the earlier; empty: nothing
+    form: int = 0  # the same number for Consents of which the later replaces the earlier; 0: for none
+    replacing: bool = True  # whether it may take the place of another, or lose its own
+    asks: tuple[int, ...] = ()  # of its nodes, in order
+    residues: "dict[tuple[int, ...], _Left]" = field(default_factory=dict)  # by the nodes that are left
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,8 +97,10 @@ def compile_directive(directive: Directive) -> Program:
         _lay(root, -1, nodes, directive)
     shape = _SHAPES.of((directive.dialect, tuple((n.permit, n.parent, n.rule.data) for n in nodes)))
     d = directive
-    form = (d.form, d.organizations, d.patients) if d.form and d.organizations and d.given_us is not None else ()
-    return Program(directive, tuple(nodes), shape=shape, form=form)
+    dated = d.form and d.organizations and d.given_us is not None
+    form = (hash((d.form, d.organizations, d.patients)) or 1) if dated else 0
+    asks = tuple(node.asks for node in nodes)
+    return Program(directive, tuple(nodes), shape=shape, form=form, replacing=bool(form or d.replaces), asks=asks)
 
 
 def _lay(rule: Rule, parent: int, nodes: list[Node], directive: Directive) -> None:
@@ -325,6 +330,7 @@ class Residue:
     live: tuple[tuple[int, Node], ...]
     grants: bool  # a rule that can permit is left
     parents: tuple[int, ...] = ()  # for each live node, position in ``live`` of its nearest live ancestor, or -1
+    facets: frozenset[str] = frozenset()
 
     def judge(self, view: ResourceView, asked: Asked) -> tuple[Verdict, tuple[int, ...]]:
         """The data phase: the frontier of the matching rules decides, denial first; with the indexes of its nodes."""
@@ -348,8 +354,21 @@ class Residue:
         return (Verdict.DENY if denied else Verdict.PERMIT), deciding
 
 
+_Left: TypeAlias = "tuple[tuple[tuple[int, Node], ...], bool, tuple[int, ...], frozenset[str]]"
+_LEFT_LIMIT: Final = 64  # sets of live nodes of one Consent whose residue is kept
+
+
 def _residue(programs: Sequence[Program], live_at: tuple[int, ...]) -> Residue:
-    nodes = programs[0].nodes
+    kept = programs[0].residues
+    left = kept.get(live_at)
+    if left is None:
+        if len(kept) >= _LEFT_LIMIT:
+            kept.clear()
+        left = kept[live_at] = _left(programs[0].nodes, live_at)
+    return Residue(tuple(programs), *left)
+
+
+def _left(nodes: Sequence[Node], live_at: tuple[int, ...]) -> _Left:
     position = {index: at for at, index in enumerate(live_at)}
     parents = []
     for index in live_at:
@@ -358,17 +377,18 @@ def _residue(programs: Sequence[Program], live_at: tuple[int, ...]) -> Residue:
             up = nodes[up].parent
         parents.append(position.get(up, -1))
     live = tuple((index, nodes[index]) for index in live_at)
-    return Residue(tuple(programs), live, any(node.permit for _, node in live), tuple(parents))
+    facets = frozenset[str]().union(*(node.facets for _, node in live))
+    return live, any(node.permit for _, node in live), tuple(parents), facets
 
 
 def live_nodes(program: Program, asked: Asked) -> tuple[int, ...]:
     """The request phase of one Consent: which of its rules stay. Equal questions are answered once a request."""
-    answers = asked.answers
+    answers, nodes = asked.answers, program.nodes
     found = []
-    for index, node in enumerate(program.nodes):
-        stays = answers.get(node.asks)
+    for index, asks in enumerate(program.asks):
+        stays = answers.get(asks)
         if stays is None:
-            stays = answers[node.asks] = _live(node, asked, program)
+            stays = answers[asks] = _live(nodes[index], asked, program)
         if stays:
             found.append(index)
     return tuple(found)
@@ -384,26 +404,31 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     later, and in force by now. Lateness alone never replaces.
     """
     counting = [p for p in programs if p.directive.status is not Enforcement.INACTIVE]
+    if not asked.categories and not any(p.replacing for p in counting):
+        return counting
     if asked.categories:
         counting = [
             p for p in counting
             if p.directive.status is Enforcement.QUARANTINED or not asked.categories.isdisjoint(p.directive.categories)
         ]  # fmt: skip
     replaced: set[str] = set()
-    latest: dict[tuple[object, ...], int] = {}
+    latest: dict[int, int] = {}
     for p in counting:
-        d = p.directive
-        if not (d.replaces or p.form) or p.always is not None or (d.starts is not None and d.starts > asked.now_us):
+        if not p.replacing or p.always is not None:
             continue
-        replaced |= d.replaces - {d.consent}
-        if p.form and d.given_us is not None:
-            latest[p.form] = max(latest.get(p.form, d.given_us), d.given_us)
-    if not replaced and not latest:
+        d = p.directive
+        if d.starts is not None and d.starts > asked.now_us:
+            continue
+        if d.replaces:
+            replaced |= d.replaces - {d.consent}
+        if p.form and d.given_us is not None and d.given_us >= latest.get(p.form, d.given_us):
+            latest[p.form] = d.given_us
+    if not replaced and len(latest) == len(counting):
         return counting
     return [p for p in counting if p.directive.consent not in replaced and not _outdated(p, latest)]
 
 
-def _outdated(program: Program, latest: dict[tuple[object, ...], int]) -> bool:
+def _outdated(program: Program, latest: dict[int, int]) -> bool:
     given = program.directive.given_us
     return bool(program.form) and given is not None and given < latest.get(program.form, given)
 
@@ -549,7 +574,7 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     for p, live in left:
         alike.setdefault((p.shape, live), []).append(p)
     residues = tuple(_residue(those, live) for (_, live), those in alike.items())
-    facets = frozenset().union(*(node.facets for r in residues for _, node in r.live))
+    facets = frozenset[str]().union(*(residue.facets for residue in residues))
     bound = Bound(asked, residues, always, _facets=facets)
     if not facets or always:
         bound.fixed = bound._decide(_ANYTHING)

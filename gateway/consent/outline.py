@@ -9,6 +9,7 @@ what cannot be visible; what is left is judged by the engine.
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -119,16 +120,21 @@ def traits_of(facets: bytes) -> Traits:
     parts = facets.split(b"\n")
     if len(parts) < 4 or parts[0] != _SHAPE:
         return Traits()
-    kind, about = orjson.loads(parts[1]), orjson.loads(parts[2])
-    makers = about[1]
-    maker = 0 if not makers else key_of(makers[0]) if len(makers) == 1 else -1
     found = Outline(*orjson.loads(parts[4])) if len(parts) == 5 else None
-    return Traits(kind_of(*kind[:2], *kind[3:6]), maker, found)
+    return Traits(_kind_of(parts[1]), _maker_of(parts[2]), found)
 
 
-def kind_of(type_: str, classes: Any, labels: Any, labelled: bool, confidential: bool) -> int:
+@lru_cache(maxsize=8_192)  # many resources are of one kind
+def _kind_of(packed: bytes) -> int:
     """The number of everything alike in type, classes and labels; the same in every process."""
-    return key_of(orjson.dumps([type_, sorted(classes), sorted(labels), labelled, confidential]).decode())
+    type_, classes, _codes, labels, labelled, confidential, _rank = orjson.loads(packed)
+    return key_of(orjson.dumps([type_, classes, labels, labelled, confidential]).decode())
+
+
+@lru_cache(maxsize=1_024)  # the resources of one person come together
+def _maker_of(packed: bytes) -> int:
+    makers = orjson.loads(packed)[1]
+    return 0 if not makers else key_of(makers[0]) if len(makers) == 1 else -1
 
 
 _SHAPE: Final = b"1"  # consent.view.pack
