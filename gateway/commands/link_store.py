@@ -222,12 +222,19 @@ def run_undo(url: str | None, config: str | None, one: str, other: str, by: str,
          "to": _who(r.event)}
         for r in done.disclosures
     ]  # fmt: skip
+    sent = [
+        {"id": m.id, "destination": m.destination, "kind": m.kind, "state": m.state.value, "at": _at(m.created_us)}
+        for m in done.messages
+    ]
     if as_json:
-        click.echo(json.dumps({"undone": _edge(done.edge), "disclosures": listed, "notice": done.notice}))
+        told = {"undone": _edge(done.edge), "disclosures": listed, "messages": sent, "notice": done.notice}
+        click.echo(json.dumps(told))
         return
     click.echo(f"{done.edge.one} and {done.edge.other} are apart, for good. {len(listed)} disclosures since the link:")
     for one_ in listed:
         click.echo(f"  audit record {one_['lane']}/{one_['sequence']} at {one_['at']} to {one_['to']}")
+    for message in sent:
+        click.echo(f"  message {message['id']} ({message['kind']}) to {message['destination']}: {message['state']}")
     click.echo(done.notice)
 
 

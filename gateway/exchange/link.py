@@ -18,7 +18,7 @@ from gateway.exchange.link_law import may_be_compared
 from gateway.exchange.link_people import Persons
 from gateway.exchange.ports.links import Edge, EdgeState, Known
 from gateway.exchange.ports.resources import Draft, Stored
-from gateway.exchange.ports.store import Unit
+from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.linkage.grades import Grade, Guard, guards_of
@@ -137,7 +137,7 @@ class Linker:
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
-    def scorer(self, unit: Unit, person: Traits, *, indexed: bool | None = None) -> Scorer:
+    def scorer(self, unit: "Reading | Unit", person: Traits, *, indexed: bool | None = None) -> Scorer:
         """The model over the index as it stands, for one record; ``indexed``: whether it is known to be in it."""
         frequencies = StoreFrequencies(unit.links, person, indexed=indexed)
         return Scorer(self.model, frequencies, population=frequencies.records)

@@ -1,7 +1,7 @@
 """The review queue: what a reviewer sees, and same / not the same / cannot tell; and the exact undo of a link."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, Final, Literal, TypeAlias
@@ -11,6 +11,7 @@ import orjson
 from gateway.exchange.link import Linker
 from gateway.exchange.ports.audit import AuditReader, AuditRecord
 from gateway.exchange.ports.links import Edge, EdgeState
+from gateway.exchange.ports.outbox import Delivery, OutState
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Conflict, Invalid, NotFound
@@ -18,7 +19,9 @@ from gateway.kernel.fhir import Resource
 from gateway.linkage.scoring import Contribution
 from gateway.linkage.traits import Traits, unpack
 
+Readable: TypeAlias = "Reading | Unit"
 Decision: TypeAlias = Literal["same", "not-same", "cannot-tell"]
+_MOST_MESSAGES: Final = 1_000_000
 _SHOWN: Final = {
     "given": ("given", "givens"), "middle": ("middle",), "last": ("last", "lasts"), "suffix": ("suffix",),
     "dob": ("year", "month", "day"), "sex": ("sex",), "ssn": ("ssn", "ssn4"), "health": ("health",),
@@ -46,11 +49,14 @@ class Case:
     waiting_s: int
 
 
-def case_of(linker: Linker, unit: Unit, edge: Edge, *, now_us: int, values: bool) -> Case:
+def case_of(
+    linker: Linker, unit: Readable, edge: Edge, *, now_us: int, values: bool, seen: Mapping[str, Traits] | None = None
+) -> Case:
     """The evidence of a pair as the records stand now.
 
     Args:
         values: whether the reviewer may see both records whole.
+        seen: both records as the reviewer may see them, instead; None when it may not see both.
 
     Raises:
         NotFound: one of the records is in the index no more.
@@ -60,7 +66,8 @@ def case_of(linker: Linker, unit: Unit, edge: Edge, *, now_us: int, values: bool
         raise NotFound("no such pair")
     a, b = unpack(known[edge.one].traits), unpack(known[edge.other].traits)
     score = linker.scorer(unit, b).explain(a, b)
-    lines = tuple(_line(part, a, b, values=values) for part in score.evidence)
+    one, other = (a, b) if seen is None else (seen[edge.one], seen[edge.other])
+    lines = tuple(_line(part, one, other, values=values or seen is not None) for part in score.evidence)
     return Case(edge, lines, max(now_us - edge.since_us, 0) // 1_000_000)
 
 
@@ -142,7 +149,7 @@ def _veto(linker: Linker, unit: Unit, edge: Edge, saver: Saver, by: str, why: st
     return held
 
 
-def given_to_reviewers(linker: Linker, unit: Unit, waiting: int) -> int:
+def given_to_reviewers(linker: Linker, unit: Readable, waiting: int) -> int:
     """How many of the ``waiting`` pairs reviewers are given, best first: the model's budget over the records held.
 
     The rest waits behind, counted and told, and moves up as pairs are decided; nothing is dropped.
@@ -158,6 +165,7 @@ class Undone:
     edge: Edge
     linked_us: int
     disclosures: tuple[AuditRecord, ...] = field(repr=False)
+    messages: tuple[Delivery, ...] = field(repr=False)  # to other systems, sent or still to be sent
     notice: str = field(repr=False)
 
 
@@ -174,8 +182,9 @@ def undo(linker: Linker, unit: Unit, one: str, other: str, *, saver: Saver, by: 
         raise NotFound("these two records are not linked directly", fix="doorway link explain shows what joins them")
     group = {known.patient for known in linker.persons.records(unit, one)} | {one, other}
     caused = tuple(disclosures_since(unit.audit, frozenset(group), since_us=edge.since_us))
+    messages = tuple(_messages_since(unit, frozenset(group), since_us=edge.since_us))
     held = decide(linker, unit, one, other, "not-same", saver=saver, by=by, why=why, now_us=now_us)
-    return Undone(held, edge.since_us, caused, _notice(edge, len(caused)))
+    return Undone(held, edge.since_us, caused, messages, _notice(edge, len(caused), len(messages)))
 
 
 def disclosures_since(audit: AuditReader, patients: frozenset[str], *, since_us: int) -> Iterator[AuditRecord]:
@@ -188,15 +197,28 @@ def disclosures_since(audit: AuditReader, patients: frozenset[str], *, since_us:
             yield record
 
 
+def _messages_since(unit: Unit, patients: frozenset[str], *, since_us: int) -> Iterator[Delivery]:
+    """Messages to other systems that tell of these records or of what is about them, oldest first."""
+    named = tuple(f'"{patient}"'.encode() for patient in sorted(patients))
+    found = [d for state in OutState for d in unit.outbox.in_state(state, limit=_MOST_MESSAGES)]
+    for delivery in sorted(found, key=lambda d: (d.created_us, d.id)):
+        if delivery.created_us < since_us or delivery.state is OutState.WITHHELD:
+            continue
+        told = unit.resources.many(delivery.references).values()
+        if patients & set(delivery.references) or any(name in stored.body for stored in told for name in named):
+            yield delivery
+
+
 def _bare(entity: dict[str, Any]) -> str:
     reference = str((entity.get("what") or {}).get("reference", ""))
     return reference.partition("/_history")[0]
 
 
-def _notice(edge: Edge, count: int) -> str:
+def _notice(edge: Edge, count: int, messages: int) -> str:
     return (
         f"The records {edge.one} and {edge.other} were held to be of one person by mistake. They have been separated."
-        f" While they were joined, {count} disclosure(s) named one of them; the list is attached. Recipients must"
+        f" While they were joined, {count} disclosure(s) named one of them and {messages}"
+        " message(s) to other systems told of them; the lists are attached. Recipients must"
         " delete what they received of the other person and confirm it."
     )
 

@@ -106,6 +106,7 @@ def _operations(
     from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.matching import matching_operations
     from gateway.exchange.rest.operations import operations_of
+    from gateway.exchange.rest.review_operations import ReviewOperations
     from gateway.exchange.terminology import terminology_operations
 
     return {
@@ -113,6 +114,9 @@ def _operations(
         **terminology_operations(terminology(settings)),
         **matching_operations(finds, linker(settings), watch),
         **Exports(finds).operations(),
+        **ReviewOperations(
+            finds, linker(settings), core.saver, frozenset(settings.link_reviewer_roles)
+        ).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
 
