@@ -9,6 +9,7 @@ from gateway.adapters.files.data import read_data
 from gateway.codecs import hmis_csv
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
+from gateway.exchange.hmis_manifest import Households, household_of
 from gateway.mapping.hmis.explain import row_of
 from gateway.mapping.hmis.spec import load_spec
 from tests.support.hmis import MemoryFiles, MemoryScratch, cells_of, convert, convert_lines, export, export_of, table
@@ -85,6 +86,21 @@ def test_a_household_is_a_group_with_relations_and_the_episode_ends_with_the_exi
     assert relations == ["1", "2"]
     assert [e["status"] for e in found["EpisodeOfCare"]] == ["finished", "active"]
     assert found["EpisodeOfCare"][0]["period"] == {"start": "2026-01-01", "end": "2026-02-01"}
+
+
+def test_households_are_written_as_their_twin_makes_them() -> None:
+    conversion = Conversion(MemoryFiles({"Export.csv": EXPORT}), read_data, fallback_source="test")
+    households = Households(conversion)
+    rng = Random(3)
+    for number in range(200):
+        days = ("", "2026-01-01", "2025-03-04", "3/4/2025", "soon")
+        members = [
+            [rng.choice(("1", "2 b", "é", "x")), rng.choice(("1", "2", "99", "")), rng.choice(days), "", "HIV"]
+            for _ in range(rng.randrange(1, 4))
+        ]
+        members[0][3:] = [rng.choice(("", "2025-06-01")), rng.choice(("", "SDV HIV"))]
+        name = rng.choice((f"h{number}", f'h "{number}"'))
+        assert json.loads(households.text(name, members)) == household_of(conversion, name, members)
 
 
 def test_labels_come_from_the_project_and_its_funder() -> None:

@@ -278,6 +278,9 @@ def _block(rows: list[TableRow], spec: Spec, file: File, source: Source) -> Bloc
         role = row["convert"].partition(".")[2]
         slots.append(Slot(row["column"], role, type_, row["list"], f"{file.name}.{plain}"))
     name = rows[0]["convert"].partition(".")[0]
+    if name == "choices" and len({row["label"] for row in rows}) > 1:
+        fix = "give each its own part: what is withheld for one would be withheld for all"
+        raise Invalid("columns of different labels in one component", at=rows[0].place, fix=fix)
     binding = Binding(spec, source, file.name, rows[0]["element"], tuple(slots))
     forward, inverse = CONVERSIONS[name](binding)
     by, _ = list_chooser(slots[0].list)

@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gateway.adapters.files.data import read_data
 from gateway.codecs.fhir_json import second_opinion
 from gateway.kernel.errors import Invalid
-from gateway.mapping.hmis.compile import Odd, compile_map, to_json
+from gateway.mapping.hmis.compile import Odd, compile_file, compile_map, to_json
 from gateway.mapping.hmis.conversions import Source, id_maker, part_tag
 from gateway.mapping.hmis.explain import Facts, Made, convert_row, restore_row
 from gateway.mapping.hmis.spec import Spec, load_spec
@@ -235,6 +236,90 @@ def test_a_mistake_in_a_table_names_its_line(line: str, said: str) -> None:
     with pytest.raises(Invalid, match=said) as caught:
         load_map(text, "Client.csv", spec, spec.files["Client"], Source("s"), Labels.load(read_data))
     assert caught.value.at == "Client.csv:2"
+
+
+@pytest.mark.parametrize("version", SPECS)
+def test_every_column_of_every_file_comes_back_from_a_resource(version: str) -> None:
+    for name, file in SPECS[version].files.items():
+        owned = [set(part.owns) for part in MAPS[version][name].parts]
+        assert set().union(*owned) == {column.name for column in file.columns}, name
+    assert sum(len(file.columns) for file in SPECS[version].files.values()) > 500
+
+
+def test_negatives_of_a_multiple_choice_share_one_component_and_the_head_question_answers_itself() -> None:
+    table = MAPS["2026"]["IncomeBenefits"]
+    row = {c.name: "" for c in table.file.columns} | {
+        "IncomeBenefitsID": "1",
+        "PersonalID": "p",
+        "IncomeFromAnySource": "0",
+        "SSI": "0",
+        "TANF": "99",
+        "Pension": "1",
+        "PensionAmount": "12.50",
+    }
+    found = _read(convert_row(table, row, Facts()))
+    income: Any = found["Observation:income"]
+    told = {item["code"]["coding"][0]["code"]: item for item in income["component"]}
+    assert told["IncomeBenefits"]["valueString"] == "SSI=0;TANF=99"
+    assert told["IncomeBenefits.IncomeFromAnySource"]["valueCodeableConcept"]["coding"][0]["code"] == "0"
+    assert set(told) == {f"IncomeBenefits{c}" for c in ("", ".IncomeFromAnySource", ".Pension", ".PensionAmount")}
+    assert restore_row(table, found) == row  # type: ignore[arg-type]
+    told["IncomeBenefits"]["valueString"] = "TANF=0"
+    assert {k: v for k, v in restore_row(table, found).items() if v != row[k]} == {"SSI": "", "TANF": "0"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("version", "name"), TABLES)
+def test_rows_together_become_what_each_becomes_alone(version: str, name: str) -> None:
+    table, spec = MAPS[version][name], SPECS[version]
+    single, many = compile_map(table), compile_file(table, {})
+    columns = [c.name for c in table.file.columns]
+    rows, odd, alone = [], [], []
+    for seed in range(12):
+        row = _row(spec, table, seed, empty=0.5) | {table.file.key: f"k{seed}"}
+        rows.append([row[column] for column in columns])
+        try:
+            alone += single([*rows[-1], *[""] * len(COMPUTED)], f"#{seed + 1}", "HIV")
+        except Odd:
+            odd.append(seed + 1)
+    together: list[str] = []
+    found: list[int] = []
+    facts = (lambda cells: [""] * len(COMPUTED)) if many.computed else None
+    appends = [lambda line, kind=kind: together.extend((kind, line)) for kind in many.kinds]
+    many.run(
+        rows,
+        0,
+        len(columns),
+        set(),
+        None,
+        lambda cells, n, x: found.append(n),
+        facts,
+        lambda cells: "HIV",
+        None,
+        *appends,
+    )
+    assert found == odd
+    assert sorted(together) == sorted(alone)
+
+
+def test_answers_that_share_a_component_share_their_label() -> None:
+    head = "column,part,element,convert,list,value,label,note\n"
+    rows = "Earned,Observation:x,component[],choices.a,1.7,,,\nSSI,Observation:x,component[],choices.a,1.7,,HIV,\n"
+    spec = SPECS["2026"]
+    with pytest.raises(Invalid, match="different labels in one component"):
+        load_map(head + rows, "t.csv", spec, spec.files["IncomeBenefits"], Source("s"), Labels.load(read_data))
+
+
+def test_rows_that_need_a_look_are_handed_over_and_known_keys_are_kept() -> None:
+    table = MAPS["2026"]["Client"]
+    blank = [""] * len(table.file.columns)
+    rows = [[key, *blank[1:]] for key in ("a", "b", "a", "")] + [[], ["c"]]
+    known, careful, lines = {"b"}, list[int](), list[str]()
+    function = compile_file(table, {})
+    appends = [lines.append for _ in function.kinds]
+    function.run(rows, 10, len(blank), known, careful.append, None, None, None, None, *appends)
+    assert careful == [12, 13, 14, 15, 16]
+    assert known == {"a", "b"}
+    assert len(lines) == 1
 
 
 def test_every_hud_code_is_mapped_or_said_to_be_unmapped() -> None:
