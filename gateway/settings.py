@@ -21,7 +21,7 @@ class MllpDestination(BaseModel):
     purpose: str = "TREAT"  # v3 PurposeOfUse
     application: str = ""  # MSH-5
     facility: str = ""  # MSH-6
-    tells: list[Literal["REF", "360X", "ADT"]] = Field(default_factory=lambda: ["REF"])  # what it is told of, and how
+    tells: tuple[Literal["REF", "360X", "ADT"], ...] = ("REF",)  # what it is told of, and how
     timeout_s: float = 30.0  # longest wait for an answer
     tls_authority: str = ""  # PEM file; with it the connection is TLS
     tls_certificate: str = ""  # own certificate, PEM

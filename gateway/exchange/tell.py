@@ -1,13 +1,13 @@
-"""Who is told of what over HL7 v2: a follower of the saver puts referrals into the outbox, in the same transaction.
+"""Who is told of what over HL7 v2: a follower of the saver fills the outbox, in the same transaction as the change.
 
 Only that something is to be told is written here, never what: the text is made when it is sent, from what consent lets
 the receiver see at that moment. One change of a referral is told to one destination once, whether it was its Task, its
-ServiceRequest or both that were written.
+ServiceRequest or both that were written; so is one change of a person and visit that were written together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -18,6 +18,7 @@ from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.referrals.lifecycle import is_referral
 
+EventOf: TypeAlias = "Callable[[Resource | None, Resource], str]"
 _ENDED: Final = frozenset({"revoked", "entered-in-error"})
 
 
@@ -27,16 +28,22 @@ class Partner:
 
     organization: str
     sender: str = ""
+    tells: frozenset[str] = frozenset({"REF"})  # REF or 360X: how referrals are told; ADT: persons and visits
 
 
 class Tell:
     """The follower; ``partners`` by name of their destination."""
 
-    def __init__(self, partners: Mapping[str, Partner]) -> None:
+    def __init__(self, partners: Mapping[str, Partner], event_of: "EventOf | None" = None) -> None:
+        """``event_of``: the version before and the new one of a Patient or Encounter to the event; "" for none."""
         self._partners = partners
+        self._event_of = event_of
+        self._adt = {name: one for name, one in partners.items() if "ADT" in one.tells}
 
     def __call__(self, _saver: Saver, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:
         """Queue a message about each referral just written, for each partner that takes part in it."""
+        if self._adt and self._event_of is not None:
+            self._persons(unit, stored, now_us)
         told: set[str] = set()
         for one in stored:
             if one.type not in {"Task", "ServiceRequest"} or one.deleted or one.updated_us < now_us:
@@ -61,11 +68,70 @@ class Tell:
         for name, partner in self._partners.items():
             if (partner.sender and partner.sender == source) or partner.organization not in {*asked, *doing}:
                 continue
-            kind = _kind(request, stored, answers=partner.organization not in doing)
+            answers = partner.organization not in doing
+            if "360X" in partner.tells:
+                kind = _kind_360x(request, stored, answers=answers)
+            elif "REF" in partner.tells:
+                kind = _kind(request, stored, answers=answers)
+            else:
+                continue
             queue_delivery(
                 unit, name, kind, list(dict.fromkeys(references)), cause=f"{stored.reference}/{now_us}",
                 now_us=now_us, lane=stored.reference,
             )  # fmt: skip
+
+    def _persons(self, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:
+        """Queue an ADT for each person and visit just written; a visit tells of its person too."""
+        fresh = [o for o in stored if o.type in {"Patient", "Encounter"} and not o.deleted and o.updated_us >= now_us]
+        told: set[str] = set()
+        for one in sorted(fresh, key=lambda o: o.type != "Encounter"):
+            body, event = _parsed(one), ""
+            patient = one.reference if one.type == "Patient" else _reference(body.get("subject"))
+            if self._event_of is not None and patient:
+                event = self._event_of(_before(unit, one), body)
+            if not event or (one.type == "Patient" and event != "ADT^A40" and patient in told):
+                continue
+            told.add(patient)
+            references = _around(unit, one, body, patient, event)
+            for name, partner in self._adt.items():
+                if not (partner.sender and partner.sender == one.source):
+                    queue_delivery(
+                        unit, name, event, references, cause=f"{one.reference}/{one.version}", now_us=now_us,
+                        lane=patient,
+                    )  # fmt: skip
+
+
+def _before(unit: Unit, one: Stored) -> Resource | None:
+    held = unit.resources.version(one.type, one.id, one.version - 1) if one.version > 1 else None
+    return None if held is None or held.deleted else _parsed(held)
+
+
+def _around(unit: Unit, one: Stored, body: Resource, patient: str, event: str) -> list[str]:
+    """What an ADT may tell of beside the record itself; what of it leaves is decided when it leaves."""
+    if event == "ADT^A40":
+        links = [link for link in body.get("link", ()) if link.get("type") == "replaces"]
+        newest = [_reference(link.get("other")) for link in links][-1:]
+        return [one.reference, *newest]
+    out = dict.fromkeys([patient, one.reference])
+    visit = one.reference if one.type == "Encounter" else ""
+    nodes = [p.get("individual") for p in body.get("participant", ())] if visit else []
+    nodes += [p.get("location") for p in body.get("location", ())] if visit else []
+    for node in nodes:
+        out |= dict.fromkeys(_behind(unit, _reference(node)))
+    for other in unit.resources.compartment([patient]):
+        mine = other.type in {"RelatedPerson", "AllergyIntolerance"} or (
+            visit and other.type == "Condition" and _reference(_parsed(other).get("encounter")) == visit
+        )
+        if mine:
+            out[other.reference] = None
+    return list(out)
+
+
+def _kind_360x(request: Resource, stored: Stored, *, answers: bool) -> str:
+    """IHE 360X: OMG^O19 to whoever is to do it, with its order control, and OSU^O51 to whoever asked."""
+    if answers:
+        return "OSU^O51"
+    return "OMG^O19/" + ("CA" if request.get("status") in _ENDED else "NW" if stored.version == 1 else "XO")
 
 
 def _kind(request: Resource, stored: Stored, *, answers: bool) -> str:

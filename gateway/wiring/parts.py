@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.exchange.link import Linker
     from gateway.exchange.rest.emergency import Emergency
     from gateway.exchange.save import Saver
+    from gateway.exchange.tell import EventOf
     from gateway.profiles.validate import Validator
     from gateway.terminology import Terminology
 
@@ -103,11 +104,21 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     told = ConsentRule(read_forms(read_data))
     followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
     partners = {
-        name: Partner(one.organization, f"{one.application}^{one.facility}" if one.application else "")
+        name: Partner(
+            one.organization, f"{one.application}^{one.facility}" if one.application else "", frozenset(one.tells)
+        )
         for name, one in settings.mllp_destinations.items()
     }
-    followers = (told, *followers, linking.follow, *([Tell(partners)] if partners else []))
+    followers = (told, *followers, linking.follow, *([Tell(partners, _adt_events())] if partners else []))
     return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare)
+
+
+def _adt_events() -> "EventOf":
+    """Which ADT event tells of a change of a Patient or Encounter (mappings/hl7v2/outbound/changes.csv)."""
+    from gateway.adapters.files.hl7v2_tables import load_outbound
+    from gateway.mapping.hl7v2.outbound import event_of
+
+    return lambda before, after: event_of(before, after, load_outbound())
 
 
 def linker(settings: Settings) -> "Linker":

@@ -2,8 +2,10 @@
 
 A row puts one value into one field: ``segment`` (a new segment for each resource when ``each`` is yes), ``field``,
 ``source`` (a path that begins with a resource type; ``->`` follows a reference to a resource that is there),
-``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment``. A segment without a value is left out.
-Values are escaped by the builder, so none can end its field or begin a segment.
+``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment``. A segment without a value is left out,
+unless its constants stand in rows whose ``each`` is ``always``: those make it when nothing else does. Of several rows
+of one field the last with a value counts. Values are escaped by the builder, so none can end its field or begin a
+segment. A ``Notice`` among the resources (``code``, ``text``) is what the law says to the receiver.
 """
 
 import re
@@ -13,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.codecs.er7_build import Component, FormattedText, Value, build
 from gateway.kernel.errors import Invalid, Unsupported
-from gateway.kernel.fhir import JsonObject
+from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.hl7v2.model import Tables, Vocabulary
 from gateway.mapping.hl7v2.values import SID
 from gateway.mapping.table import read_table
@@ -30,7 +32,7 @@ class OutRow:
     place: str
     segment: str
     field: int
-    each: bool  # a segment for each resource of the source's type
+    each: str  # yes: a segment for each resource of the source's type; always: though no row has a value
     source: str
     conversion: str
     vocabulary: str
@@ -53,11 +55,24 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One row of changes.csv: which event tells of a change; the first row that fits counts."""
+
+    resource: str
+    was: str  # state of the version before; new: there was none; =: the same; *: any
+    state: str  # state now; * any
+    classes: frozenset[str]  # of an Encounter; empty: any
+    event: str  # "" is not told
+
+
+@dataclass(frozen=True, slots=True)
 class Outbound:
     """The outbound tables, checked: event (``REF^I12``) to rows."""
 
     structures: Mapping[str, str]
     needs: Mapping[str, frozenset[str]]  # event -> resource types without which nothing is said
+    segments: Mapping[str, frozenset[str]]  # event -> segments without which it would not be valid
+    changes: tuple[Change, ...]
     rows: Mapping[str, tuple[OutRow, ...]]
     vocabularies: Mapping[str, Vocabulary]
     systems: Mapping[str, str]  # coding system URI -> table 0396 name
@@ -71,20 +86,57 @@ def read_outbound(texts: Mapping[str, str], tables: Tables) -> Outbound:
     """
     root = "mappings/hl7v2/outbound/"
     rows: dict[str, tuple[OutRow, ...]] = {}
-    for path in sorted(p for p in texts if p.startswith(root) and not p.endswith("/events.csv")):
+    for path in sorted(p for p in texts if p.startswith(root) and not p.endswith(("/events.csv", "/changes.csv"))):
         rows[path.removeprefix(root).removesuffix(".csv")] = tuple(_read(texts[path], path, tables))
     structures: dict[str, str] = {}
     needs: dict[str, frozenset[str]] = {}
-    columns = ("event", "structure", "needs", "note")
+    segments: dict[str, frozenset[str]] = {}
+    columns = ("event", "structure", "needs", "segments", "note")
     for row in read_table(texts[f"{root}events.csv"], file=f"{root}events.csv", columns=columns):
         if row["structure"] not in rows:
             raise Invalid(f"no outbound table {row['structure']}", at=row.place)
         structures[row["event"]] = row["structure"]
         needs[row["event"]] = frozenset(row["needs"].split())
+        segments[row["event"]] = frozenset(row["segments"].split())
     systems: dict[str, str] = {}
     for name, system in tables.code_systems.items():
         systems.setdefault(system, name)
-    return Outbound(structures, needs, rows, tables.vocabularies, systems)
+    changes = tuple(_changes(texts, f"{root}changes.csv", structures))
+    return Outbound(structures, needs, segments, changes, rows, tables.vocabularies, systems)
+
+
+def _changes(texts: Mapping[str, str], file: str, events: Mapping[str, str]) -> Iterable[Change]:
+    columns = ("resource", "was", "is", "class", "event", "note")
+    for row in read_table(texts[file], file=file, columns=columns, required=("resource", "was", "is")):
+        if row["event"] and row["event"] not in events:
+            raise Invalid(f"no outbound event {row['event']}", at=row.place, fix="add it to events.csv")
+        yield Change(row["resource"], row["was"], row["is"], frozenset(row["class"].split()), row["event"])
+
+
+def event_of(before: JsonObject | None, after: JsonObject, outbound: Outbound) -> str:
+    """The event that tells of a new version of a Patient or Encounter; "" when none does."""
+    was, state = ("new" if before is None else _state(before, None)), _state(after, before)
+    code = after.get("class", {}).get("code", "") if isinstance(after.get("class"), dict) else ""
+    for row in outbound.changes:
+        if row.resource != after["resourceType"] or row.state not in ("*", state):
+            continue
+        if (row.was in ("*", was) or (row.was == "=" and was == state)) and (not row.classes or code in row.classes):
+            return row.event
+    return ""
+
+
+def _state(resource: JsonObject, before: JsonObject | None) -> str:
+    """Encounter.status; of a Patient ``replaced``, ``merged`` (it replaces one more than before), or ``known``."""
+    if resource["resourceType"] != "Patient":
+        return str(resource.get("status", ""))
+    if _replaced(resource, "replaced-by"):
+        return "replaced"
+    return "merged" if _replaced(resource, "replaces") - _replaced(before or {}, "replaces") else "known"
+
+
+def _replaced(patient: JsonObject, kind: str) -> set[str]:
+    links = patient.get("link", ())
+    return {str(link.get("other", {}).get("reference", "")) for link in links if link.get("type") == kind}
 
 
 def _read(text: str, path: str, tables: Tables) -> Iterable[OutRow]:
@@ -98,20 +150,21 @@ def _read(text: str, path: str, tables: Tables) -> Iterable[OutRow]:
         if not row["field"].isdigit() or bool(row["source"]) == bool(row["assignment"]):
             raise Invalid("a field number, and either a source or an assignment", at=row.place)
         yield OutRow(
-            row.place, row["segment"], int(row["field"]), row["each"] == "yes", row["source"],
+            row.place, row["segment"], int(row["field"]), row["each"], row["source"],
             row["conversion"] or "text", row["vocabulary"], row["assignment"],
         )  # fmt: skip
 
 
 def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbound: Outbound) -> bytes:
-    """The bytes of the message ``event`` (``REF^I12``) about these resources.
+    """The bytes of the message ``event`` (``REF^I12``; ``OMG^O19/CA`` with its order control) about these resources.
 
     What consent withheld is simply not among ``resources``: its segments are left out and the message stays valid; b""
-    when something is withheld that the event cannot be told without (``needs`` of events.csv).
+    when something is withheld that the event cannot be told without (``needs`` and ``segments`` of events.csv).
 
     Raises:
         Unsupported: no outbound table for the event.
     """
+    event, _, control = event.partition("/")
     structure = outbound.structures.get(event)
     if structure is None:
         raise Unsupported(
@@ -130,10 +183,27 @@ def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbo
         segments.append(("EVN", {1: trigger, 2: envelope.time}))
     if envelope.answers:
         segments.append(("MSA", {1: "AA", 2: envelope.answers}))
-    writer = _Writer(resources, outbound)
+    writer = _Writer(resources, outbound, control or "NW")
     for name, rows in _grouped(outbound.rows[structure]):
         segments += [(name, fields) for fields in writer.segments(rows)]
-    return build(segments)
+    return build(segments) if outbound.segments[event] <= {name for name, _ in segments} else b""
+
+
+def notices_of(codes: Iterable[str], texts: Mapping[str, Mapping[str, str]]) -> list[JsonObject]:
+    """What the law says to whoever receives a message, as the ``Notice`` that the tables read.
+
+    Args:
+        codes: notices that travel with what the gate released.
+        texts: notice to language to text (terminology/policies/notices.csv).
+    """
+    return [
+        {
+            "resourceType": "Notice",
+            "code": {"coding": [{"system": f"{DOORWAY}/CodeSystem/notice", "code": code}], "text": "notice"},
+            "text": texts.get(code, {}).get("en") or next(iter(texts.get(code, {}).values()), code),
+        }
+        for code in codes
+    ]
 
 
 def segments_about(
@@ -157,30 +227,32 @@ def _grouped(rows: Sequence[OutRow]) -> Iterable[tuple[str, list[OutRow]]]:
 
 
 class _Writer:
-    def __init__(self, resources: Sequence[JsonObject], outbound: Outbound) -> None:
+    def __init__(self, resources: Sequence[JsonObject], outbound: Outbound, control: str = "") -> None:
         self._by_type: dict[str, list[JsonObject]] = {}
         self._by_reference: dict[str, JsonObject] = {}
         for resource in resources:
             self._by_type.setdefault(resource["resourceType"], []).append(resource)
             self._by_reference[f"{resource['resourceType']}/{resource.get('id', '')}"] = resource
         self._outbound = outbound
+        self._control = control
 
     def segments(self, rows: Sequence[OutRow]) -> Iterable[dict[int, Value]]:
         """The segments that these rows make: one, or one for each resource."""
-        each = next((row for row in rows if row.each and row.source), None)
+        each = next((row for row in rows if row.each == "yes" and row.source), None)
         subjects = self._by_type.get(each.source.split(".")[0], []) if each else [None]
         for number, subject in enumerate(subjects, 1):
             fields: dict[int, Value] = {}
             told = False
             for row in rows:
                 if row.assignment:
-                    fields[row.field] = str(number) if row.assignment == "#" else row.assignment
+                    said = {"#": str(number), "@control": self._control}.get(row.assignment, row.assignment)
+                    fields.setdefault(row.field, said)
                     continue
                 value = self._value(row, subject)
                 if value:
                     fields[row.field] = value
                     told = True
-            if told:
+            if told or any(row.each == "always" for row in rows):
                 yield fields
 
     def _value(self, row: OutRow, subject: JsonObject | None) -> Value:

@@ -151,8 +151,11 @@ def respond(
     control_id: str,
     now_us: int,
     error: DoorwayError | None = None,
+    notices: Sequence[JsonObject] = (),
 ) -> bytes:
     """The bytes of the response: MSA, ERR, QAK, the QPD as it came, and a PID for each person.
+
+    ``notices`` (:func:`notices_of`) follow as Z segments, since the structure has no place for a comment.
 
     It is in the charset of the query, or in UTF-8 and says so where that charset lacks a character.
     """
@@ -169,6 +172,7 @@ def respond(
     told: list[tuple[str, Fields]] = [("QAK", {1: tag, 2: status, 3: name, **counts})]
     for number, (person, chance) in enumerate(page.people, 1):
         told += _person(message.trigger, number, person, chance, outbound)
+    told += segments_about("RSP_NOTICE", notices, outbound)
     if page.pointer:
         told.append(("DSC", {1: page.pointer, 2: "I"}))
     texts = [segment_text(segment, fields, delimiters=marks, codec=codec) for segment, fields in told]

@@ -114,3 +114,95 @@ def test_a_referral_without_its_person_is_not_told(both: Both) -> None:
     both.save({**REQUEST, "subject": {"reference": "Patient/nobody"}}, source="shelter")
     eventually(lambda: both.states() == {"withheld": 1})
     assert both.west.received == []
+
+
+@pytest.fixture
+def feed(sqlite_store: DbStore, tmp_path: Path) -> Iterator[Both]:
+    """Partners that are told of persons and visits, and of referrals as 360X has them."""
+    west, east = (ScriptedPeer(lambda message: framed(ack(message, "AA"))) for _ in "we")
+    named = {
+        name: {"address": "{}:{}".format(*peer.address), "organization": f"Organization/{name}", "application": "EHR",
+               "facility": name.upper(), "tells": ["ADT", "360X"]} for name, peer in (("west", west), ("east", east))
+    }  # fmt: skip
+    more: dict[str, Any] = {"mllp_destinations": named, "mllp_address": "127.0.0.1:0"}
+    for world in world_over(sqlite_store, tmp_path, **more):
+        made = Both(world, Settings(**more), west, east)
+        made.save(AGENCY, HOSPITAL, consent("c1", "p1"), consent("c2", "p1", to="s"), source="shelter")
+        service = mllp_service(made.settings, world.store)
+        service.start()
+        yield made
+        service.stop()
+    west.close()
+    east.close()
+
+
+VISIT: dict[str, Any] = {
+    "resourceType": "Encounter", "id": "e1", "status": "in-progress", "subject": {"reference": "Patient/p1"},
+    "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+    "identifier": [{"system": "urn:oid:1.2.3", "value": "V1"}],
+}  # fmt: skip
+
+
+def test_persons_and_visits_are_told_as_they_change_and_to_whom_consent_lets(feed: Both) -> None:
+    feed.save(PERSON, source="shelter")
+    eventually(lambda: feed.states() == {"delivered": 1, "withheld": 1})
+    feed.save({**PERSON, "gender": "female"}, source="shelter")
+    feed.save(VISIT, {**PERSON, "gender": "female", "active": True}, source="shelter")
+    feed.save({**VISIT, "period": {"start": "2026-01-05T10:00:00Z"}}, source="shelter")
+    feed.save({**VISIT, "status": "finished"}, source="shelter")
+    eventually(lambda: feed.states() == {"delivered": 5, "withheld": 5})
+    told = [Message.parse(one) for one in feed.west.received]
+    assert [one.trigger for one in told] == ["A28", "A31", "A01", "A08", "A03"]
+    assert all(one.get("PID-3.1") == "c1712345" for one in told)
+    assert feed.east.received == []
+
+
+def test_a_sender_is_spared_its_own_news(feed: Both) -> None:
+    feed.save(PERSON, VISIT, source="EHR^WEST")
+    eventually(lambda: feed.states() == {"withheld": 1})
+    assert feed.west.received == []
+
+
+def test_a_referral_to_a_partner_of_360x_is_an_order_with_its_control(feed: Both) -> None:
+    out = {**REQUEST, "requester": {"reference": "Organization/s"}, "performer": [{"reference": "Organization/west"}]}
+    feed.save(PERSON)
+    feed.save(out, source="shelter")
+    feed.save({**out, "priority": "urgent"}, source="shelter")
+    feed.save({**out, "priority": "urgent", "status": "revoked"}, source="shelter")
+    eventually(lambda: feed.states().get("delivered") == 3)
+    told = [Message.parse(one) for one in feed.west.received]
+    assert [(one.structure, one.get("ORC-1")) for one in told] == [("OMG_O19", c) for c in ("NW", "XO", "CA")]
+
+
+def test_the_answer_to_a_partner_of_360x_is_an_order_status(feed: Both) -> None:
+    feed.save(PERSON, REQUEST, task("requested"))
+    answer = feed.world.other("PUT", "/Task/t1", task("accepted"))
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: feed.states().get("delivered") == 1)
+    (sent,) = feed.west.received
+    message = Message.parse(sent)
+    assert (message.header.raw(9), message.get("ORC-1"), message.get("ORC-2")) == ("OSU^O51^OSU_O51", "OK", "R-5")
+
+
+PART_2 = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2"}
+DEPENDENCE: dict[str, Any] = {
+    "resourceType": "Condition", "id": "d1", "subject": {"reference": "Patient/p1"},
+    "encounter": {"reference": "Encounter/e1"},
+    "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F11.20"}]},
+}  # fmt: skip
+
+
+def test_what_a_law_guards_goes_by_its_label_and_with_its_notice(feed: Both) -> None:
+    at, kept = time.time_ns() // 1000, Draft(DEPENDENCE, source="shelter", labels=(PART_2,))
+    feed.world.store.write(lambda unit: saver(feed.settings).save(unit, [kept], now_us=at))
+    feed.save(PERSON, VISIT, source="shelter")
+    eventually(lambda: feed.states().get("delivered") == 1)
+    assert [s.id for s in Message.parse(feed.west.received[0]).segments] == ["MSH", "EVN", "PID", "PV1"]
+    allowed = consent("c3", "p1")
+    allowed["provision"]["securityLabel"] = [PART_2]
+    feed.save(allowed, {**VISIT, "period": {"start": "2026-01-05T10:00:00Z"}}, source="shelter")
+    eventually(lambda: feed.states().get("delivered") == 2)
+    told = Message.parse(feed.west.received[1])
+    assert told.get("DG1-3.1") == "F11.20"
+    assert (told.get("OBX-3.1"), told.get("OBX-2")) == ("42CFRPart2", "FT")
+    assert "42 CFR part 2" in (told.get("OBX-5") or "")
