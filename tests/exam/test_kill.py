@@ -1,6 +1,6 @@
 """Faults 1, 2 and 5: killed at any moment, nothing acknowledged is lost or kept twice; a sync stands before each ACK.
 
-``DOORWAY_EXAM_KILLS=200`` makes it the full exam; the suite does a few.
+``DOORWAY_EXAM_KILLS=200`` makes it the full exam; the suite does a few, on SQLite and on PostgreSQL.
 """
 
 import os
@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.mllp import Peer, adt, framed, msa
@@ -29,10 +30,11 @@ _TAKES = re.compile(r"\b(recvfrom|recvmsg|read)\b")
 class Process:
     """The receiver as a child of the test."""
 
-    def __init__(self, database: Path, *, failpoint: str = "", wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(self, database: "Path | str", *, failpoint: str = "", wrapper: tuple[str, ...] = ()) -> None:
         environment = {**os.environ, "DOORWAY_FAILPOINT": failpoint}
+        url = database if isinstance(database, str) else f"sqlite:///{database}"
         self.child = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "tests.exam.receiver", f"sqlite:///{database}"],
+            [*wrapper, sys.executable, "-m", "tests.exam.receiver", url],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT,
         )  # fmt: skip
         assert self.child.stdout is not None
@@ -78,19 +80,32 @@ def burst(port: int, connection: int, start: int, acknowledged: dict[str, bytes]
         peer.close()
 
 
-def kept(database: Path) -> dict[str, tuple[int, bytes]]:
+_KEPT = "SELECT control_id, answer FROM inbox ORDER BY received_us"
+
+
+def kept(database: "Path | str") -> dict[str, tuple[int, bytes]]:
     """control id -> (how many, answer) in the store."""
-    with sqlite3.connect(database) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = connection.execute(
-            "SELECT control_id, COUNT(*), MAX(answer) FROM inbox GROUP BY control_id ORDER BY MIN(received_us)"
-        ).fetchall()
-    connection.close()
-    return {control_id: (number, answer) for control_id, number, answer in rows}
+    if isinstance(database, str):
+        with psycopg.connect(database) as server:
+            rows = server.execute(_KEPT).fetchall()
+    else:
+        with sqlite3.connect(database) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            rows = connection.execute(_KEPT).fetchall()
+        connection.close()
+    found: dict[str, tuple[int, bytes]] = {}
+    for control_id, answer in rows:
+        found[control_id] = (found.get(control_id, (0, b""))[0] + 1, bytes(answer))
+    return found
 
 
-def test_nothing_acknowledged_is_lost_or_doubled_however_often_it_is_killed(tmp_path: Path) -> None:
-    database, chance = tmp_path / "kill.db", random.Random(7)
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> "Path | str":
+    return tmp_path / "kill.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+def test_nothing_acknowledged_is_lost_or_doubled_however_often_it_is_killed(database: "Path | str") -> None:
+    chance = random.Random(7)
     acknowledged: dict[str, bytes] = {}
     for trial in range(KILLS):
         process = Process(database)
