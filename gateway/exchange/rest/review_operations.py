@@ -41,7 +41,9 @@ class ReviewOperations:
     reviewers: frozenset[str] = frozenset()
 
     def operations(self) -> Mapping[str, Operation]:
-        """By place and name."""
+        """By place and name; none where no role may use them."""
+        if not self.reviewers:
+            return {}
         return {"system:$link-queue": self.queue, "system:$link-decide": self.decide, "system:$link-undo": self.undo}
 
     def queue(self, ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
