@@ -62,6 +62,27 @@ def test_it_takes_purpose_role_and_reason(ward: World) -> None:
     assert caller(ward, "day", purpose="TREAT")("GET", "/Observation/o", **REASON).status_code == 404
 
 
+READ_DOORS = (
+    ("GET", "/Observation/o", None), ("GET", "/Observation/o/_history/1", None), ("GET", "/Observation/o/_history", None),
+    ("GET", "/Observation?subject=Patient/p", None), ("GET", "/Patient/p/Observation", None),
+    ("GET", "/Patient/p/$everything", None), ("GET", "/Patient?_id=p&_revinclude=Observation:subject", None),
+    ("GET", "/Observation?subject:Patient.family=Zq", None), ("GET", "/Observation?_summary=data&_id=o", None),
+    ("POST", "/Observation/_search", "subject=Patient/p"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), READ_DOORS)
+def test_it_opens_every_door_for_looking(ward: World, method: str, path: str, body: str | None) -> None:
+    put(ward.store, ZQ, observation())
+    er, form = caller(ward, "er"), {"Content_Type": "application/x-www-form-urlencoded"} if body else {}
+    closed, opened = (er(method, path, body, **form, **more) for more in ({}, REASON))
+    assert '"resourceType":"Observation"' not in closed.text
+    assert opened.status_code == 200
+    assert '"resourceType":"Observation"' in opened.text
+    with ward.store.reading() as reading:
+        assert len(list(reading.resources.of_type("Communication"))) == 1  # the officer is told
+
+
 def test_nobody_may_when_nothing_is_set(small: World) -> None:
     put(small.store, ZQ, observation())
     assert caller(small, "er")("GET", "/Observation/o", **REASON).status_code == 404
