@@ -171,6 +171,7 @@ class Import:
                 self._write(writer.label_projects)
                 self.report.refused_organizations = writer.victims
                 writer.relabel(self._look, self._write)
+                writer.events(self._look, self._write)
                 self._find_refused_clients()
             if name in files:
                 self._file(files[name])
@@ -254,9 +255,12 @@ class Import:
         drafts: list[Draft] = []
         stale: list[tuple[str, str]] = []
         extras: dict[str, str] = {}
+        refused: list[str] = []  # were stored before it was known whose they are, or waited
         for row in rows:
             outcome = self._decide(shape, row, states.get(row.key), parents)
             outcomes.append(outcome)
+            if outcome.kind is Kind.REFUSED and outcome.before is not None:
+                refused.append(row.key)
             if outcome.state is None:
                 continue
             if outcome.kind in WRITTEN:
@@ -266,6 +270,8 @@ class Import:
                     stale += writer.stale(shape, outcome.state.key, made)
             if row.extra or outcome.before is not None:
                 extras[row.key] = json.dumps(row.extra) if row.extra else ""
+        if refused:
+            writer.forget(unit, file, refused)
         writer.save(unit, drafts, stale)
         unit.rows.put([o.state for o in outcomes if o.state is not None])
         if extras:
@@ -282,13 +288,16 @@ class Import:
         """What becomes of a row; the state is what is kept of it."""
         column = self._refused(shape, row)
         if column:
-            return Outcome(Kind.REFUSED, row.number, None, column, "client-level row of a victim service provider")
+            reason = "client-level row of a victim service provider"
+            return Outcome(Kind.REFUSED, row.number, None, column, reason, before)
         if before is not None and before.digest == row.digest and not before.waiting:
             return Outcome(Kind.UNCHANGED, row.number, None, before=before)
         facts: dict[str, str] = {}
         waits = ""
         if shape.file.name == "Enrollment":
             project = self._writer.projects.get(shape.cell(row, "ProjectID"), {})
+            # whose project it is must be known first: labels and victim service providers hang on it
+            waits = "ProjectID" if shape.cell(row, "ProjectID") and not project else ""
             left = self._conversion.context.exits.get(row.key) or facts_of(before).get("exit", "")
             facts = {"labels": project.get("labels", ""), "exit": left}
         elif shape.needs_enrollment and shape.needs_person and row.cells[shape.enrollment].strip():
@@ -318,7 +327,15 @@ class Import:
         for row in self._conversion.dicts("Enrollment"):
             victims = self._writer.projects.get(row.get("ProjectID", "").strip(), {}).get("vsp")
             (inside if victims else outside).add(row.get("PersonalID", "").strip())
+        for persons in groups(sorted(inside - outside), TOGETHER):
+            outside |= self._look(partial(self._known_elsewhere, persons=persons))
+            self._write(partial(self._writer.forget_clients, persons=[p for p in persons if p not in outside]))
         self._refused_clients = inside - outside
+
+    def _known_elsewhere(self, reading: Reading, persons: Sequence[str]) -> set[str]:
+        """Those of the clients whom another project of the source has enrolled."""
+        states = reading.rows.of_persons(self._source, "Enrollment", persons)
+        return {state.person for state in states if not self._writer.projects.get(state.project, {}).get("vsp")}
 
     def _wake(self) -> None:
         """Rows that waited and whose client and enrollment are there now."""
@@ -339,8 +356,19 @@ class Import:
             row = shape.of_told(0, json.loads(state.cells), state.exported)
             rows.append(replace(row, extra=json.loads(texts.get(state.key, "{}"))))
         parents = self._writer.parents(unit, shape, rows)
-        ready = [row for row in rows if _here(shape, row, parents)]
+        ready = [row for row in rows if self._refused(shape, row) or self._here(shape, row, parents)]
         return states[-1].key, self._batch(unit, shape, ready) if ready else []
+
+    def _here(self, shape: Shape, row: Row, parents: Parents) -> bool:
+        """Whether what a row points to has come."""
+        enrollment = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
+        project = shape.cell(row, "ProjectID") if shape.file.name == "Enrollment" else ""
+        here = not shape.needs_person or row.cells[shape.person].strip() in parents.clients
+        return (
+            here
+            and (not enrollment or enrollment in parents.enrollments)
+            and (not project or project in self._writer.projects)
+        )
 
     def _delete_absent(self, name: str) -> None:
         for keys in groups(self._absent.keys[name], TOGETHER):
@@ -397,9 +425,3 @@ class Import:
 
 def _digests(reading: Reading, source: str, file: str, keys: Sequence[str]) -> dict[str, bytes]:
     return reading.rows.digests(source, file, keys)
-
-
-def _here(shape: Shape, row: Row, parents: Parents) -> bool:
-    enrollment = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
-    here = not shape.needs_person or row.cells[shape.person].strip() in parents.clients
-    return here and (not enrollment or enrollment in parents.enrollments)

@@ -11,7 +11,7 @@ _DERIVED = ("labels", "vsp", "funders")
 
 
 def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[tuple[RowState, dict[str, str]]]:
-    """Every stored project of the source with its facts as they follow from all stored rows.
+    """Every stored project of the source, deleted ones too, with its facts as they follow from all stored rows.
 
     Labels follow mappings/hmis/projects.csv: the organization, the population that the project serves, its funders.
     """
@@ -19,7 +19,7 @@ def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[t
     funders: dict[str, list[str]] = {}
     for state in unit.rows.of_file(source, "Funder"):
         funders.setdefault(state.project, []).append(facts_of(state).get("Funder", ""))
-    for state in unit.rows.of_file(source, "Project"):
+    for state in _projects(unit, source):
         facts = {name: value for name, value in facts_of(state).items() if name not in _DERIVED}
         owner = organizations.get(facts.get("OrganizationID", ""), {})
         codes = [code for code in dict.fromkeys(funders.get(state.key, ())) if code]
@@ -31,3 +31,10 @@ def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[t
         facts |= {"labels": " ".join(sorted(labels)), "funders": " ".join(codes)}
         facts["vsp"] = "1" if owner.get("VictimServiceProvider") == "1" else ""
         yield state, facts
+
+
+def _projects(unit: Unit, source: str) -> Iterator[RowState]:
+    after = ""
+    while page := unit.rows.page(source, "Project", after, 1_000):
+        yield from page
+        after = page[-1].key

@@ -15,9 +15,9 @@ from gateway.codecs.json_text import read_own
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_manifest import household_of
 from gateway.exchange.hmis_projects import project_facts
-from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_of, facts_text
+from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_in, facts_of, facts_text
 from gateway.exchange.ports.resources import Draft
-from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.rows import RowState, pages_of
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import Resource
@@ -31,6 +31,7 @@ T = TypeVar("T")
 Write = Callable[[Callable[[Unit], Any]], Any]
 HOUSEHOLD: Final = "household"  # kinds of what is still to be done
 PROJECT: Final = "project"
+EVENT: Final = "event"
 TOGETHER: Final = 200
 
 
@@ -53,7 +54,6 @@ class Change:
     """A stored row that is to be written again because something beside it changed."""
 
     state: RowState
-    computed: Mapping[str, str] = field(default_factory=dict)
     cells: Mapping[str, str] = field(default_factory=dict)  # these replace what is stored
 
 
@@ -156,19 +156,38 @@ class RowWriter:
         for reference, stored in unit.resources.many(wanted).items():
             key, part_name = wanted[reference]
             found.setdefault(key, {})[part_name] = json.loads(stored.body, parse_float=Decimal)
+        rows = {
+            change.state.key: shape.of_told(0, restore_row(shape.table, found[change.state.key]) | dict(change.cells))
+            for change in changes
+            if change.state.key in found
+        }
+        entered = self.entered(unit, shape, list(rows.values())) if file == "Event" else set()
         drafts: list[Draft] = []
         stale: list[tuple[str, str]] = []
         for change in changes:
-            state = change.state
-            if state.key in found:
-                row = shape.of_told(0, restore_row(shape.table, found[state.key]) | dict(change.cells))
-                facts = facts_of(state)
-                computed = self._computed(shape, row, facts, False) | dict(change.computed)
-                made = self._convert(shape, row, facts.get("labels", ""), computed)
+            if change.state.key in rows:
+                made = self.made(shape, rows[change.state.key], change.state, entered)
                 drafts += made
-                stale += self.stale(shape, state.key, made)
+                stale += self.stale(shape, change.state.key, made)
         self.save(unit, drafts, stale)
-        unit.rows.put([change.state for change in changes if change.state.key in found])
+        unit.rows.put([change.state for change in changes if change.state.key in rows])
+
+    def forget(self, unit: Unit, file: str, keys: Sequence[str]) -> None:
+        """Take rows out of the store that must not be known: their resources are deleted, their states dropped."""
+        shape = self.shape(file)
+        parts = {(p.resource, part_id(shape.table, p, key)) for key in keys for p in shape.table.parts}
+        self.save(unit, [], sorted(parts))
+        unit.rows.drop(self.source, file, keys)
+
+    def forget_clients(self, unit: Unit, persons: Sequence[str]) -> None:
+        """Every row of clients whose existence must not be confirmed."""
+        for file, table in self.conversion.maps.items():
+            if table.personal:
+                states = unit.rows.of_persons(self.source, file, persons)
+                households = [state.household for state in states if state.household]
+                unit.rows.put_todo(self.source, HOUSEHOLD, households)
+                if states:
+                    self.forget(unit, file, [state.key for state in states])
 
     # -- what rows point to --------------------------------------------------------------------------------------------
 
@@ -191,52 +210,65 @@ class RowWriter:
         """What other rows need after these were written; what can wait is noted."""
         written = [o for o in outcomes if o.kind in WRITTEN and o.state is not None]
         if file == "Project":
-            moved = []
-            for outcome in written:
-                now, before = facts_of(outcome.state), facts_of(outcome.before)
-                if outcome.before is not None and any(
-                    now.get(name) != before.get(name) for name in ("OrganizationID", "ProjectType")
-                ):
-                    moved.append(outcome.state.key if outcome.state else "")
-            unit.rows.put_todo(self.source, PROJECT, moved)
+            self._projects(unit, written)
         elif file == "Exit":
             self._exits(unit, [o for o in outcomes if o.kind is not Kind.UNCHANGED])
         elif file == "Enrollment":
-            self._referrals(unit, written)
-            states = [state for o in written for state in (o.state, o.before) if state is not None and state.household]
-            unit.rows.put_todo(self.source, HOUSEHOLD, [state.household for state in states])
+            states = [state for o in written for state in (o.state, o.before) if state is not None]
+            self._referrals(unit, states)
+            unit.rows.put_todo(self.source, HOUSEHOLD, [state.household for state in states if state.household])
+
+    def _projects(self, unit: Unit, written: Sequence[Outcome]) -> None:
+        """Enrollments tell their project's type and organization, and a referral whether its target is known."""
+        moved, new = [], set()
+        for outcome in written:
+            now, before = facts_of(outcome.state), facts_of(outcome.before)
+            if outcome.state is not None and outcome.before is None:
+                new.add(outcome.state.key)
+            elif outcome.state is not None and any(
+                now.get(name) != before.get(name) for name in ("OrganizationID", "ProjectType")
+            ):
+                moved.append(outcome.state.key)
+        unit.rows.put_todo(self.source, PROJECT, moved)
+        waited = [
+            place.key
+            for place in pages_of(unit.rows.places, self.source, "Event")
+            if new and facts_in(place.facts).get("LocationCrisisOrPHHousing", "") in new
+        ]
+        unit.rows.put_todo(self.source, EVENT, waited)
 
     def _exits(self, unit: Unit, outcomes: Sequence[Outcome]) -> None:
-        """Enrollments whose exit is now another day are written again."""
-        days: dict[str, str] = {}
-        for outcome in outcomes:
-            state = outcome.before if outcome.kind is Kind.OLDER else outcome.state
-            if state is not None and not state.waiting and state.enrollment:
-                days[state.enrollment] = "" if state.deleted else day_of(facts_of(state).get("ExitDate", "")) or ""
+        """Enrollments whose exit is now another day are written again; of several live exits the newest row counts."""
+        touched = {
+            state.enrollment
+            for outcome in outcomes
+            for state in (outcome.before, outcome.state)
+            if state is not None and not state.waiting and state.enrollment
+        }
+        days: dict[str, tuple[tuple[str, str], str]] = {}
+        for state in unit.rows.of_enrollments(self.source, sorted(touched), "Exit"):
+            age, day = (state.updated[:10], state.key), day_of(facts_of(state).get("ExitDate", "")) or ""
+            days[state.enrollment] = max(days.get(state.enrollment, (age, day)), (age, day))
         changes = []
-        for key, state in unit.rows.get(self.source, "Enrollment", sorted(days)).items():
-            facts = facts_of(state)
-            if not state.waiting and facts.get("exit", "") != days[key]:
-                changes.append(Change(replace(state, facts=facts_text(facts | {"exit": days[key]}))))
+        for key, state in unit.rows.get(self.source, "Enrollment", sorted(touched)).items():
+            facts, day = facts_of(state), days[key][1] if key in days else ""
+            if not state.waiting and facts.get("exit", "") != day:
+                changes.append(Change(replace(state, facts=facts_text(facts | {"exit": day}))))
         if changes:
             self.again(unit, "Enrollment", changes)
             unit.rows.put_todo(self.source, HOUSEHOLD, [c.state.household for c in changes if c.state.household])
 
-    def _referrals(self, unit: Unit, written: Sequence[Outcome]) -> None:
-        """Accepted referrals whose target has now enrolled the client are completed."""
-        entries = {
-            (o.state.person, o.state.project): o.state for o in written if o.state is not None and not o.state.deleted
-        }
-        if not entries:
+    def _referrals(self, unit: Unit, states: Sequence[RowState]) -> None:
+        """Accepted referrals to these enrollments' projects: completed while the target has enrolled the client."""
+        places = {(state.person, state.project) for state in states}
+        if not places:
             return
         changes = []
-        for event in unit.rows.of_persons(self.source, "Event", sorted({person for person, _ in entries})):
+        for event in unit.rows.of_persons(self.source, "Event", sorted({person for person, _ in places})):
             facts = facts_of(event)
-            state = entries.get((event.person, facts.get("LocationCrisisOrPHHousing", "")))
-            if state is None or facts.get("ReferralResult") != "1":
-                continue
-            if facts_of(state).get("EntryDate", "") >= facts.get("EventDate", "9999"):
-                changes.append(Change(event, {"@enrolled": "1", "@location": "1"}))
+            here = (event.person, facts.get("LocationCrisisOrPHHousing", "")) in places
+            if here and facts.get("ReferralResult") == "1":
+                changes.append(Change(event))
         if changes:
             self.again(unit, "Event", changes)
 
@@ -277,6 +309,16 @@ class RowWriter:
         if changes:
             self.again(unit, "Project", changes)
         self.victims = sorted(victims)
+
+    def events(self, look: Callable[[Callable[[Reading], Any]], Any], write: Write) -> None:
+        """Referrals whose target came after them."""
+        while keys := look(lambda reading: reading.rows.todo(self.source, EVENT, TOGETHER)):
+            write(partial(self._events, keys=keys))
+
+    def _events(self, unit: Unit, keys: Sequence[str]) -> None:
+        states = unit.rows.get(self.source, "Event", keys)
+        self.again(unit, "Event", [Change(state) for state in states.values() if not state.waiting])
+        unit.rows.done(self.source, EVENT, keys)
 
     def relabel(self, look: Callable[[Callable[[Reading], Any]], Any], write: Write) -> None:
         """Rows of projects whose labels, type or organization changed are written again, some enrollments at a time."""

@@ -30,6 +30,7 @@ def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -
         rows = reading.rows
         assert [s.key for s in rows.of_projects("s", "Enrollment", ["p"])] == ["e1"]
         assert [s.key for s in rows.of_enrollments("s", ["e1"])] == ["e1", "x1"]
+        assert [s.key for s in rows.of_enrollments("s", ["e1", "e2"], "Exit")] == ["x1"]
         assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
         assert [s.key for s in rows.waiting("s", "Exit", "", 9)] == ["w"]
         assert rows.waiting("s", "Exit", "w", 9) == []
@@ -62,3 +63,12 @@ def test_what_has_no_place_in_huds_format_is_kept_by_key(store: Store) -> None:
         assert reading.rows.extra_page("s", "Client", "", 9) == [("1", "uno")]
         assert reading.rows.extra_files("s") == ["Client"]
         assert reading.rows.extra_files("t") == []
+
+
+def test_a_forgotten_row_is_gone_with_what_was_kept_beside_it(store: Store) -> None:
+    store.write(lambda unit: unit.rows.put([_state("1"), _state("2")]))
+    store.write(lambda unit: unit.rows.put_extras("s", "Enrollment", {"1": "one", "2": "two"}))
+    store.write(lambda unit: unit.rows.drop("s", "Enrollment", ["1", "none"]))
+    with store.reading() as reading:
+        assert sorted(reading.rows.get("s", "Enrollment", ["1", "2"])) == ["2"]
+        assert reading.rows.extras("s", "Enrollment", ["1", "2"]) == {"2": "two"}

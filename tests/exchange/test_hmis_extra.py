@@ -77,7 +77,7 @@ def test_a_change_of_an_unknown_column_is_a_change_of_the_row(store: Store) -> N
 def test_a_row_that_waits_keeps_its_unknown_columns(store: Store) -> None:
     stay = [["EnrollmentID", "PersonalID", "ProjectID", "Doorzq"], ["e", "1", "p", "blue"]]
     assert run(store, export("2026-02-01", "1", {"Enrollment": stay})).total(Kind.WAITING) == 1
-    run(store, own("2026-02-02"))
+    run(store, own("2026-02-02", Project=[PROJECT, ["p", "o", ""]]))
     assert columns(back(store)["Enrollment.csv"], ["EnrollmentID", "Doorzq"]) == [["e", "blue"]]
 
 

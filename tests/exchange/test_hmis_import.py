@@ -227,9 +227,41 @@ def test_a_row_that_lost_an_answer_loses_the_resource_of_the_answer() -> None:
     header = ["HealthAndDVID", "PersonalID", "EnrollmentID", "GeneralHealthStatus", "DateUpdated"]
     base = {
         "Client": [CLIENT, client("Azq", "2026-01-01")],
+        "Project": [PROJECT, ["p", "o", ""]],
         "Enrollment": [ENROLLMENT, ["e", "1", "p", "", "", "", "", ""]],
     }
     run(store, export("2026-02-01", "1", base | {"HealthAndDV": [header, ["d", "1", "e", "1", "2026-01-01"]]}))
     before = len(live(store, "Observation"))
     run(store, export("2026-02-02", "1", {"HealthAndDV": [header, ["d", "1", "e", "", "2026-01-02"]]}))
     assert len(live(store, "Observation")) == before - 1
+
+
+def test_whose_project_it_is_must_be_known_before_an_enrollment_is_stored(store: Store) -> None:
+    stay = {"Enrollment": [ENROLLMENT, ["e", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""]]}
+    people = {"Client": [CLIENT, client("Azq", "2026-01-01")]}
+    assert run(store, export("2026-02-01", "1", people | stay)).total(Kind.WAITING) == 1
+    assert live(store, "EpisodeOfCare") == []
+    run(store, export("2026-02-02", "1", {"Project": [PROJECT, ["p", "o", ""]]}))
+    assert len(live(store, "EpisodeOfCare")) == 1
+
+
+def test_a_client_who_turns_out_to_be_a_victim_service_providers_is_forgotten(store: Store) -> None:
+    people = {"Client": [CLIENT, client("Hiddenzq", "2026-01-01"), client("Bothzq", "2026-01-01", key="2")]}
+    stays = [["e1", "1", "pv", "2026-01-05", "h", "1", "", ""], ["e2", "2", "po", "2026-01-05", "g", "1", "", ""]]
+    run(store, export("2026-02-01", "1", people | {"Project": [PROJECT, ["po", "o", ""]]}))
+    run(store, export("2026-02-02", "1", {"Enrollment": [ENROLLMENT, *stays]}))
+    assert len(live(store, "Patient")) == 2
+    shelter = {
+        "Organization": [["OrganizationID", "VictimServiceProvider"], ["v", "1"]],
+        "Project": [PROJECT, ["pv", "v", ""]],
+    }
+    both = ["e3", "2", "pv", "2026-01-06", "k", "1", "", ""]
+    told = run(store, export("2026-02-03", "1", shelter | {"Enrollment": [ENROLLMENT, stays[0], both]}))
+    assert [p["name"][0]["family"] for p in live(store, "Patient")] == ["Bothzq"]
+    assert told.total(Kind.REFUSED) == 2
+    assert len(live(store, "EpisodeOfCare")) == 1
+    with store.reading() as reading:
+        assert sorted(reading.rows.get("source", "Enrollment", ["e1", "e2", "e3"])) == ["e2"]
+        assert reading.rows.waiting("source", "Enrollment", "", 9) == []
+    later = export("2026-02-04", "1", {"Client": [CLIENT, client("Newzq", "2026-02-03", key="2")]})
+    assert run(store, later).total(Kind.CHANGED) == 1

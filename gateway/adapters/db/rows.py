@@ -59,6 +59,11 @@ _PROJECTS: Final = Sql(
 _ENROLLMENTS: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND {_LIVE} ORDER BY file, key"
 )
+_ENROLLMENTS_IN: Final = Sql(
+    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND file = :file AND {_LIVE}"
+    " ORDER BY key"
+)
+_DROP: Final = Sql("DELETE FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _HOUSEHOLDS: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND household IN :households AND {_LIVE} ORDER BY key"
 )
@@ -139,8 +144,10 @@ class DbRows:
         """Live rows of a file that belong to one of the projects, by key."""
         return self._read(_PROJECTS, source=source, file=file, projects=list(projects))
 
-    def of_enrollments(self, source: str, enrollments: Sequence[str]) -> list[RowState]:
-        """Live rows of every file that belong to one of the enrollments, by file and key."""
+    def of_enrollments(self, source: str, enrollments: Sequence[str], file: str = "") -> list[RowState]:
+        """Live rows that belong to one of the enrollments, of every file or of one, by file and key."""
+        if file:
+            return self._read(_ENROLLMENTS_IN, source=source, file=file, enrollments=list(enrollments))
         return self._read(_ENROLLMENTS, source=source, enrollments=list(enrollments))
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
@@ -203,6 +210,11 @@ class DbRows:
         self._session.many(
             _PUT[self._session.dialect], [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states]
         )
+
+    def drop(self, source: str, file: str, keys: Iterable[str]) -> None:
+        """Forget rows, and what is kept beside them."""
+        for statement in (_DROP, _DROP_EXTRA):
+            self._session.run(statement, source=source, file=file, keys=list(keys))
 
     def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
         """Note what follows from a write and is done in a later transaction."""

@@ -27,9 +27,9 @@ class MemoryRows:
         """Live rows of a file that belong to one of the projects, by key."""
         return self._live(source, lambda state: state.file == file and state.project in projects)
 
-    def of_enrollments(self, source: str, enrollments: Sequence[str]) -> list[RowState]:
-        """Live rows of every file that belong to one of the enrollments, by file and key."""
-        return self._live(source, lambda state: state.enrollment in enrollments)
+    def of_enrollments(self, source: str, enrollments: Sequence[str], file: str = "") -> list[RowState]:
+        """Live rows that belong to one of the enrollments, of every file or of one, by file and key."""
+        return self._live(source, lambda state: state.enrollment in enrollments and file in ("", state.file))
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""
@@ -95,6 +95,12 @@ class MemoryRows:
         """Keep states, replacing those with the same source, file and key."""
         for state in states:
             self.states[state.source, state.file, state.key] = state
+
+    def drop(self, source: str, file: str, keys: Iterable[str]) -> None:
+        """Forget rows, and what is kept beside them."""
+        for key in keys:
+            self.states.pop((source, file, key), None)
+            self.texts.pop((source, file, key), None)
 
     def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
         """Note what follows from a write and is done in a later transaction."""

@@ -58,8 +58,8 @@ class RowReader(Protocol):
         """Live rows of a file that belong to one of the projects, by key."""
         ...
 
-    def of_enrollments(self, source: str, enrollments: Sequence[str]) -> list[RowState]:
-        """Live rows of every file that belong to one of the enrollments, by file and key."""
+    def of_enrollments(self, source: str, enrollments: Sequence[str], file: str = "") -> list[RowState]:
+        """Live rows that belong to one of the enrollments, of every file or of one, by file and key."""
         ...
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
@@ -116,6 +116,10 @@ class Rows(RowReader, Protocol):
 
     def put(self, states: Sequence[RowState]) -> None:
         """Keep states, replacing those with the same source, file and key."""
+        ...
+
+    def drop(self, source: str, file: str, keys: Iterable[str]) -> None:
+        """Forget rows, and what is kept beside them."""
         ...
 
     def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
