@@ -156,6 +156,23 @@ def review(
     run_decide(url, config, one, other, decision, by, why, as_json)
 
 
+@link.command(epilog="Example: doorway link labels --out labels && doorway link evaluate labels/left.csv "
+              "labels/right.csv --truth labels/truth.csv")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for the files; they hold records.")
+@_URL
+@_CONFIG
+@_JSON
+def labels(out: str, url: str | None, config: str | None, as_json: bool) -> None:
+    """What reviewers decided, as files for `doorway link evaluate`: left.csv, right.csv, truth.csv (the pairs that are
+    the same), and decisions.csv with every decision, who made it and when.
+
+    The files hold the records in clear: they are readable by their owner only.
+    """
+    from gateway.commands.link_store import run_labels
+
+    run_labels(out, url, config, as_json)
+
+
 @link.command(epilog="Example: doorway link explain Patient/1 Patient/2")
 @click.argument("one")
 @click.argument("other")

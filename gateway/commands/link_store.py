@@ -1,11 +1,15 @@
 """The work of the ``doorway link`` commands that change or show a store."""
 
+import csv
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -16,6 +20,7 @@ from gateway.exchange.ports.links import Edge
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import NotFound
+from gateway.linkage.traits import COLUMNS
 
 EXIT_FINDINGS = 3
 _BATCH = 100
@@ -169,6 +174,38 @@ def run_decide(
         )  # fmt: skip
     state = "waits for a second signature" if edge.seconds and edge.state.value == "review" else edge.state.value
     click.echo(json.dumps(_edge(edge)) if as_json else f"{edge.one} and {edge.other}: {state}")
+
+
+def run_labels(out: str, url: str | None, config: str | None, as_json: bool) -> None:
+    """Write the reviewers' decisions as files of the evaluation command."""
+    from gateway.exchange.link_labels import Labels, labels_of
+
+    found: list[Labels] = []
+    with _bench(url, config) as bench, bench.store.reading() as reading:
+        found.append(labels_of(reading))
+    (labels,) = found
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("left", labels.left), ("right", labels.right)):
+        _write(folder / f"{name}.csv", COLUMNS, [[row.get(column, "") for column in COLUMNS] for row in rows])
+    _write(
+        folder / "truth.csv", ("left_id", "right_id"), [(d.one, d.other) for d in labels.decisions if d.said == "same"]
+    )
+    _write(
+        folder / "decisions.csv", ("left_id", "right_id", "decision", "by", "at"),
+        [(d.one, d.other, d.said, d.by, _at(d.at_us)) for d in labels.decisions],
+    )  # fmt: skip
+    said = Counter(d.said for d in labels.decisions)
+    told = {"decisions": len(labels.decisions), **{one: said[one] for one in ("same", "not-same", "cannot-tell")}}
+    click.echo(json.dumps(told) if as_json else f"{told['decisions']} decisions written to {out}")
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A CSV file that only its owner may read."""
+    with open(path, "w", encoding="utf-8", newline="", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def run_explain(url: str | None, config: str | None, one: str, other: str, values: bool, as_json: bool) -> None:

@@ -23,6 +23,11 @@ def traits_of(patient: Resource, reader: Reader) -> Traits:
     Identifiers count as the same only under the same system: an MRN says nothing at another authority, and one without
     a system says nothing at all.
     """
+    return reader.row(row_of(patient), numbers=frozenset(_numbers(patient)))
+
+
+def row_of(patient: Resource) -> dict[str, str]:
+    """A Patient as a row with the columns of :data:`gateway.linkage.traits.COLUMNS`: what ``link evaluate`` reads."""
     row: dict[str, str] = {"id": f"Patient/{patient['id']}"}
     _names(patient, row)
     _identifiers(patient, row)
@@ -35,7 +40,7 @@ def traits_of(patient: Resource, reader: Reader) -> Traits:
     for column, code in _hmis_columns(patient):
         if column in _QUALITY:
             row[_QUALITY[column]] = code
-    return reader.row(row, numbers=frozenset(_numbers(patient)))
+    return row
 
 
 def _objects(value: Any) -> list[JsonObject]:

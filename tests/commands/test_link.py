@@ -126,3 +126,27 @@ def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None
     assert json.loads(printed) == {"patients": 2, "linked": 0, "to_review": 0, "changed": True}
     code, printed = run("dedupe", "--dry-run", "--database", url)
     assert "nothing was changed" in printed
+
+
+def test_what_reviewers_decided_becomes_files_that_evaluate_reads(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'd.db'}"
+    store = open_store(read_settings(None, {}, database_url=url))
+    thin: dict[str, Any] = {"telecom": None, "address": None}
+    other = {"name": [{"family": "Zqother", "given": ["Xiomara"]}], "birthDate": "1951-11-30"}
+    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
+    save(store, patient("h2", "hmis", **(thin | other)), patient("m2", "hospital", **(thin | other)))
+    store.close()
+    for one, two, said in (("h", "m", "--cannot-tell"), ("h", "m", "--same"), ("h2", "m2", "--not-same")):
+        assert run("review", one, two, said, "--by", "ann", "--why", "card", "--database", url)[0] == 0
+    out = tmp_path / "labels"
+    code, printed = run("labels", "--out", str(out), "--database", url, "--json")
+    assert json.loads(printed) == {"decisions": 2, "same": 1, "not-same": 1, "cannot-tell": 0}
+    assert code == 0
+    assert (out / "left.csv").stat().st_mode & 0o777 == 0o600
+    assert "Patient/h2,Patient/m2,not-same,ann" in (out / "decisions.csv").read_text()
+    files = [str(out / name) for name in ("left.csv", "right.csv")]
+    code, printed = run("evaluate", *files, "--truth", str(out / "truth.csv"), "--json")
+    assert code == 0
+    figures = json.loads(printed)
+    assert figures["certain_probable"]["recall"] == 1.0
+    assert figures["blocking_recall"] == 1.0
