@@ -1,4 +1,4 @@
-// node-hl7-client against a listener: node tests/peers/node_client.cjs PORT; prints MSA-1 and MSA-2 of each answer.
+// node-hl7-client against a listener: node client.cjs PORT; prints MSA-1 and MSA-2 of each answer.
 const { Client, Message } = require("node-hl7-client");
 
 const port = Number(process.argv[2]);
