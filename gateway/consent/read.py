@@ -360,6 +360,9 @@ def _class_keys(coding: Any) -> Iterator[str]:
         yield key
 
 
+_PERIOD: Final = frozenset({"start", "end", "id", "extension"})
+
+
 def _period(reader: _Reader, node: Any, at: str) -> tuple[Span | None, bool]:
     """The closed interval of a Period, and whether it is there but cannot be read."""
     if node is None:
@@ -373,6 +376,10 @@ def _period(reader: _Reader, node: Any, at: str) -> tuple[Span | None, bool]:
         last = bounds_of(end, reader.zone)[1] if end is not None else None
     except (DoorwayError, AttributeError, TypeError):
         reader.note(f"{at} cannot be read: it counts as unknown")
+        return None, True
+    strange = set(node) - _PERIOD
+    if strange and (first is None or last is None):  # a bound may be meant that nobody can read
+        reader.note(f"{at}.{min(strange)} is not understood: the period counts as unknown")
         return None, True
     if first is None and last is None:
         return None, False

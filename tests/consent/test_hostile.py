@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Final
 
+import pytest
+
 from gateway.consent.decide import decide
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject
@@ -68,3 +70,20 @@ def test_spoilt_lines_are_answered_or_refused_with_a_place() -> None:
             places.append(error.at)
     assert decided > 450
     assert all(places)
+
+
+@pytest.mark.parametrize("element", ["period", "dataPeriod"])
+@pytest.mark.parametrize(
+    ("bounds", "decision"),
+    [
+        ({}, "permit"),
+        ({"start": "2026-01-01", "end": "2026-12-31"}, "permit"),
+        ({"strat": "2026-01-01"}, "deny"),
+        ({"start": "2026-01-01", "_end": {"extension": [{"url": "urn:x", "valueCode": "unknown"}]}}, "deny"),
+        ({"start": "2026-01-01", "until": "2026-05-01"}, "deny"),
+    ],
+)
+def test_a_bound_that_nobody_can_read_is_no_open_end(element: str, bounds: JsonObject, decision: str) -> None:
+    asked = line([consent({"type": "permit", element: bounds})], [observation(effectiveDateTime="2026-02-01")])
+    said = decide(asked, words())
+    assert said["resources"][0]["decision"] == decision
