@@ -16,6 +16,26 @@ from gateway.profiles.structure import Structure
 _ISSUE_LIMIT: Final = 500  # of one resource: nobody reads more, and a hostile one could make millions
 
 
+_LOINC: Final = "http://loinc.org"
+_VITAL_SIGNS: Final = {  # R4 "Vital Signs": who records one of these codes follows its profile
+    "85353-1": "vitalspanel", "9279-1": "resprate", "8867-4": "heartrate", "2708-6": "oxygensat", "8310-5": "bodytemp",
+    "8302-2": "bodyheight", "9843-4": "headcircum", "29463-7": "bodyweight", "39156-5": "bmi", "85354-9": "bp",
+}  # fmt: skip
+
+
+def _signs(observation: Resource) -> list[str]:
+    """The profiles of the vital signs that an Observation says it is."""
+    code = observation.get("code")
+    codings = code.get("coding") if type(code) is dict else None
+    found = []
+    for coding in codings if type(codings) is list else ():
+        if type(coding) is dict and coding.get("system") == _LOINC:
+            name = _VITAL_SIGNS.get(str(coding.get("code")))
+            if name is not None:
+                found.append(f"http://hl7.org/fhir/StructureDefinition/{name}")
+    return found
+
+
 def _kept(issues: Iterable[Issue]) -> tuple[Issue, ...]:
     """Without doubles, and cut to the limit with errors first."""
     found = tuple(dict.fromkeys(issues))
@@ -74,9 +94,13 @@ class Validator:
         return self.profiles.check(profile) is not None
 
     def _claimed(self, resource: Any, path: str, run: Run) -> None:
-        """The profiles of meta.profile."""
+        """The profiles of meta.profile, and those of vital signs, which hold whether they are claimed or not."""
         meta = resource.get("meta")
         claims = meta.get("profile") if type(meta) is dict else None
+        if resource.get("resourceType") == "Observation":
+            for profile in _signs(resource):
+                if not (type(claims) is list and profile in claims) and self.profiles.check(profile) is not None:
+                    self._meet(profile, resource, path, run)
         for profile in claims if type(claims) is list else ():
             if type(profile) is not str:
                 continue

@@ -367,3 +367,26 @@ def test_profiles_that_nobody_loaded_are_not_remembered() -> None:
     for n in range(50):
         validator.validate({**PATIENT, "meta": {"profile": [f"{URL}none-{n}"]}})
     assert before == {n: len(v) for n, v in vars(validator.profiles).items() if isinstance(v, (dict, set))}
+
+
+@pytest.mark.parametrize(
+    ("code", "claimed", "wrong"),
+    [("8867-4", [], ["Observation"]), ("8867-4", [CORE + "heartrate"], ["Observation"]),
+     ("8310-5", [], []), ("718-7", [], [])],
+)  # fmt: skip
+def test_a_vital_sign_meets_its_profile_though_it_does_not_claim_it(
+    code: str, claimed: list[str], wrong: list[str]
+) -> None:
+    """R4 "Vital Signs": the profile goes with the LOINC code; without its definition loaded nothing can be said."""
+    heart = profile("x", "Observation", element("Observation.effective[x]", min=1)) | {"url": CORE + "heartrate"}
+    library = Library(heart)
+    observation: JsonObject = {
+        "resourceType": "Observation",
+        "meta": {"profile": claimed} if claimed else {"tag": [{"code": "zq"}]},
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+    }
+    found = [
+        i.expression for i in Validator(read_data, library, library).validate(observation) if i.severity == "error"
+    ]
+    assert found == wrong
