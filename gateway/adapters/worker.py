@@ -7,6 +7,7 @@ applies it, so one of them gets it, and the others pass on.
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -18,7 +19,8 @@ from gateway.kernel.errors import Busy, DoorwayError, Fault, trace_of
 
 log = logging.getLogger("doorway.worker")
 
-_BATCH = 64  # messages that are converted before their commits are waited for: they share commits
+_BATCH = 64  # messages that are looked for at once
+_UNDER_WAY = 8  # messages handed to the store at once: they share commits, and no acknowledgement waits behind more
 _FORGET = 200  # messages that retention touches in one transaction
 _DAY_US = 86_400_000_000
 _IDLE_S = 0.5  # how long a message kept by another process may wait to be seen
@@ -96,24 +98,30 @@ class InboxWorker:
         """One batch, at most one message of a lane; whether there was any."""
         with self._store.reading() as reading:
             ready = reading.inbox.ready(now_us=self._now_us(), limit=_BATCH)
-        waiting: list[tuple[Received, Future[Received | None]]] = []
+        waiting: deque[tuple[Received, Future[Received | None]]] = deque()
         for received in ready:
+            if len(waiting) >= _UNDER_WAY:
+                self._finish(*waiting.popleft())
             try:
                 waiting.append((received, self._apply(received, understand(received, self._processing))))
             except Stage as failure:
                 self._fail(received, failure)
         for received, future in waiting:
-            try:
-                finished = future.result()
-            except DoorwayError as error:
-                self._fail(received, Stage("save", error))
-            except Exception as error:
-                log.error("message %s: %s", received.id, trace_of(error))
-                self._fail(received, Stage("save", Fault("a defect of ours")))
-            else:
-                if finished is not None:
-                    self._done([finished.id])
+            self._finish(received, future)
         return bool(ready)
+
+    def _finish(self, received: Received, future: "Future[Received | None]") -> None:
+        """Wait for the commit of a message, and tell."""
+        try:
+            finished = future.result()
+        except DoorwayError as error:
+            self._fail(received, Stage("save", error))
+        except Exception as error:
+            log.error("message %s: %s", received.id, trace_of(error))
+            self._fail(received, Stage("save", Fault("a defect of ours")))
+        else:
+            if finished is not None:
+                self._done([finished.id])
 
     def _apply(self, received: Received, work: Work) -> "Future[Received | None]":
         now_us, ack_id = self._now_us(), secrets.token_hex(10)
