@@ -21,16 +21,19 @@ def hmis() -> None:
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Convert blocks of rows side by side."
 )
+@click.option("--validate", is_flag=True, help="Check what is made against R4 and the profiles that it claims.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of a summary.")
-def convert(export: str, out: str, mapping: str | None, processes: int, as_json: bool) -> None:
+def convert(export: str, out: str, mapping: str | None, processes: int, validate: bool, as_json: bool) -> None:
     """FHIR R4 from an HMIS CSV export (folder or zip): one NDJSON file a resource type, and report.json.
 
     Every row and every cell is kept: `doorway hmis export --from` gives the export back. Needs no database.
-    Exit code 3: some rows could not be mapped (report.json says which and why); they are kept whole.
+    --validate judges one resource of every shape as `doorway validate` does: the same codes and the same elements make
+    a shape, whatever keys, days, amounts and names stand in them. Profiles come from `doorway package add`.
+    Exit code 3: some rows could not be mapped (report.json says which and why; they are kept whole), or not valid.
     """
     from gateway.commands.hmis_run import convert_export
 
-    convert_export(export, out, processes, as_json, mapping)
+    convert_export(export, out, processes, as_json, mapping, validate)
 
 
 @hmis.command(name="export", epilog="Example: doorway hmis export --from fhir/ --out back/ --version 2026")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,20 @@ from gateway.adapters.files.hmis_export import FolderScratch, NdjsonFolder, open
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_versions import CSV_VERSION
+from gateway.kernel.fhir import JsonObject
 
 EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def convert_export(path: str, out: str, processes: int, as_json: bool, version: str | None = None) -> None:
+def convert_export(
+    path: str, out: str, processes: int, as_json: bool, version: str | None = None, validate: bool = False
+) -> None:
     """``doorway hmis convert``."""
     files = open_export(path)
-    conversion = Conversion(files, read_data, fallback_source=Path(path).stem, version=version)
+    conversion = Conversion(
+        files, read_data, fallback_source=Path(path).stem, version=version, check=checker() if validate else None
+    )
     target = Path(out)
     if processes > 1:
         report = _side_by_side(conversion, target, processes)
@@ -41,8 +46,23 @@ def convert_export(path: str, out: str, processes: int, as_json: bool, version: 
         click.echo(text)
     else:
         _summary(report)
-    if any(told["file"] and told["kept_whole"] for told in report.files.values()):
+    invalid = any("not valid" in reason for reason in report.reasons)
+    if invalid or any(told["file"] and told["kept_whole"] for told in report.files.values()):
         sys.exit(EXIT_FINDINGS)
+
+
+def checker() -> Callable[[JsonObject], list[str]]:
+    """What is wrong with a resource, by R4 and the profiles that it claims: place and rule, never a value."""
+    from gateway.adapters.files.validation import open_validator
+    from gateway.commands.package import folder_of
+
+    validator = open_validator(folder_of(None))
+
+    def check(resource: JsonObject) -> list[str]:
+        found = [issue for issue in validator.validate(resource) if issue.severity == "error"]
+        return [f"{issue.expression}: {issue.diagnostics}" for issue in found]
+
+    return check
 
 
 def progress(length: int, label: str) -> Any:
@@ -70,7 +90,8 @@ def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Repor
 
     def work(number: int) -> None:
         conversion.report = Report()
-        with NdjsonFolder(target / f".part{number}") as folder, FolderScratch() as scratch:
+        own = target / f".part{number}" if number else target  # the first one's files are those that others join
+        with NdjsonFolder(own) as folder, FolderScratch() as scratch:
             for seen in conversion.seen:
                 conversion.convert_file(seen, folder.write, scratch, (number, processes))
         queue.put(conversion.report)
@@ -83,9 +104,9 @@ def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Repor
         worker.join()
     for report in reports:
         conversion.report.absorb(report)
-    with NdjsonFolder(target) as folder:
+    with NdjsonFolder(target / f".part{processes}") as folder:
         conversion.manifest(folder.write)
-    for number in range(processes):
+    for number in range(1, processes + 1):
         part = target / f".part{number}"
         for shard in sorted(part.glob("*.ndjson")):
             with (target / shard.name).open("ab") as out, shard.open("rb") as piece:
@@ -197,6 +218,7 @@ def export_delta(
     """``doorway hmis export --delta``: what came back through FHIR."""
     from gateway import wiring
     from gateway.exchange.hmis_delta import SIDE_FILE, Delta
+    from gateway.exchange.hmis_joined import SENT
     from gateway.settings import read_settings
 
     try:
@@ -214,6 +236,9 @@ def export_delta(
             since_us = int(begin.timestamp() * 1_000_000)
             job = Delta(read_data, name, version, cells, since_us=since_us, enroll_at=enroll_at)
             job.write(reading, _writer(Path(out)))
+        if job.sent:
+            texts = {key: sent.text for key, sent in job.sent.items()}
+            store.write(lambda unit: unit.rows.put_extras(name, SENT, texts))
     finally:
         store.close()
     if as_json:

@@ -6,7 +6,7 @@ for cell (hmis_export.py).
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from gateway.codecs.hmis_csv import Block, EncodingSniffer, Header, read_blocks, read_rows
@@ -14,6 +14,7 @@ from gateway.exchange.hmis_convert_file import FileJob
 from gateway.exchange.hmis_keys import Exits
 from gateway.exchange.hmis_manifest import manifest_of
 from gateway.exchange.hmis_report import WHOLE, FileSeen, Report, Scratch, Share, Sink
+from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis.compile import to_json
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.memo import Ids
@@ -36,6 +37,9 @@ class ExportFiles(Protocol):
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of one file, in pieces."""
         ...
+
+
+Check = Callable[[JsonObject], Iterable[str]]  # a resource to what is wrong with it, without its values
 
 
 class Context:
@@ -64,8 +68,9 @@ class Conversion:
         fallback_source: str,
         overlays: tuple[str, ...] = (),
         version: str | None = None,
+        check: Check | None = None,
     ) -> None:
-        self.files = files
+        self.files, self.check = files, check
         self.report = Report()
         self._read = read
         newest = load_spec(read, version or "2026")

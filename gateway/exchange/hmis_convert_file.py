@@ -14,7 +14,7 @@ from gateway.exchange.hmis_manifest import Households
 from gateway.exchange.hmis_report import BUCKETS, WHOLE, FileSeen, Scratch, Share, Sink
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.mapping.hmis.compile import FileFunction, compile_file, to_json
-from gateway.mapping.hmis.explain import Facts, beside_of, convert_row
+from gateway.mapping.hmis.explain import Facts, beside_of, convert_row, row_of
 from gateway.mapping.hmis.tables import CELLS_EXTENSION, COMPUTED, RECORD_EXTENSION, ROW_EXTENSION, FileMap
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DOCUMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-document"
 FLUSH_LINES: Final = 512
+SHAPES_KEPT: Final = 1 << 16
 _SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
 Cells = list[str]
 
@@ -196,7 +197,7 @@ class _Mapped:
 
     def run(self) -> None:
         """Every block of rows."""
-        function = compile_file(self._table, self._job.conversion.ids)
+        function = compile_file(self._table, self._job.conversion.ids, checked=self._job.conversion.check is not None)
         remembers = self._computed if self._table.file.name in ("Enrollment", "Export") else None
         key_in_row = self._order[self._key]
         for mine, first, block in self._job.blocks():
@@ -235,7 +236,7 @@ class _Mapped:
         facts = self._computed or (_nothing if function.computed else None)
         strangers = self._strangers if self._extra else None
         few = known if known.many else known.few
-        more = (width, few, self._carefully, self._slowly, facts, self._labels, strangers)
+        more = (width, few, self._carefully, self._slowly, facts, self._labels, strangers, self._check)
         appends = [job.append(kind) for kind in function.kinds]
         keys = [row[at] for row in rows if len(row) > at] if at >= 0 else [" "]
         if _SAFE_KEYS("".join(keys)):
@@ -269,6 +270,19 @@ class _Mapped:
         if size != self._width or self._extra:
             job.strangers(number, row)
 
+    def _check(self, seen: set[Any], shape: Any, line: str) -> None:
+        """The first resource of a shape; the row that it comes from is in it."""
+        if len(seen) >= SHAPES_KEPT:
+            seen.clear()
+        seen.add(shape)
+        resource = json.loads(line)
+        self._judge(resource, int((row_of(resource) or {}).get("row", 0)))
+
+    def _judge(self, resource: JsonObject, number: int) -> None:
+        if self._job.conversion.check is not None:
+            for said in self._job.conversion.check(json.loads(json.dumps(resource, default=float))):
+                self._report.say(self._path, number, "", f"not valid: {said}")
+
     def _cells(self, row: Cells) -> Cells:
         """The cells in the specification's order; those that the row does not have are empty."""
         size = len(row)
@@ -289,6 +303,7 @@ class _Mapped:
             for column in beside_of(made.resource):
                 self._report.say(self._path, number, column, "kept as written: no FHIR form")
             self._job.line(made.part.resource, to_json(made.resource))
+            self._judge(made.resource, number)
         if width is not None:
             self._report.say(self._path, number, "", "number of cells differs from the header")
 

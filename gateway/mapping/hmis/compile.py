@@ -21,6 +21,7 @@ from gateway.mapping.hmis.conversions import (
     PROJECT_EXTENSION,
     VARIANT,
     Block,
+    Slot,
     id_maker,
     id_prefix,
     part_tag,
@@ -79,15 +80,16 @@ class RowFunction:
 class FileFunction:
     """The compiled mapping of a file, many rows at a time.
 
-    ``run(rows, number, width, known, careful, odd, facts, labels, strangers, *appends)``: the rows after the one with
-    that number. Those with another width, with a key in ``known``, or without key or client go to ``careful(number)``;
-    a row that the twin must look at to ``odd(cells, number, labels)``. ``known`` takes the other keys. ``facts`` adds
-    the computed columns to the cells (None: there are none) and ``labels`` tells those of the project (None: none);
-    ``strangers(number)`` sees every row that was converted, when it is not None.
+    ``run(rows, number, width, known, careful, odd, facts, labels, strangers, check, *appends)`` takes the rows after
+    the one with that number. Those with another width, with a key in ``known``, or without key or client go to
+    ``careful(number)``; a row that the twin must look at to ``odd(cells, number, labels)``. ``known`` takes the other
+    keys. ``facts`` adds the computed columns to the cells (None: there are none) and ``labels`` tells those of the
+    project (None: none); ``strangers(number)``, when it is not None, sees every row that was converted.
     """
 
     kinds: tuple[str, ...]
     computed: bool
+    checked: bool  # then ``check(seen, shape, line)`` is called for a resource of a shape that is not in ``seen``
     run: Callable[..., None]
 
 
@@ -195,7 +197,9 @@ class _Pieces:
     owned: list[str]
 
 
-def generate(table: FileMap, ids: dict[str, Ids] | None = None) -> tuple[list[str], "_Writer"]:
+def generate(
+    table: FileMap, ids: dict[str, Ids] | None = None, *, checked: bool = False
+) -> tuple[list[str], "_Writer"]:
     """The lines of source that convert a row, and the names that they use.
 
     They find in ``r`` the cells, in ``k`` the key as JSON text, in ``n`` the row's mark, in ``x`` the project's labels.
@@ -212,7 +216,7 @@ def generate(table: FileMap, ids: dict[str, Ids] | None = None) -> tuple[list[st
         if count > 1 and expression in held:
             w.shared[expression] = f"s{len(w.shared)}"
             lines.append(f"{w.shared[expression]} = {expression}")
-    _parts(w, pieces, lines)
+    _parts(w, pieces, lines, checked)
     return lines, w
 
 
@@ -310,7 +314,7 @@ def _groups(block: Block) -> bool:
     return coded and block.convert in ("component", "item", "extension")
 
 
-def _parts(w: _Writer, pieces: Sequence[_Pieces], out: list[str]) -> None:
+def _parts(w: _Writer, pieces: Sequence[_Pieces], out: list[str], checked: bool) -> None:
     """The code of every part: those of every row as they are, others behind the test that calls for them."""
     chosen: list[str] = []
     appends: list[str] = []
@@ -333,8 +337,31 @@ def _parts(w: _Writer, pieces: Sequence[_Pieces], out: list[str]) -> None:
             out.insert(len(out) - 1, f"t{number} = None")
         _part(w, part, its, number, indent, out)
         test = "" if _every_row(part) else f"if t{number} is not None: "
+        if checked:
+            seen = w.keep("V", set())
+            there = "" if _every_row(part) else f"t{number} is not None and "
+            appends.append(f"if {there}(g := {_shape(w, part)}) not in {seen}: check({seen}, g, t{number})")
         appends.append(f"{test}A{w.kinds.index(part.resource)}(t{number})")
     out += appends
+
+
+def _shape(w: _Writer, part: Part) -> str:
+    """The expression for what decides whether a resource is valid: codes as they are, of all else whether it is there.
+
+    Keys, days, numbers, names and texts have their form by the conversions themselves (a test holds them to it), so one
+    resource of a shape stands for all of them.
+    """
+    free = {slot.name for block in part.blocks for slot in block.slots if not _coded(slot)} | set(part.audit)
+    names = {name for block in part.blocks for name in block.reads} | free
+    names |= {part.when[0]} if part.when and part.when[0] else set()
+    names |= {"DateDeleted"} if "DateDeleted" in w.index else set()
+    known = sorted((name for name in names if name in w.index), key=lambda name: w.index[name])
+    texts = [f"r[{w.index[name]}]" if name not in free else f"not r[{w.index[name]}]" for name in known]
+    return f"({', '.join(['x', *texts])},)"
+
+
+def _coded(slot: Slot) -> bool:
+    return bool(slot.list) or slot.name[:1] == "@"
 
 
 def _ranges(w: _Writer, part: Part) -> list[str]:
@@ -452,14 +479,14 @@ def compile_map(table: FileMap) -> RowFunction:
     return RowFunction(w.kinds, key, _compiled(w, [head, *(f"    {line}" for line in lines)]))
 
 
-def compile_file(table: FileMap, ids: dict[str, Ids]) -> FileFunction:
+def compile_file(table: FileMap, ids: dict[str, Ids], *, checked: bool = False) -> FileFunction:
     """The generated function of a file, for many rows at a time; ``ids`` by file are shared by an export's files."""
-    lines, w = generate(table, ids)
+    lines, w = generate(table, ids, checked=checked)
     columns = [column.name for column in table.file.columns]
     key, person = columns.index(table.file.key), columns.index(table.person or table.file.key)
     blank = "not k" if person == key else f"not k or not r[{person}].strip()"
     source = [
-        f"def convert(rows, number, width, known, careful, odd, facts, labels, strangers{_appends(w)}):",
+        f"def convert(rows, number, width, known, careful, odd, facts, labels, strangers, check{_appends(w)}):",
         "    add, x = known.add, ''",
         "    for r in rows:",
         "        number += 1",
@@ -483,7 +510,7 @@ def compile_file(table: FileMap, ids: dict[str, Ids]) -> FileFunction:
         "        if strangers is not None:",
         "            strangers(number)",
     ]
-    return FileFunction(w.kinds, w.computed, _compiled(w, source))
+    return FileFunction(w.kinds, w.computed, checked, _compiled(w, source))
 
 
 def _appends(w: _Writer) -> str:

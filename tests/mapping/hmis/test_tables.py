@@ -295,6 +295,7 @@ def test_rows_together_become_what_each_becomes_alone(version: str, name: str) -
         facts,
         lambda cells: "HIV",
         None,
+        None,
         *appends,
     )
     assert found == odd
@@ -309,6 +310,38 @@ def test_answers_that_share_a_component_share_their_label() -> None:
         load_map(head + rows, "t.csv", spec, spec.files["IncomeBenefits"], Source("s"), Labels.load(read_data))
 
 
+def test_one_resource_of_a_shape_is_checked_for_all_of_them() -> None:
+    table = MAPS["2026"]["Client"]
+    columns = [c.name for c in table.file.columns]
+
+    def row(**cells: str) -> list[str]:
+        return [cells.get(column, "") for column in columns]
+
+    rows = [
+        row(PersonalID="1", FirstName="Azq", LastName="Bzq", DOB="1980-01-02", DOBDataQuality="1", VeteranStatus="0"),
+        row(PersonalID="2", FirstName="Czq", LastName="Dzq", DOB="1990-03-04", DOBDataQuality="1", VeteranStatus="0"),
+        row(PersonalID="3", FirstName="Ezq", LastName="Fzq", DOB="1970-05-06", DOBDataQuality="1", VeteranStatus="1"),
+        row(PersonalID="4", LastName="Gzq", DOBDataQuality="99"),
+    ]
+    checked: list[str] = []
+
+    def check(seen: set[Any], shape: Any, line: str) -> None:
+        seen.add(shape)
+        checked.append(line)
+
+    function = compile_file(table, {}, checked=True)
+    lines: list[str] = []
+    appends = [lines.append for _ in function.kinds]
+    function.run(rows, 0, len(columns), set(), None, None, None, None, None, check, *appends)
+    assert len(lines) == 7
+    assert [json.loads(line)["resourceType"] for line in checked] == [
+        "Patient",
+        "Observation",
+        "Observation",
+        "Patient",
+    ]
+
+
 def test_rows_that_need_a_look_are_handed_over_and_known_keys_are_kept() -> None:
     table = MAPS["2026"]["Client"]
     blank = [""] * len(table.file.columns)
@@ -316,7 +349,7 @@ def test_rows_that_need_a_look_are_handed_over_and_known_keys_are_kept() -> None
     known, careful, lines = {"b"}, list[int](), list[str]()
     function = compile_file(table, {})
     appends = [lines.append for _ in function.kinds]
-    function.run(rows, 10, len(blank), known, careful.append, None, None, None, None, *appends)
+    function.run(rows, 10, len(blank), known, careful.append, None, None, None, None, None, *appends)
     assert careful == [12, 13, 14, 15, 16]
     assert known == {"a", "b"}
     assert len(lines) == 1
