@@ -1,7 +1,7 @@
 """Foreign MLLP peers outside the suite: ``python -m tests.peers.run [LIB]``.
 
-hl7lw is used where it is installed. LIB is a folder with HAPI HL7v2 (``mvn -f tests/peers/hapi dependency:copy-dependencies
--DoutputDirectory=LIB``); with it, HAPI drives the listener and receives from our client.
+hl7lw is used where it is installed. LIB is a folder with HAPI HL7v2, made by ``mvn -f tests/peers/hapi
+dependency:copy-dependencies -DoutputDirectory=LIB``; with it, HAPI drives the listener and receives from our client.
 """
 
 import importlib
