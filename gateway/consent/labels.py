@@ -144,6 +144,12 @@ class Labeller:
         tabled += [self._coding(ACT_CODE, code, "implied") for code in sorted(grown) if code not in codes]
         return merged(mapped, tabled)
 
+    def codings(self, labels: Iterable[str], basis: str) -> tuple[JsonObject, ...]:
+        """Sensitivities that another resource tells of, with all that they bring along."""
+        found = self.with_implied(dict.fromkeys(labels, basis))
+        heights = (self._coding(LEVEL, "L3", basis), self._coding(CONFIDENTIALITY, "R", basis))
+        return (*heights, *(self._coding(ACT_CODE, code, why) for code, why in sorted(found.items())))
+
     def _coding(self, system: str, code: str, basis: str) -> JsonObject:
         why = {"system": BASIS_SYSTEM, "code": basis, "version": self.tables.version}
         return {"system": system, "code": code, "extension": [{"url": BASIS, "valueCoding": why}]}

@@ -74,7 +74,7 @@ def _again(unit: Unit, saver: Saver, references: Iterable[str], now_us: int) -> 
     for reference, stored in unit.resources.many(references).items():
         resource = orjson.loads(stored.body)
         draft = Draft(resource, stored.body, stored.method, stored.source, tuple(_vouched(resource)))
-        labelled = saver.labelled(draft)
+        (labelled,) = saver.labelled(unit, [draft])
         if [_key(c) for c in labelled.labels] == [_key(c) for c in _security(resource)]:
             continue
         after = unit.resources.put(labelled, now_us=now_us)

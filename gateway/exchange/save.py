@@ -24,6 +24,7 @@ class Saver:
             raise undoes it. They may save in their turn.
         prepare: what is added to a draft before it is written (links that the gateway knows of and a sender does not).
         join: how labels of a mapping and labels of the labelling step become one set (gateway.consent.labels).
+        told: labels that other stored resources tell of these (exchange/organization_labels.py).
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Saver:
         *,
         join: Join = merged,
         prepare: "Prepare | None" = None,
+        told: "Told | None" = None,
     ) -> None:
         self._label = label
         self._prepare = prepare
         self._join = join
+        self._told = told
         self._followers = tuple(followers)
 
     def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
@@ -49,15 +52,21 @@ class Saver:
             Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
         """
         prepared = drafts if self._prepare is None else [self._prepare(unit, draft) for draft in drafts]
-        stored = unit.resources.put_all([self.labelled(draft) for draft in prepared], now_us=now_us)
+        stored = unit.resources.put_all(self.labelled(unit, prepared), now_us=now_us)
         for follow in self._followers:
             follow(self, unit, stored, now_us)
         return stored
 
-    def labelled(self, draft: Draft) -> Draft:
-        """The draft with every label that it is to carry."""
-        return replace(draft, labels=self._join(draft.labels, self._label(draft.resource)))
+    def labelled(self, unit: Unit, drafts: Sequence[Draft]) -> list[Draft]:
+        """The drafts with every label that they are to carry."""
+        resources = [draft.resource for draft in drafts]
+        told = self._told(unit, resources) if self._told is not None else [()] * len(drafts)
+        return [
+            replace(draft, labels=self._join(draft.labels, (*self._label(draft.resource), *more)))
+            for draft, more in zip(drafts, told, strict=True)
+        ]
 
 
 Prepare: TypeAlias = Callable[[Unit, Draft], Draft]
 Follower: TypeAlias = Callable[[Saver, Unit, Sequence[Stored], int], None]
+Told: TypeAlias = Callable[[Unit, Sequence[Resource]], Sequence[Iterable[JsonObject]]]

@@ -114,9 +114,7 @@ def _operations(
         **terminology_operations(terminology(settings)),
         **matching_operations(finds, linker(settings), watch),
         **Exports(finds).operations(),
-        **ReviewOperations(
-            finds, linker(settings), core.saver, frozenset(settings.link_reviewer_roles)
-        ).operations(),
+        **ReviewOperations(finds, linker(settings), core.saver, frozenset(settings.link_reviewer_roles)).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
 

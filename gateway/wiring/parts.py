@@ -94,6 +94,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     """
     from gateway.adapters.files.data import read_data
     from gateway.exchange.consent_forms import ConsentRule, read_forms
+    from gateway.exchange.organization_labels import OrganizationLabels
     from gateway.exchange.referral import carry_referrals, check_referrals
     from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Follower, Saver
@@ -102,6 +103,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     labeller = read_labeller(read_data, settings.organization_labels)
     linking = linker(settings)
     told = ConsentRule(read_forms(read_data))
+    places = OrganizationLabels(labeller, search_definitions())
     followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
     partners = {
         name: Partner(
@@ -109,8 +111,14 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
         )
         for name, one in settings.mllp_destinations.items()
     }
-    followers = (told, *followers, linking.follow, *([Tell(partners, _adt_events())] if partners else []))
-    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare)
+    followers = (
+        told,
+        places.follow,
+        *followers,
+        linking.follow,
+        *([Tell(partners, _adt_events())] if partners else []),
+    )
+    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told)
 
 
 def _adt_events() -> "EventOf":

@@ -1,0 +1,131 @@
+"""What a stored Organization tells of the records that name it, and labelling these anew when that changes.
+
+A referral *from* a shelter for survivors reveals why. Which organizations tell something is written on them: a
+programme of ``terminology/sensitivity/sources.csv`` as a tag or type, or HMIS's own flag of a victim service provider.
+Every record that names such an organization is labelled when it is written; when the flags of an Organization change,
+every record that names it is labelled again in the same transaction, so that none leaves with the labels of before.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.consent.labels import Labeller, has_basis
+from gateway.consent.view import local
+from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.ports.store import Unit
+from gateway.exchange.save import Saver
+from gateway.exchange.search import LinkValue, Match
+from gateway.kernel.fhir import DOORWAY, JsonObject, Resource, references_in
+from gateway.profiles.search_parameters import Definitions
+
+VICTIM_SERVICE: Final = "urn:doorway:programme:victim-service"
+_COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
+_FLAG: Final = "Organization.VictimServiceProvider"
+_PAGE: Final = 500
+_SILENT: Final = frozenset({"Organization", "Location", "HealthcareService"})  # the directory names itself
+
+
+class OrganizationLabels:
+    """Labels by stored Organizations: for the saver, and its follower.
+
+    Args:
+        labeller: the tables that say what a programme means.
+        definitions: the search parameters by which records name organizations.
+    """
+
+    def __init__(self, labeller: Labeller, definitions: Definitions) -> None:
+        self._labeller = labeller
+        self._definitions = definitions
+
+    def told(self, unit: Unit, resources: Sequence[Resource]) -> list[tuple[JsonObject, ...]]:
+        """For each resource the labels that the Organizations tell which it names; one look for all of them."""
+        named = [_named(resource) for resource in resources]
+        wanted = frozenset[str]().union(*named)
+        flagged = self._flagged(unit, wanted) if wanted else {}
+        return [self._codings(flagged, names) if flagged else () for names in named]
+
+    def follow(self, saver: Saver, unit: Unit, written: Sequence[Stored], now_us: int) -> None:
+        """A follower of the saver: what names an Organization whose flags have changed is labelled again."""
+        for stored in written:
+            if stored.type != "Organization" or stored.updated_us < now_us:
+                continue
+            before = (
+                unit.resources.version("Organization", stored.id, stored.version - 1) if stored.version > 1 else None
+            )
+            if self._flags(_parsed(stored)) != self._flags(_parsed(before)):
+                self._again(saver, unit, stored.reference, now_us)
+
+    def _flagged(self, unit: Unit, references: Iterable[str]) -> dict[str, frozenset[str]]:
+        found = unit.resources.many(references)
+        flags = {reference: self._flags(_parsed(stored)) for reference, stored in found.items()}
+        return {reference: told for reference, told in flags.items() if told}
+
+    def _flags(self, organization: Resource) -> frozenset[str]:
+        """The sensitivities that its programmes mean; the law's closure (VSP) is for the provider's own records."""
+        marks = set(_programmes(organization))
+        sources = self._labeller.tables.sources
+        labels = {one for mark in marks for prefix, labels in sources if mark.startswith(prefix) for one in labels}
+        return frozenset(labels - {"VSP"})
+
+    def _codings(self, flagged: Mapping[str, frozenset[str]], names: Iterable[str]) -> tuple[JsonObject, ...]:
+        labels = frozenset[str]().union(*(flagged.get(name, ()) for name in names))
+        return self._labeller.codings(labels, "organization") if labels else ()
+
+    def _again(self, saver: Saver, unit: Unit, organization: str, now_us: int) -> None:
+        for stored in list(self._naming(unit, organization)):
+            resource = _parsed(stored)
+            security = (resource.get("meta") or {}).get("security") or ()
+            vouched = tuple(one for one in security if isinstance(one, dict) and not has_basis(one))
+            draft = Draft(resource, stored.body, stored.method, stored.source, vouched)
+            unit.resources.put_all(saver.labelled(unit, [draft]), now_us=now_us)
+
+    def _naming(self, unit: Unit, organization: str) -> Iterator[Stored]:
+        """Every live record that names the organization, once."""
+        seen: set[str] = set()
+        for type_ in sorted(set(self._definitions.types) - _SILENT):
+            for parameter in self._definitions.of(type_).values():
+                if parameter.kind != "reference" or not {"Organization", "*"} & set(parameter.targets):
+                    continue
+                after = None
+                while True:
+                    named = Match(parameter, "", (LinkValue((organization,)),))
+                    page = unit.resources.candidates(type_, (named,), after=after, limit=_PAGE)
+                    yield from (one.stored for one in page if one.stored.reference not in seen)
+                    seen |= {one.stored.reference for one in page}
+                    if len(page) < _PAGE:
+                        break
+                    after = page[-1].place
+
+
+def _named(resource: Resource) -> frozenset[str]:
+    if resource.get("resourceType") in _SILENT:
+        return frozenset()
+    return frozenset(one for one in map(local, references_in(resource)) if one.startswith("Organization/"))
+
+
+def _programmes(organization: Resource) -> Iterator[str]:
+    meta = organization.get("meta")
+    tags = meta.get("tag") if isinstance(meta, dict) else None
+    kinds = [coding for concept in _objects(organization.get("type")) for coding in _objects(concept.get("coding"))]
+    yield from (str(one.get("code", "")) for one in (*_objects(tags), *kinds))
+    for extension in _objects(organization.get("extension")):
+        if extension.get("url") == _COLUMN:
+            parts = {str(part.get("url")): part for part in _objects(extension.get("extension"))}
+            if parts.get("column", {}).get("valueCode") == _FLAG and _yes(parts.get("value", {})):
+                yield VICTIM_SERVICE
+
+
+def _yes(part: JsonObject) -> bool:
+    values = [value.get("code") if isinstance(value, dict) else value for name, value in part.items() if name != "url"]
+    return any(str(value) == "1" for value in values)
+
+
+def _objects(node: Any) -> list[JsonObject]:
+    return [one for one in node if isinstance(one, dict)] if isinstance(node, list) else []
+
+
+def _parsed(stored: Stored | None) -> Resource:
+    found = orjson.loads(stored.body) if stored is not None and stored.body else {}
+    return found if isinstance(found, dict) else {}
