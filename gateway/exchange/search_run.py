@@ -15,6 +15,10 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cmp_to_key
+from hashlib import sha256
+from heapq import merge
+from itertools import chain, islice
 from typing import Final
 
 import orjson
@@ -87,28 +91,66 @@ def search(resources: ResourceReader, query: Query, visibility: Visibility | Non
     return Page(matches, run.included(query, matches), total, next_cursor)
 
 
+def search_all(
+    resources: ResourceReader, queries: Sequence[Query], visibility: Visibility | None, *, cursor: str = ""
+) -> Page:
+    """One page of the matches of several types: the same search, a query for each type (R4 "search-system").
+
+    The order is that of the sort keys, then by type, then by key; without sort keys one type follows the other.
+
+    Raises:
+        Invalid: the cursor is none, or belongs to another search.
+    """
+    run = _Run(resources, visibility)
+    ordered = sorted(queries, key=lambda query: query.type)
+    first = ordered[0]
+    digest = sha256(repr([query.digest for query in ordered]).encode()).hexdigest()[:16]
+    place = _read_place(cursor, digest, len(first.sort) + 2)
+    wanted = 0 if first.summary == "count" else first.count
+    found = list(islice(run.everywhere(ordered, place, wanted + 1), wanted + 1)) if wanted else []
+    more = len(found) > wanted
+    found = found[:wanted]
+    total: int | None = len(found)
+    if place is not None or more or not wanted:
+        exact = first.total in {"accurate", "estimate"} or not wanted
+        counted = run.everywhere(ordered, None, _BATCH) if exact or first.total != "none" else iter(())
+        total = sum(1 for _ in (counted if exact else islice(counted, TOTAL_LIMIT + 1)))
+        total = None if first.total == "none" or (not exact and total > TOTAL_LIMIT) else total
+    matches = tuple(one.stored for one in found)
+    last = (*found[-1].place[:-1], found[-1].stored.type, found[-1].place[-1]) if found else ()
+    return Page(matches, run.included(first, matches), total, _sealed(digest, last) if more else "")
+
+
 def exists(resources: ResourceReader, query: Query, visibility: Visibility | None) -> bool:
     """Whether there is any visible match."""
     return next(_Run(resources, visibility).matches(query, None, 1), None) is not None
 
 
 def _read_cursor(cursor: str, query: Query) -> Place | None:
+    return _read_place(cursor, query.digest, len(query.sort) + 1)
+
+
+def _read_place(cursor: str, wanted: str, size: int) -> Place | None:
     if not cursor:
         return None
     try:
         digest, *place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError):
         raise Invalid("not a cursor of this server", at=CURSOR, fix="follow the next link as it is") from None
-    fits = len(place) == len(query.sort) + 1 and all(
+    fits = len(place) == size and all(
         isinstance(value, (str, int, float)) and not isinstance(value, bool) for value in place
     )
-    if digest != query.digest or not fits or not isinstance(place[-1], int):
+    if digest != wanted or not fits or not isinstance(place[-1], int):
         raise Invalid("the cursor belongs to another search", at=CURSOR, fix="follow the next link as it is")
     return tuple(place)
 
 
 def _write_cursor(query: Query, place: Place) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([query.digest, *place])).rstrip(b"=").decode()
+    return _sealed(query.digest, place)
+
+
+def _sealed(digest: str, place: Place) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([digest, *place])).rstrip(b"=").decode()
 
 
 class _Run:
@@ -118,6 +160,26 @@ class _Run:
         self._resources = resources
         self._visibility = visibility
         self._cuts: dict[str, frozenset[str]] = {}
+
+    def everywhere(self, queries: Sequence[Query], after: Place | None, wanted: int) -> Iterator[Candidate]:
+        """Visible matches of several queries in one order, from behind ``after`` (sort values, type, key)."""
+        streams = [self.matches(query, _within(query.type, after), wanted) for query in queries]
+        if not queries[0].sort:
+            begun = [
+                one for query, one in zip(queries, streams, strict=True) if not after or query.type >= str(after[-2])
+            ]
+            return chain.from_iterable(begun)
+        ways = [sort.descending for sort in queries[0].sort]
+
+        def compared(one: Candidate, other: Candidate) -> int:
+            mine, theirs = (*one.place[:-1], one.stored.type), (*other.place[:-1], other.stored.type)
+            for index, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+                if a != b:
+                    less = a < b  # type: ignore[operator]
+                    return -1 if less is not (index < len(ways) and ways[index]) else 1
+            return 0
+
+        return merge(*streams, key=cmp_to_key(compared))
 
     def matches(self, query: Query, after: Place | None, wanted: int) -> Iterator[Candidate]:
         """Visible matches in order, from behind ``after``; ``wanted`` sizes the reads."""
@@ -350,6 +412,18 @@ class _Run:
             return batch
         shown = self._visibility.visible(batch)
         return [one for one, visible in zip(batch, shown, strict=True) if visible is True]
+
+
+def _within(type_: str, after: Place | None) -> Place | None:
+    """Where the matches of one type go on behind a place in the order of all types."""
+    if after is None or (len(after) == 2 and type_ > str(after[0])):
+        return None
+    *values, other, key = after
+    return (*values, key if type_ == other else _FIRST if type_ > str(other) else _LAST)
+
+
+_FIRST: Final = -1  # keys are 63 bits, from 0
+_LAST: Final = (1 << 63) - 1
 
 
 def _never(criterion: Chain | Has, resource: Resource) -> bool:

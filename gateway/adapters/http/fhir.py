@@ -142,6 +142,7 @@ class FhirApi:
             ("base", "POST"): self._bundle,
             ("base", "GET"): self._search_system,
             ("base_search", "POST"): self._search_system,
+            ("base_history", "GET"): self._history,
             ("type", "GET"): self._search,
             ("type", "POST"): self._create,
             ("type", "PUT"): self._update,

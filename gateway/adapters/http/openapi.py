@@ -9,6 +9,8 @@ from gateway.adapters.http.route import METHODS
 _PATHS: Final = {
     "/fhir/metadata": "metadata",
     "/fhir": "base",
+    "/fhir/_search": "base_search",
+    "/fhir/_history": "base_history",
     "/fhir/{type}": "type",
     "/fhir/{type}/_search": "type_search",
     "/fhir/{type}/_history": "type_history",
@@ -65,7 +67,7 @@ def _operation(path: str, kind: str, method: str) -> dict[str, Any]:
         parameters.append(_parameter("id", _ID))
     if "{version}" in path:
         parameters.append(_parameter("version", {"type": "string", "pattern": "^[0-9]{1,9}$"}))
-    if kind in ("type", "type_history", "instance_history") and method == "GET":
+    if kind in ("type", "base_history", "type_history", "instance_history") and method == "GET":
         count = {"name": "_count", "in": "query", "required": False, "schema": {"type": "integer", "minimum": 0}}
         parameters.append(count)
     out: dict[str, Any] = {
@@ -81,7 +83,7 @@ def _operation(path: str, kind: str, method: str) -> dict[str, Any]:
             **{status: {"description": "OperationOutcome"} for status in _STATUSES},
         },
     }
-    if kind == "type_search":
+    if kind in ("type_search", "base_search"):
         out["requestBody"] = {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}}
     elif method in _BODIES:
         out["requestBody"] = {

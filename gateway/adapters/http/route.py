@@ -22,6 +22,7 @@ class Place:
 METHODS: Final[dict[str, tuple[str, ...]]] = {
     "base": ("GET", "POST"),
     "base_search": ("POST",),
+    "base_history": ("GET",),
     "metadata": ("GET",),
     "type": ("GET", "POST", "PUT", "PATCH", "DELETE"),
     "type_search": ("POST",),
@@ -34,6 +35,7 @@ METHODS: Final[dict[str, tuple[str, ...]]] = {
     "operation": ("GET", "POST"),
     "job": ("GET", "DELETE"),
 }
+_BASE: Final = {"metadata": "metadata", "_search": "base_search", "_history": "base_history"}
 COMPARTMENTS: Final = frozenset({"Patient", "Encounter", "Practitioner", "RelatedPerson", "Device"})
 
 
@@ -47,8 +49,8 @@ def place_of(path: str, types: frozenset[str]) -> Place:
     if not parts:
         return Place("base")
     head = parts[0]
-    if len(parts) == 1 and head in {"metadata", "_search"}:
-        return Place("metadata" if head == "metadata" else "base_search")
+    if len(parts) == 1 and head in _BASE:
+        return Place(_BASE[head])
     if head.startswith("$") and len(parts) == 1:
         return Place("operation", rest=head)
     if head == "_export" and len(parts) in {2, 3}:

@@ -25,7 +25,7 @@ class Entry:
 def link(base: str, type_: str, pairs: Iterable[tuple[str, str]]) -> str:
     """A search address that stands by itself."""
     text = urlencode(list(pairs), quote_via=quote, safe="/:|,$")
-    return f"{base}/{type_}" + (f"?{text}" if text else "")
+    return (f"{base}/{type_}" if type_ else base) + (f"?{text}" if text else "")
 
 
 def bundle(

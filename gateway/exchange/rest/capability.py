@@ -63,7 +63,7 @@ def statement(
         "documentation": "Every answer is cut to what the person consented to share with the caller's organization.",
         "security": _security(base),
         "resource": [_resource(type_, definitions, by_type, profiles) for type_ in sorted(types)],
-        "interaction": [{"code": "transaction"}, {"code": "batch"}],
+        "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
     }
     system = sorted(by_type.get("", ()))
     if system:

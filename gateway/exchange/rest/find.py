@@ -1,8 +1,8 @@
 """Search, compartments, history and $everything: pages of what the asker may see, self-contained next links."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -11,6 +11,7 @@ import orjson
 from gateway.codecs import json_text
 from gateway.consent.release import Released
 from gateway.exchange.clients import admit
+from gateway.exchange.history import Moment, moment_of, newest_first
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.rest.ask import Answer, Ask
@@ -20,7 +21,7 @@ from gateway.exchange.rest.issues import Issue
 from gateway.exchange.rest.own_ids import in_query, names
 from gateway.exchange.rest.subset import Subset
 from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown, parse_query
-from gateway.exchange.search_run import CURSOR, Page, search
+from gateway.exchange.search_run import CURSOR, Page, search, search_all
 from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
 from gateway.profiles.search_parameters import Definitions
 
@@ -158,14 +159,51 @@ class Finds:
     # -- search ------------------------------------------------------------------------------------------------------
 
     def search(self, ask: Ask, type_: str, pairs: Pairs) -> Answer:
-        """``GET [type]?…`` and ``POST [type]/_search``.
+        """``GET [type]?…`` and ``POST [type]/_search``; without a type ``GET [base]?_type=…``.
 
         Raises:
             Malformed: a parameter or value that cannot be honoured. Forbidden: scope.
         """
-        if not type_:
-            raise Unsupported("a search needs a resource type", at="address", fix="search below /[type]")
-        return self._searched(ask, type_, pairs, "")
+        return self._searched(ask, type_, pairs, "") if type_ else self._searched_all(ask, pairs)
+
+    def _searched_all(self, ask: Ask, pairs: Pairs) -> Answer:
+        """One search over several types: every parameter must be one of each; without ``_type``, all there are."""
+        cursor = next((value for name, value in pairs if name == CURSOR), "")
+        named = [one for name, value in pairs if name == "_type" for one in value.split(",") if one]
+        if set(named) - set(self.definitions.types):
+            raise Malformed("a type that is not served", at="_type")
+        plain = [pair for pair in pairs if pair[0] not in {CURSOR, "_type"}]
+        types = self._allowed(ask, named, "s")
+        inner = self.seal.open(cursor, ask.client) if cursor else ""
+        with self.store.reading() as reading:
+            admit(reading, ask.caller)
+            sight = self.sight(reading.resources, ask)
+            queries = []
+            for type_ in types:
+                meant = in_query(reading.resources, ask.client, type_, plain, self.targets(type_))
+                queries.append(self.query(type_, meant, ask, strict=ask.handling != "lenient"))
+            try:
+                page = search_all(reading.resources, queries, sight, cursor=inner)
+            except Invalid as error:
+                raise Malformed(error.message, at=error.at, fix=error.fix) from None
+            released = sight.release((*page.matches, *page.included))
+            told = replace(queries[0], used=((("_type", ",".join(types)),) if named else ()) + queries[0].used)
+            answer = self._searchset(ask, told, page, released, "")
+            self.recorded(ask, sight, released, "search-system", ",".join(named), link("", "", pairs))
+        return answer
+
+    def _allowed(self, ask: Ask, named: Sequence[str], letter: str) -> tuple[str, ...]:
+        """The types that a system interaction is about: those named, each of which must be allowed, or all allowed.
+
+        Raises:
+            Forbidden: a type that is named, or every type, lies outside of the token's scopes.
+        """
+        for type_ in named:
+            ask.caller.scopes.constraints(type_, letter)
+        every = named or [type_ for type_ in self.definitions.types if ask.caller.scopes.allows(type_, letter)]
+        if not every:
+            ask.caller.scopes.constraints("*", letter)
+        return tuple(sorted(set(every)))
 
     def compartment(self, ask: Ask, owner: str, type_: str, pairs: Pairs) -> Answer:
         """``GET [compartment]/[id]/[type]?…``."""
@@ -249,7 +287,7 @@ class Finds:
     # -- history -----------------------------------------------------------------------------------------------------
 
     def history(self, ask: Ask, type_: str, id_: str, pairs: Pairs) -> Answer:
-        """``GET [type]/[id]/_history`` and ``GET [type]/_history``, newest first.
+        """``GET [type]/[id]/_history``, ``GET [type]/_history`` and ``GET [base]/_history``, newest first.
 
         A version shows when the asker may see that version and the current one; a deletion when he could see what
         was deleted.
@@ -257,11 +295,11 @@ class Finds:
         Raises:
             NotFound: the resource is missing or hidden. Malformed: a parameter that cannot be read.
         """
-        ask.caller.scopes.constraints(type_, "r")
+        types = self._allowed(ask, [type_] if type_ else [], "r")
         given = dict(pairs)
         count = _count(given)
         since = instant_us(given["_since"]) if "_since" in given else 0
-        before: tuple[int, str, int] | None = None
+        before: Moment | None = None
         if CURSOR in given:
             before = _place(self.seal.open(given[CURSOR], ask.client))
         place = f"{type_}/{id_}" if id_ else type_
@@ -272,26 +310,24 @@ class Finds:
             if id_ and before is None and not self._known(reading, sight, type_, id_):
                 self.recorded(ask, sight, sight.release(()), "history", place, "")
                 raise NotFound("no such resource")
-            shown = self._versions(reading, sight, type_, id_, since, before, count + 1)
+            changes = newest_first(reading.resources, types, id_, since_us=since, before=before)
+            shown = self._versions(reading, sight, changes, count + 1)
             more = len(shown) > count
             shown = shown[:count]
             released = sight.release([one for one, body in shown if body])
             bodies = {(one.reference, one.version): one.body for one in released.resources}
-            self.recorded(ask, sight, released, "history", place, "")
+            self.recorded(ask, sight, released, "history" if type_ else "history-system", place, "")
         entries = [
             history_entry(ask.base, one, bodies.get((one.reference, one.version), b""))
             for one, body in shown
             if not body or (one.reference, one.version) in bodies
         ]
         kept = [(name, value) for name, value in pairs if name in {"_since"}]
-        links = [("self", link(ask.base, f"{place}/_history", pairs))]
+        address = f"{place}/_history" if place else "_history"
+        links = [("self", link(ask.base, address, pairs))]
         if more:
-            last = shown[-1][0]
-            inner = orjson.dumps([last.updated_us, last.id, last.version]).decode()
-            sealed = self.seal.close(inner, ask.client)
-            links.append(
-                ("next", link(ask.base, f"{place}/_history", [*kept, ("_count", str(count)), (CURSOR, sealed)]))
-            )
+            sealed = self.seal.close(orjson.dumps(moment_of(shown[-1][0])).decode(), ask.client)
+            links.append(("next", link(ask.base, address, [*kept, ("_count", str(count)), (CURSOR, sealed)])))
         total = len(entries) if id_ and not more and before is None else None
         return Answer(200, bundle("history", entries, total=total, links=links)).under(released.notices)
 
@@ -310,35 +346,25 @@ class Finds:
         return newest is not None and bool(sight.visible([newest])[0])
 
     def _versions(
-        self,
-        reading: Reading,
-        sight: Scoped,
-        type_: str,
-        id_: str,
-        since: int,
-        before: tuple[int, str, int] | None,
-        wanted: int,
+        self, reading: Reading, sight: Scoped, changes: Iterator[Stored], wanted: int
     ) -> list[tuple[Stored, bool]]:
         """Versions that may show, each with whether it has a body."""
         out: list[tuple[Stored, bool]] = []
         known: dict[str, bool] = {}
-        while len(out) < wanted:
-            batch = reading.resources.changes(type_, id_, since_us=since, before=before, count=wanted)
-            for one in batch:
-                if one.id not in known:
-                    known[one.id] = self._known(reading, sight, type_, one.id)
-                if not known[one.id]:
-                    continue
-                if one.deleted:
-                    prior = reading.resources.version(type_, one.id, one.version - 1)
-                    if prior is not None and sight.visible([prior])[0]:
-                        out.append((one, False))
-                elif sight.visible([one])[0]:
-                    out.append((one, True))
-            if len(batch) < wanted:
+        for one in changes:
+            if one.reference not in known:
+                known[one.reference] = self._known(reading, sight, one.type, one.id)
+            if not known[one.reference]:
+                continue
+            if one.deleted:
+                prior = reading.resources.version(one.type, one.id, one.version - 1)
+                if prior is not None and sight.visible([prior])[0]:
+                    out.append((one, False))
+            elif sight.visible([one])[0]:
+                out.append((one, True))
+            if len(out) == wanted:
                 break
-            before = (batch[-1].updated_us, batch[-1].id, batch[-1].version)
-        return out[:wanted]
+        return out
 
     # -- everything --------------------------------------------------------------------------------------------------
 
@@ -447,9 +473,9 @@ def instant_us(text: str) -> int:
         raise Malformed("not an instant", at="_since", fix="such as 2026-01-01T00:00:00Z") from None
 
 
-def _place(text: str) -> tuple[int, str, int]:
+def _place(text: str) -> Moment:
     try:
-        at, id_, version = orjson.loads(text)
-        return int(at), str(id_), int(version)
+        at, type_, id_, version = orjson.loads(text)
+        return int(at), str(type_), str(id_), int(version)
     except (ValueError, TypeError):
         raise Invalid("the cursor belongs to another request", at=CURSOR) from None

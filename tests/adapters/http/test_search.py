@@ -133,3 +133,59 @@ def test_validate_says_what_a_create_would_say(small: World) -> None:
     assert (issue["severity"], issue["expression"]) == ("error", ["Patient.gender"])
     id_ = small.ehr.create(good)["id"]
     assert small.ehr("GET", f"/Patient/{id_}/$validate").status_code == 200
+
+
+def test_several_types_are_searched_at_once_a_page_at_a_time(world: World) -> None:
+    ids = people(world, 3)
+    made = [
+        world.ehr.create({"resourceType": "Organization", "name": f"Zq{n}", "active": True})["id"] for n in range(3)
+    ]
+    every = {f"Patient/{one}" for one in ids} | {f"Organization/{one}" for one in made}
+    for suffix in ("", "&_sort=-_lastUpdated", "&_sort=_id"):
+        seen = pages(world.ehr, f"?_type=Patient,Organization&_count=2{suffix}")
+        told = [f"{one['resource']['resourceType']}/{one['resource']['id']}" for p in seen for one in p["entry"]]
+        assert every <= set(told)
+        assert len(told) == len(set(told)) == seen[0]["total"]
+    newest = pages(world.ehr, "?_type=Patient,Organization&_count=2&_sort=-_lastUpdated")[0]["entry"]
+    assert [one["resource"]["id"] for one in newest] == [made[2], made[1]]
+    found = world.ehr("GET", f"?_type=Patient,Organization&_id={ids[0]},{made[0]}").json()
+    assert [one["resource"]["id"] for one in found["entry"]] == [made[0], ids[0]]
+    assert world.ehr("GET", f"?_id={made[1]}").json()["total"] == 1
+    kind = "application/x-www-form-urlencoded"
+    assert world.ehr("POST", "/_search", f"_type=Patient&_id={ids[1]}", Content_Type=kind).json()["total"] == 1
+
+
+def test_a_search_over_types_takes_only_what_each_of_them_declares(small: World) -> None:
+    people(small, 2)
+    assert small.ehr("GET", "?_type=Patient,Organization&birthdate=1910").status_code == 400
+    assert small.ehr("GET", "?_type=Patient,Nothing").status_code == 400
+    assert small.ehr("GET", "?_type=Patient&birthdate=1910").json()["total"] == 1
+    narrow = small.caller("narrow", "system/Patient.crs")
+    narrow.create({"resourceType": "Patient", "birthDate": "1990"})
+    assert narrow("GET", "?_type=Patient,Organization").status_code == 403
+    assert {one["resource"]["resourceType"] for one in narrow("GET", "?_count=50").json()["entry"]} == {"Patient"}
+
+
+def test_another_organization_sees_no_more_in_a_search_or_history_of_the_system(world: World) -> None:
+    ids = people(world, 2)
+    assert world.other("GET", "?_type=Patient").json()["total"] == 0
+    told = world.other("GET", "/_history?_count=100").json().get("entry", [])
+    assert not {one["fullUrl"].rpartition("/")[2] for one in told} & set(ids)
+
+
+def test_the_history_of_the_system_is_newest_first_and_goes_on_page_by_page(world: World) -> None:
+    ids = people(world, 3)
+    world.ehr("DELETE", f"/Patient/{ids[1]}")
+    organization = world.ehr.create({"resourceType": "Organization", "name": "Zq", "active": True})
+    world.ehr("PUT", f"/Organization/{organization['id']}", {**organization, "active": False})
+    whole = world.ehr("GET", "/_history?_count=100").json()["entry"]
+    told = [(one["request"]["method"], one["fullUrl"].rpartition("/")[2]) for one in whole]
+    assert told[:3] == [("PUT", organization["id"]), ("POST", organization["id"]), ("DELETE", ids[1])]
+    assert [one for one in told if one[1] in ids] == [("DELETE", ids[1]), *(("POST", one) for one in ids[::-1])]
+    paged = pages(world.ehr, "/_history?_count=2")
+    assert [one for page in paged for one in page["entry"]] == whole
+    assert all("total" not in page for page in paged)
+    since = whole[2]["response"]["lastModified"]
+    recent = world.ehr("GET", f"/_history?_since={since}").json()["entry"]
+    assert recent == [one for one in whole if one["response"]["lastModified"] >= since]
+    assert world.ehr("DELETE", "/_history").status_code == 405
