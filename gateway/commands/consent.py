@@ -222,7 +222,9 @@ def _grid(rows: Any) -> list[str]:
     levels = sorted({level for row in rows for level in row.total})
     head = f"{'organization':<44}" + "".join(f"{level:>12}" for level in levels)
     body = [
-        f"{row.organization:<44}" + "".join(f"{row.seen.get(x, 0):>6} of {row.total[x]:<2}" for x in levels)
+        f"{row.organization:<44}"
+        + "".join(f"{row.seen.get(x, 0):>6} of {row.total[x]:<2}" for x in levels)
+        + ("" if row.party else "   no agreement in force")
         for row in rows
     ]
     return [head, *body]
@@ -256,7 +258,10 @@ def explain(
             resources = cast("ResourceReader", AsOf(resources, instant_us(request.now)))
         if who:
             rows = who_sees(resources, patients, organizations_of(resources, patients, knowledge), request, knowledge)
-            told = {row.organization: {"seen": dict(row.seen), "of": dict(row.total)} for row in rows}
+            told = {
+                row.organization: {"seen": dict(row.seen), "of": dict(row.total), "agreement": row.party}
+                for row in rows
+            }
             _say(as_json, told, _grid(rows))
             return
         stored = list(resources.many(references).values()) if references else list(resources.compartment(patients))

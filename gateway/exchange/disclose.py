@@ -323,6 +323,11 @@ class Gate:
             what=what, query=query, refused=refused, address=address, id_=id_, server=server,
         )  # fmt: skip
 
+    @property
+    def party(self) -> bool:
+        """Whether the asking Organization has an agreement in force."""
+        return self._agreement()
+
     def asked(self) -> Asked:
         """The request as rules see it; for explanations."""
         return self._asks()

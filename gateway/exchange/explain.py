@@ -150,11 +150,15 @@ def _missing(gate: Gate, resources: ResourceReader, knowledge: Knowledge, view: 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """How much of one client's records one organization sees, by level; ``total`` is how many there are."""
+    """How much of one client's records one organization sees, by level; ``total`` is how many there are.
+
+    ``party``: whether it has an agreement in force; without one it sees its own records only.
+    """
 
     organization: str
     seen: Mapping[str, int]
     total: Mapping[str, int]
+    party: bool = True
 
 
 def level_of(view: ResourceView) -> str:
@@ -179,7 +183,7 @@ def who_sees(
         for stored, shown in zip(records, gate.visible(records), strict=True):
             if shown:
                 seen[level_of(knowledge.view(stored))] += 1
-        rows.append(Sight(organization, seen, total))
+        rows.append(Sight(organization, seen, total, gate.party))
     return rows
 
 

@@ -140,6 +140,23 @@ def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> 
     assert lines(run(*shown, "--as-of", "2026-01-01T00:00:00Z"))[0]["decision"] == "permit"
 
 
+def test_a_new_agency_is_weighed_before_its_agreement_is_recorded(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'doorway.db'}"
+    store = wiring.open_store(Settings(database_url=url))
+    from gateway.exchange.ports.resources import Draft
+
+    drafts = [Draft(one) for one in (client()[0], consent(PERMIT))]
+    store.write(lambda unit: wiring.saver(Settings()).save(unit, drafts, now_us=1))
+    store.close()
+    asked = ["--patient", "Patient/p", "--database", url, "--json", *AT]
+    who = lines(run("explain", "--who", *asked))[0]["Organization/h"]
+    assert (who["seen"]["L1"], who["agreement"]) == (0, False)
+    (told,) = lines(run("what-if", "--agreement", "Organization/h", *asked))
+    assert [told["Organization/h"][when]["L1"] for when in ("before", "after")] == [0, 2]
+    with wiring.open_store(Settings(database_url=url)).reading() as reading:
+        assert list(reading.resources.of_type("Contract")) == []
+
+
 def test_relabel_labels_what_a_changed_setting_tells_and_says_how_much(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'doorway.db'}"
     store = wiring.open_store(Settings(database_url=url))
