@@ -159,10 +159,11 @@ _ASCII_LIKE: Final = {  # encodings in which every byte below 128 is its charact
 class Block:
     """Some neighbouring rows of a file: as cells, or as lines without any quote, which need no parser."""
 
-    __slots__ = ("_lines", "_rows")
+    __slots__ = ("_lines", "_rows", "size")
 
-    def __init__(self, lines: list[str] | None, rows: list[list[str]] | None = None) -> None:
+    def __init__(self, lines: list[str] | None, rows: list[list[str]] | None = None, size: int = 0) -> None:
         self._lines, self._rows = lines, rows
+        self.size = size  # bytes in the file; 0: not known
 
     def __len__(self) -> int:
         rows = self._rows if self._lines is None else self._lines
@@ -210,12 +211,12 @@ def read_blocks(chunks: Iterable[bytes], encoding: str, size: int | None = None)
             found = []
             while lines.more:
                 found.append(next(reader))
-            yield Block(None, found)
+            yield Block(None, found, lines.size)
             continue
         text = str(plain, name, errors).split("\n")
         if not text[-1]:
             text.pop()
-        yield Block(text)
+        yield Block(text, None, len(raw))
 
 
 class _Lines(Iterator[str]):
@@ -223,9 +224,11 @@ class _Lines(Iterator[str]):
 
     def __init__(self, raw: bytes, pieces: Iterator[bytes], encoding: str, errors: str) -> None:
         self._pieces, self._encoding, self._errors = pieces, encoding, errors
+        self.size = 0
         self._take(raw)
 
     def _take(self, raw: bytes) -> None:
+        self.size += len(raw)
         self._lines = list(io.StringIO(str(raw, self._encoding, self._errors), newline=""))
         self._at = 0
 

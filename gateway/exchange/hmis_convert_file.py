@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DOCUMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-document"
 FLUSH_LINES: Final = 512
 SHAPES_KEPT: Final = 1 << 16
+SMALL_BYTES: Final = 1 << 18  # files below are dealt out block by block
 _SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
 Cells = list[str]
 
@@ -82,11 +83,18 @@ class FileJob:
         self._flush()
 
     def blocks(self) -> Iterator[tuple[bool, int, Block]]:
-        """Whether this process converts a block, the number of its first row, and the block."""
-        number = 1
+        """Whether this process converts a block, the number of its first row, and the block.
+
+        A process has the same stretch of every large file: files are mostly in the order of their clients, so that the
+        ids which it made for one serve for the next.
+        """
+        number, offset, small = 1, 0, self.seen.bytes < SMALL_BYTES
         for index, block in enumerate(self.conversion.blocks(self.seen)):
-            yield (index + self._turn) % self._processes == self._which, number, block
+            stretch = min(offset * self._processes // max(self.seen.bytes, 1), self._processes - 1)
+            owner = stretch if block.size and not small else (index + self._turn) % self._processes
+            yield owner == self._which, number, block
             number += len(block)
+            offset += block.size
 
     # -- rows kept whole, columns that HUD does not know -------------------------------------------------------------
 

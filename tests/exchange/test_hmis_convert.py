@@ -7,6 +7,7 @@ import pytest
 
 from gateway.adapters.files.data import read_data
 from gateway.codecs import hmis_csv
+from gateway.exchange import hmis_convert_file
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import Households, household_of
@@ -192,8 +193,12 @@ def test_a_revocation_ends_a_consent_whatever_its_status_says() -> None:
     assert json.loads(lines["Consent"][0])["provision"]["period"]["end"] == "2026-03-01"
 
 
-def test_processes_that_share_the_rows_write_together_what_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("small", [0, 1 << 18])
+def test_processes_that_share_the_rows_write_together_what_one_writes(
+    small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hmis_csv, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(hmis_convert_file, "SMALL_BYTES", small)
     files = export_of(load_spec(read_data, "2026"), Random(7), rows=24, nasty=0.1)
     whole, told = shares(files, 1)
     shared, said = shares(files, 3)
