@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.codecs.hmis_csv import write_rows
+from gateway.exchange.hmis_joined import Sent, sent_of
 from gateway.exchange.hmis_rows import ORDER, facts_of
 from gateway.exchange.hmis_store_export import restored
 from gateway.exchange.hmis_versions import columns_of
@@ -82,6 +83,7 @@ class Delta:
         }
         self._made: dict[str, dict[str, dict[str, str]]] = {name: {} for name in ORDER}
         self.aside: list[tuple[str, str, str]] = []  # resource, state, why
+        self.sent: dict[str, Sent] = {}  # referrals by EventID, to be remembered once the export is written
 
     @property
     def rows(self) -> dict[str, int]:
@@ -129,6 +131,11 @@ class Delta:
         self._say_state(stored, task)
 
     def _referral(self, reading: Reading, stored: Stored, task: Resource) -> None:
+        key = self._id("Event", stored)
+        came = sent_of(reading, self._source, [key]).get(key)
+        if came is not None and came.came:
+            self._returned(reading, stored, task, came.came)
+            return
         request = _get(reading, str(task["focus"]["reference"])) or {}
         status = str(task.get("status"))
         asked = day_of(str(request.get("authoredOn") or task.get("authoredOn") or "")[:10])
@@ -143,23 +150,32 @@ class Delta:
             self.aside.append((stored.reference, status, str(why)))
             return
         result = _result(task)
-        self._add(
-            "Event",
-            self._id("Event", stored),
-            {
-                "EnrollmentID": place.enrollment,
-                "PersonalID": place.person,
-                "EventDate": asked,
-                "Event": event,
-                "LocationCrisisOrPHHousing": project,
-                "ReferralResult": result,
-                "ResultDate": _day(task, stored) if result else "",
-                **self._audit(asked, stored, deleted=status == "entered-in-error"),
-            },
-        )
+        told = {
+            "EnrollmentID": place.enrollment,
+            "PersonalID": place.person,
+            "EventDate": asked,
+            "Event": event,
+            "LocationCrisisOrPHHousing": project,
+            "ReferralResult": result,
+            "ResultDate": _day(task, stored) if result else "",
+            **self._audit(asked, stored, deleted=status == "entered-in-error"),
+        }
+        self._add("Event", key, told)
+        self.sent[key] = Sent(key, told, stored.reference, str(task["focus"]["reference"]))
         self._say_state(stored, task)
         for reference in _sent(task, request):
             self._living(reading, reference, place.person)
+
+    def _returned(self, reading: Reading, stored: Stored, task: Resource, event: str) -> None:
+        """A referral that the HMIS has as an Event already: only what was said since then goes out."""
+        cells = restored(reading, self._maps["Event"], [event]).get(event)
+        if stored.source == self._source or cells is None:
+            return
+        result = _result(task)
+        if result and result != cells.get("ReferralResult"):
+            told = {"ReferralResult": result, "ResultDate": _day(task, stored)}
+            self._add("Event", event, cells | told | {"DateUpdated": _moment(stored.updated_us)})
+        self._say_state(stored, task)
 
     def _say_state(self, stored: Stored, task: Resource) -> None:
         status = str(task.get("status"))
@@ -225,6 +241,8 @@ class Delta:
             "EntryDate": day,
             "HouseholdID": key,
             "RelationshipToHoH": "1",  # alone in a household of their own, so its head
+            "EnrollmentCoC": self._coc(reading),
+            "LivingSituation": "99",
             "DisablingCondition": "99",
             **self._audit(day, stored),
         }
@@ -232,6 +250,13 @@ class Delta:
         if before is None or day < before["EntryDate"]:
             self._add("Enrollment", key, cells)
         return _Place(person, key)
+
+    def _coc(self, reading: Reading) -> str:
+        """The continuum of the project to enroll at; empty where it has none or several: staff know which."""
+        states = reading.rows.of_projects(self._source, "ProjectCoC", [self._enroll_at])
+        rows = restored(reading, self._maps["ProjectCoC"], [state.key for state in states if not state.deleted])
+        codes = {row.get("CoCCode", "") for row in rows.values()}
+        return codes.pop() if len(codes) == 1 else ""
 
     def _living(self, reading: Reading, reference: str, person: str) -> None:
         """An Observation that was sent with a referral, when it is the housing status."""

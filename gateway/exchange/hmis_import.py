@@ -17,6 +17,7 @@ from typing import Any, Final
 from gateway.exchange.hmis_absent import Absent, absent_rows
 from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
+from gateway.exchange.hmis_joined import JOINED
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_of, kind_of, moment, newer, order_of
 from gateway.exchange.hmis_write import TOGETHER, Change, Parents, RowWriter, Write, groups
@@ -251,6 +252,7 @@ class Import:
         states = unit.rows.get(self._source, file, [row.key for row in rows])
         parents = writer.parents(unit, shape, rows)
         entered = writer.entered(unit, shape, rows) if file == "Event" else set()
+        parents.referrals = writer.came_back(unit, shape, rows) if file == "Event" else {}
         outcomes: list[Outcome] = []
         drafts: list[Draft] = []
         stale: list[tuple[str, str]] = []
@@ -302,7 +304,7 @@ class Import:
             facts = {"labels": project.get("labels", ""), "exit": left}
         elif shape.needs_enrollment and shape.needs_person and row.cells[shape.enrollment].strip():
             parent = parents.enrollments.get(row.cells[shape.enrollment].strip())
-            facts = {"labels": (parent or {}).get("labels", "")}
+            facts = {"labels": (parent or {}).get("labels", ""), JOINED: parents.referrals.get(row.key, "")}
             waits = "" if parent is not None else "EnrollmentID"
         if shape.needs_person and row.cells[shape.person].strip() not in parents.clients:
             waits = shape.names[shape.person]

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.codecs.hmis_csv import write_rows
 from gateway.exchange.hmis_extra import columns_kept, rows_kept, shown
 from gateway.exchange.hmis_hash import hash_rows
+from gateway.exchange.hmis_joined import SENT
 from gateway.exchange.hmis_rows import order_of
 from gateway.exchange.hmis_versions import columns_of
 from gateway.exchange.ports.store import Reading
@@ -51,7 +52,7 @@ class StoreExport:
                 listed = chain([next(listed)], hash_rows(name, columns, listed))
             write(f"{name}.csv", write_rows(listed))
         if not self._hash:
-            for name in sorted(set(reading.rows.extra_files(self._source)) - set(self._maps)):
+            for name in sorted(set(reading.rows.extra_files(self._source)) - {*self._maps, SENT}):
                 write(name, write_rows(self._counted(name, rows_kept(reading, self._source, name))))
 
     def _listed(

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from gateway.codecs.json_text import read_own
 from gateway.exchange.hmis_convert import Conversion
+from gateway.exchange.hmis_joined import JOINED, came_back, carry_outcomes, joined
 from gateway.exchange.hmis_manifest import household_of
 from gateway.exchange.hmis_projects import project_facts
 from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_in, facts_of, facts_text
@@ -47,6 +48,7 @@ class Parents:
 
     clients: set[str] = field(default_factory=set)
     enrollments: dict[str, dict[str, str]] = field(default_factory=dict)
+    referrals: dict[str, str] = field(default_factory=dict)  # EventID -> what it is part of (hmis_joined)
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ class RowWriter:
         """The resources of a row as drafts."""
         facts = facts_of(state)
         computed = self._computed(shape, row, facts, (state.person, state.key) in entered)
-        return self._convert(shape, row, facts.get("labels", ""), computed)
+        drafts = self._convert(shape, row, facts.get("labels", ""), computed)
+        return joined(drafts, facts[JOINED]) if facts.get(JOINED) else drafts
 
     def _computed(self, shape: Shape, row: Row, facts: Mapping[str, str], entered: bool) -> dict[str, str]:
         name = shape.file.name
@@ -134,6 +137,7 @@ class RowWriter:
         """Store drafts, and delete what older versions of their rows had made."""
         now = self._now_us()
         self._saver.save(unit, drafts, now_us=now)
+        carry_outcomes(unit, self._saver, self.source, drafts, now)
         for type_, id_ in stale:
             unit.resources.delete(type_, id_, now_us=now, source=self.source)
 
@@ -188,6 +192,11 @@ class RowWriter:
                 unit.rows.put_todo(self.source, HOUSEHOLD, households)
                 if states:
                     self.forget(unit, file, [state.key for state in states])
+
+    def came_back(self, unit: Unit, shape: Shape, rows: Sequence[Row]) -> dict[str, str]:
+        """What each Event is part of: the Task and the ServiceRequest of a referral that a delta had sent out."""
+        told = came_back(unit, self.source, {row.key: shape.told(row) for row in rows})
+        return {event: f"{sent.task} {sent.request}" for event, sent in told.items()}
 
     # -- what rows point to --------------------------------------------------------------------------------------------
 

@@ -6,17 +6,22 @@ from collections.abc import Iterable
 import pytest
 
 from gateway.adapters.files.data import read_data
+from gateway.adapters.files.hmis_tables import SqliteTables
 from gateway.adapters.memory.store import MemoryStore
+from gateway.exchange.hmis_check import check_export
+from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_delta import SIDE_FILE, Delta
+from gateway.exchange.hmis_joined import SENT
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.spec import LIST_SYSTEM
+from gateway.mapping.hmis.values import day_of
 from tests.exchange.test_hmis_import import CLIENT, ENROLLMENT, client, run
 from tests.exchange.test_hmis_import import export as export_of_day
-from tests.support.hmis import cells_of
+from tests.support.hmis import MemoryFiles, cells_of
 
 SOURCE = Source("source")
 NOW_US = 1_790_000_000_000_000  # 2026-09-21
@@ -194,3 +199,103 @@ def test_the_delta_can_be_imported_where_it_goes() -> None:
     report = run(MemoryStore(), export_of_day("2026-09-22", "1", files))
     assert report.counts["Event"] == {"new": 1}
     assert report.notes == []
+
+
+def sent_out(store: Store) -> tuple[Delta, Rows]:
+    """A delta export, remembered as the command remembers it."""
+    with store.reading() as reading:
+        job = Delta(read_data, "source", "2026", {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"})
+        files: Rows = {}
+
+        def write(path: str, pieces: Iterable[str]) -> None:
+            rows = cells_of("".join(pieces).encode())
+            files[path.removesuffix(".csv")] = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+
+        job.write(reading, write)
+    texts = {key: each.text for key, each in job.sent.items()}
+    store.write(lambda unit: unit.rows.put_extras("source", SENT, texts))
+    return job, files
+
+
+def came(event: dict[str, str], day: str, **cells: str) -> dict[str, bytes]:
+    """The export in which an Event that was sent comes back."""
+    row = {**event, "DateUpdated": f"{day} 00:00:00", **cells}
+    return export_of_day(day, "1", {"Event": [EVENT, [row[column] for column in EVENT]]})
+
+
+def task_of(store: Store, id_: str) -> JsonObject:
+    with store.reading() as reading:
+        stored = reading.resources.get("Task", id_)
+    assert stored is not None
+    found: JsonObject = json.loads(stored.body)
+    return found
+
+
+@pytest.mark.parametrize("key", ["", "their-own"])
+def test_a_referral_that_comes_back_as_an_event_is_one_with_the_one_that_was_sent(key: str) -> None:
+    store = hmis()
+    put(store, *referral())
+    (event,) = sent_out(store)[1]["Event"]
+    back = {"EventID": key or event["EventID"]}
+    run(store, came(event, "2026-09-25", **back))
+    own = task_of(store, SOURCE.id("Event", back["EventID"], "Task"))
+    assert own["partOf"] == [{"reference": "Task/t1"}]
+    assert task_of(store, "t1")["status"] == "requested"
+    assert sent_out(store)[1]["Event"] == []
+    run(store, came(event, "2026-09-27", **back, ReferralResult="1", ResultDate="2026-09-27"))
+    assert task_of(store, "t1")["status"] == "accepted"
+    assert task_of(store, SOURCE.id("Event", back["EventID"], "Task"))["partOf"] == own["partOf"]
+    assert sent_out(store)[1]["Event"] == []
+    assert run(store, came(event, "2026-09-27", **back, ReferralResult="1", ResultDate="2026-09-27")).counts[
+        "Event"
+    ] == {"unchanged": 1}
+
+
+def test_a_delta_export_has_no_finding_of_structure() -> None:
+    store = hmis()
+    reference = [{"valueReference": {"reference": "Observation/o1"}}]
+    put(store, *referral("accepted", output=reference), living({"system": f"{LIST_SYSTEM}3.12.1", "code": "116"}))
+    with store.reading() as reading:
+        first = {
+            "ExportID": "D1", "SourceType": "3", "SourceName": "Doorway", "ExportDate": "2026-09-21 00:00:00",
+            "ExportStartDate": "2026-09-01", "ExportEndDate": "2026-09-21", "SoftwareName": "Doorway",
+            "CSVVersion": "2026 v1.0", "ExportPeriodType": "1", "ExportDirective": "1", "HashStatus": "1",
+            "ImplementationID": "source",
+        }  # fmt: skip
+        files: dict[str, bytes] = {}
+        job = Delta(read_data, "source", "2026", first)
+        job.write(reading, lambda path, pieces: files.__setitem__(path, "".join(pieces).encode()))
+    conversion = Conversion(
+        MemoryFiles({p: f for p, f in files.items() if p != SIDE_FILE}), read_data, fallback_source=""
+    )
+    with SqliteTables(day_of) as tables:
+        checked = check_export(conversion, read_data, tables)
+    made = ("Event", "CurrentLivingSituation", "Export", "User")
+    structure = {"structure", "reference", "code"}
+    found = [f for f in checked.found if f.file in made and checked.rules[f.rule].scope in structure]
+    assert (job.rows["Event"], job.rows["CurrentLivingSituation"]) == (1, 1)
+    assert found == []
+
+
+def test_two_referrals_alike_come_back_as_two_and_an_event_of_another_day_as_itself() -> None:
+    store = hmis()
+    request, task = referral()
+    put(store, request, task, {**task, "id": "t2"})
+    events = sent_out(store)[1]["Event"]
+    assert len(events) == 2
+    run(store, came(events[0], "2026-09-25", EventID="A"))
+    run(store, came(events[1], "2026-09-25", EventID="B"))
+    run(store, came(events[1], "2026-09-26", EventID="C", EventDate="2026-09-02"))
+    parts = [task_of(store, SOURCE.id("Event", key, "Task")).get("partOf") for key in ("A", "B", "C")]
+    assert sorted(str(part) for part in parts[:2]) == [str([{"reference": f"Task/{t}"}]) for t in ("t1", "t2")]
+    assert parts[2] is None
+
+
+def test_what_the_hospital_says_after_the_event_came_back_goes_out_under_the_events_own_id() -> None:
+    store = hmis()
+    put(store, *referral())
+    (event,) = sent_out(store)[1]["Event"]
+    run(store, came(event, "2026-09-25", EventID="theirs"))
+    put(store, *referral("rejected"))
+    (told,) = sent_out(store)[1]["Event"]
+    assert (told["EventID"], told["ReferralResult"]) == ("theirs", "3")
