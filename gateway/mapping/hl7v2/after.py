@@ -1,5 +1,6 @@
 """What is added once the resources of a message have ids: Provenance targets, residue, snapshots, reasons."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,13 @@ from gateway.mapping.hl7v2.interpret import Reasons
 from gateway.mapping.hl7v2.model import SnapshotRow
 from gateway.mapping.hl7v2.settle import paths_of
 
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NO_TARGET: Final = SHARED | {"Provenance", "MessageHeader"}
+
+
+def clean(text: str) -> str:
+    """A text that R4 allows as a string and every database stores: control characters become U+FFFD."""
+    return CONTROL.sub("\ufffd", text)
 
 
 def name_of(segment: Segment | None) -> str:
@@ -50,7 +57,7 @@ def residue(
                 "url": RESIDUE,
                 "extension": [
                     {"url": "place", "valueString": one.place},
-                    {"url": "value", "valueString": one.text.strip() or "(blank)"},
+                    {"url": "value", "valueString": clean(one.text.strip()) or "(blank)"},
                     {"url": "reason", "valueString": one.reason},
                 ],
             }

@@ -7,6 +7,7 @@ from gateway.codecs.er7 import DELETE, Message, Segment
 from gateway.kernel.fhir import JsonObject
 from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2 import after
+from gateway.mapping.hl7v2.after import CONTROL, clean
 from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left, Snapshot
 from gateway.mapping.hl7v2.events import effects_of
 from gateway.mapping.hl7v2.identity import SHARED, Identities, Resolver
@@ -88,8 +89,8 @@ class Job:
         header = message.header
         fields = header.fields
         self.whole = "\r".join([s.text for s in message.segments]) + "\r"
-        self.sender = feed.sender or f"{header.get(3) or ''}|{header.get(4) or ''}"
-        self.control_id = header.get(10) or resource_id("control", message.raw.hex())
+        self.sender = clean(feed.sender or f"{header.get(3) or ''}|{header.get(4) or ''}")
+        self.control_id = clean(header.get(10) or resource_id("control", message.raw.hex()))
         self.made: list[JsonObject] = []
         self.placed: list[tuple[Scope, Segment, Fields, int]] = []
         self.sources: dict[int, list[tuple[Segment, str]]] = {}  # id(resource) -> segments and message rows
@@ -105,6 +106,7 @@ class Job:
         marks, message, tables, feed = self.message.delimiters, self.message, self.rules.tables, self.feed
         escape, doubtful = marks.escape, message.doubtful
         escaped = doubtful or (escape and escape in self.whole[len(message.header.text) :])
+        escaped = escaped or CONTROL.search(self.whole) is not None
         sent = sent.split(marks.component or "^", 1)[0]
         zone = f"{sent[-5:-2]}:{sent[-2:]}" if sent[-5:-4] in ("+", "-") and sent[-4:].isdigit() else feed.zone
         facts = {
@@ -114,7 +116,7 @@ class Job:
             "SENDER": self.sender,
         }
         run = Run(
-            (marks.repetition, marks.component, marks.subcomponent), message.unescape if escaped else None,
+            (marks.repetition, marks.component, marks.subcomponent), self._plain if escaped else None,
             facts, stamps_of(zone), tables.authorities, tables.code_systems,
         )  # fmt: skip
         run.trace = Ledger(run)
@@ -122,6 +124,10 @@ class Job:
         if self.reasons is None and not doubtful:
             run.remember(memory_of((self.sender, zone, feed.jurisdiction, marks.msh_2)), escape)
         return run
+
+    def _plain(self, text: str) -> str:
+        """A value without escapes and control characters."""
+        return clean(self.message.unescape(text))
 
     def run(self) -> Conversion:
         """Walk, map, account, relate, resolve."""

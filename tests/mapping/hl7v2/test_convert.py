@@ -96,6 +96,13 @@ def test_a_decimal_keeps_its_digits() -> None:
     assert b'"value":1.50' in text
 
 
+@pytest.mark.parametrize("text", ["Zq\x00", "Zq\x07x", "Zq\\X00\\"])
+def test_no_control_character_reaches_a_value(text: str) -> None:
+    found = convert("ADT^A04", f"PID|1||47\x0011^^^WEST^MR||{text}^Maria", f"ZPI|{text}", control_id="1\x00")
+    assert b"\\u000" not in found.bundle_bytes()
+    assert only(found, "Patient")["name"][0]["family"].startswith("Zq\ufffd")
+
+
 def test_unknown_types_are_refused_with_a_reason_and_no_value() -> None:
     with pytest.raises(Unsupported) as refused:
         convert("XYZ^Q99", PID)
