@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.linkage.grades import RUNNER_UP_BITS, Grade, Guard, grade_of, guards_of
 from gateway.linkage.scoring import Bounds, Score, Scorer
-from gateway.linkage.traits import Traits
+from gateway.linkage.traits import Traits, comparable
 
 _RIVAL_WITHIN: Final = 8.0  # bits; a record that fits this much worse takes nothing away
 
@@ -45,7 +45,7 @@ def judge(
     scored = [
         (candidate, score)
         for candidate in candidates
-        if (score := scorer.above(candidate, person, floor, bounds)) is not None
+        if comparable(candidate, person) and (score := scorer.above(candidate, person, floor, bounds)) is not None
     ]
     rivals = _Rivals(scorer, [candidate for candidate, _ in scored])
     out = []

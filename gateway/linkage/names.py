@@ -58,7 +58,7 @@ _CYRILLIC: Final = str.maketrans(
     )
 )
 _NOT_LETTER: Final = re.compile(r"[^a-z]+")
-_HASH: Final = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})")
+_HASH: Final = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128})")
 
 
 PARTICLES: Final = frozenset(
@@ -102,7 +102,7 @@ def fold(text: str) -> str:
 
 
 def hashed(text: str) -> str | None:
-    """The digest in a name of a hashed HMIS export (MD5, SHA-1 or SHA-256 in hex), or None for clear text."""
+    """The digest in a name of a hashed HMIS export (MD5, SHA-1, SHA-256 or SHA-512 in hex), or None for clear text."""
     low = text.strip().lower()
     return low if _HASH.fullmatch(low) else None
 

@@ -7,7 +7,8 @@ from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 from gateway.linkage.traits import Reader, Traits, read_number
 
 _SSN_SYSTEMS: Final = frozenset({"http://hl7.org/fhir/sid/us-ssn", "urn:oid:2.16.840.1.113883.4.1"})
-_PARTIAL_SSN: Final = "/SSN-partial"  # how our HMIS mapping names the system of an SSN of which only digits are known
+_HMIS_SSN: Final = ("/SSN-partial", "/SSN-hashed")  # how our HMIS mapping names the systems of what is no whole SSN
+_HASHED_NAME: Final = f"{DOORWAY}/StructureDefinition/hmis-hashed-name-"  # given, middle, family of a hashed export
 _HEALTH_TYPES: Final = frozenset({"JHN", "HC", "MC", "MA", "NH", "NI", "PHN"})
 _HMIS_COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
 _QUALITY: Final = {
@@ -55,12 +56,22 @@ def _names(patient: Resource, row: dict[str, str]) -> None:
         family = str(name.get("family", "") or "")
         if not given and not family and isinstance(name.get("text"), str):
             *given, family = name["text"].split() or [""]
+        digests = _digests(name)
+        if digests:
+            given = [digests.get("given", "".join(given[:1])), digests.get("middle", " ".join(given[1:]))]
+            family = digests.get("family", family)
         if n == 0:
             row["first"], row["middle"], row["last"] = (given or [""])[0], " ".join(given[1:]), family
             row["suffix"] = " ".join(str(s) for s in name.get("suffix", ()))
         else:
             aliases.append(" ".join([*given[:1], family]))
     row["alias"] = "; ".join(alias for alias in aliases if alias.strip())
+
+
+def _digests(name: JsonObject) -> dict[str, str]:
+    """The parts of a name that a hashed HMIS export gives as digests."""
+    found = ((str(one.get("url", "")), str(one.get("valueString", ""))) for one in _objects(name.get("extension")))
+    return {url.removeprefix(_HASHED_NAME): text for url, text in found if url.startswith(_HASHED_NAME)}
 
 
 def _types(identifier: JsonObject) -> set[str]:
@@ -80,7 +91,7 @@ def _identifiers(patient: Resource, row: dict[str, str]) -> None:
 
 
 def _is_ssn(system: str, types: set[str]) -> bool:
-    return system in _SSN_SYSTEMS or system.endswith(_PARTIAL_SSN) or bool(types & {"SS", "SSN"})
+    return system in _SSN_SYSTEMS or system.endswith(_HMIS_SSN) or bool(types & {"SS", "SSN"})
 
 
 def _numbers(patient: Resource) -> Iterator[str]:

@@ -80,6 +80,18 @@ class Traits:
     numbers: frozenset[str] = field(default=frozenset(), repr=False)  # authority|value of other identifiers
 
 
+def comparable(a: Traits, b: Traits) -> bool:
+    """Whether two records may be compared: one of a hashed export only with hashed ones, for its digests disagree with
+    every name and number, and the people behind it are not to be found by their names."""
+    x, y = _hashed_kind(a), _hashed_kind(b)
+    return x is None or y is None or x is y
+
+
+def _hashed_kind(person: Traits) -> bool | None:
+    first = person.given[:1] or person.last[:1] or person.ssn[:1]
+    return first == "#" if first else None
+
+
 _PARTIAL_SSN: Final = re.compile(r"[Xx*#\-. ]*(\d{4})")
 _SINGLE_BIRTH: Final = frozenset({"", "0", "n", "no", "false", "f", "single", "unknown"})
 _QUOTED: Final = re.compile(r"[\"“”(\[«]([^\"“”)\]»]+)[\"“”)\]»]")

@@ -37,7 +37,7 @@ def graded(a: Traits, b: Traits) -> tuple[Grade, frozenset[Guard]]:
     return grade_of(judge, score.bits, guards), guards
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(rows, rows)
 def test_scores_are_symmetric(x: dict[str, str], y: dict[str, str]) -> None:
     a, b = person("a", **x), person("b", **y)
@@ -45,7 +45,7 @@ def test_scores_are_symmetric(x: dict[str, str], y: dict[str, str]) -> None:
     assert judge.score(a, b).bits == pytest.approx(judge.score(b, a).bits, abs=1e-9)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(rows, rows, st.sampled_from(["sex", "ssn", "health_no", "phone", "middle", "dob"]))
 def test_an_equal_field_never_lowers_and_a_different_one_never_raises(
     x: dict[str, str], y: dict[str, str], name: str
@@ -185,7 +185,7 @@ def test_a_pair_given_up_early_could_not_have_reached_the_floor() -> None:
                 assert scoring.above(candidate, asked, floor, bounds) == (whole if whole.bits >= floor else None)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(rows, rows)
 def test_a_compiled_ladder_is_the_first_level_that_holds_by_itself(x: dict[str, str], y: dict[str, str]) -> None:
     a, b = person("a", **x), person("b", **y)
@@ -203,7 +203,7 @@ def test_what_is_remembered_of_a_vector_changes_no_score() -> None:
         assert remembering.score(a, b) == scorer(*left).score(a, b) == remembering.score(a, b)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text("abc", max_size=7), st.text("abc", max_size=7), st.sampled_from([1, 2]))
 def test_slips_are_counted_as_damerau_and_levenshtein_do(x: str, y: str, at_most: int) -> None:
     assert edits(x, y, at_most) == (DamerauLevenshtein.distance(x, y) <= at_most)
