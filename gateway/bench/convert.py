@@ -128,6 +128,7 @@ def _parse(place: Path) -> None:
 
 
 def _convert(conversion: Conversion, files: list[Any], share: Share = WHOLE) -> None:
+    conversion.ids.clear()  # every run is a first one
     with FolderScratch() as scratch, tempfile.TemporaryDirectory() as out, NdjsonFolder(Path(out)) as folder:
         for seen in files:
             conversion.convert_file(seen, folder.write, scratch, share)
