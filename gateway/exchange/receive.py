@@ -16,16 +16,18 @@ from typing import Final, Literal, NamedTuple
 
 from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp
 from gateway.codecs.er7 import Segment, peek
+from gateway.codecs.er7_charset import REPLACEMENT
 from gateway.exchange.ports.inbox import Admission, Received, State
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.sequence import ANEW, START, Numbered, number_of, take_turn
 from gateway.exchange.standing import event_us_of, instant_us, lanes_in
-from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Unsupported
+from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Malformed, Unsupported
 
 QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
 _LOOKED_AT: Final = frozenset({b"PID", b"EVN", b"MRG"})
 _REFUSED_KEPT_BYTES: Final = 65_536
 _HEADER_BYTES: Final = 4_096  # of a header that is looked at to find the sender
+_ZERO: Final = "\x00"  # PostgreSQL takes none into a text
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _NEW, _RECEIVED = Admission.NEW, State.RECEIVED  # looked at for every message
 _LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")  # table 0203: what a facility files its patients under
@@ -161,7 +163,7 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
         source=source,
         control_id=control_id,
         digest=digest,
-        kind=f"{message.kind}^{message.trigger}",
+        kind=_storable(f"{message.kind}^{message.trigger}"),
         received_us=now_us,
         body=payload,
         answer=answer,
@@ -478,9 +480,9 @@ def _refused(
     received = Received(
         id=_id_of("refused", source + digest.hex()),
         source=source,
-        control_id=head.message.control_id if head is not None else "",
+        control_id=_storable(head.message.control_id) if head is not None else "",
         digest=digest,
-        kind=f"{head.message.kind}^{head.message.trigger}" if head is not None else "",
+        kind=_storable(f"{head.message.kind}^{head.message.trigger}") if head is not None else "",
         received_us=now_us,
         body=payload[:_REFUSED_KEPT_BYTES],
         answer=answer,
@@ -493,8 +495,15 @@ def _refused(
     return Prepared(received, alarm=f"refused at {error.at}: {error.message}, message {received.id}")
 
 
+def _storable(text: str) -> str:
+    """``text`` as every database takes it."""
+    return text.replace(_ZERO, REPLACEMENT)
+
+
 def _check(head: Segment, feed: Feed) -> None:
     message = head.message
+    if _ZERO in head.text:
+        raise Malformed("a zero byte in the header", at="MSH", fix="send text")
     if not message.kind or (message.kind != "ACK" and not message.trigger):
         raise Invalid("the message type is missing", at="MSH-9", fix="send type and trigger, such as ADT^A01")
     if (head.raw(12) or "2")[0] != "2" and not (message.version or "2").startswith("2"):
@@ -524,7 +533,7 @@ def _sender(head: Segment) -> str:
 
 
 def _source(head: Segment, feed: Feed) -> str:
-    return feed.name or _sender(head)
+    return feed.name or _storable(_sender(head))
 
 
 def _id_begins(source: str) -> "blake2b":

@@ -109,3 +109,10 @@ def test_what_the_feed_does_not_take_is_refused_and_kept() -> None:
 )
 def test_times_of_events_order_by_instant(text: str, at: int | None) -> None:
     assert instant_us(text) == (None if at is None else at * 1_000_000)
+
+
+def test_no_value_that_a_database_refuses_is_made_of_a_header() -> None:
+    for odd in (adt("1").replace(b"EHR", b"E\\X00\\R"), adt("1").replace(b"EHR", b"E\x00R"), adt("a\x00b")):
+        for feed in (Feed(), Feed(name="west")):
+            message = prepare(odd, feed, now_us=1, ack_id="X").message
+            assert not any("\x00" in value for value in message if isinstance(value, str))
