@@ -9,6 +9,7 @@ from gateway.adapters.files.hmis_export import open_export
 from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_import import Import, Options
+from gateway.exchange.ports.store import Store
 from gateway.exchange.save import Saver
 from tests.support.hmis import cells_of, convert_lines, export
 from tests.support.shared import SHARED
@@ -27,6 +28,22 @@ def test_a_sample_comes_back_and_can_be_imported(folder: Path) -> None:
     conversion = Conversion(open_export(str(folder)), read_data, fallback_source="test")
     report = Import(conversion, Saver(lambda _: ()), now_us=lambda: 1, options=Options()).run(MemoryStore())
     assert report.counts
+
+
+def imported(folder: Path, store: Store) -> dict[str, dict[str, int]]:
+    """The counts of an import."""
+    conversion = Conversion(open_export(str(folder)), read_data, fallback_source=folder.name)
+    return Import(conversion, Saver(lambda _: ()), now_us=lambda: 1, options=Options()).run(store).counts
+
+
+def test_every_store_takes_the_samples_alike_and_a_second_time_nothing(store: Store) -> None:
+    memory = MemoryStore()
+    for folder in SMALL:
+        first = imported(folder, store)
+        assert first == imported(folder, memory), folder.name
+        again = {kind for counts in imported(folder, store).values() for kind in counts}
+        assert again <= {"unchanged", "older", "waiting", "rejected"}, folder.name
+        imported(folder, memory)
 
 
 @pytest.mark.parametrize(
