@@ -6,7 +6,7 @@ apart, so that a thousand clients who signed one form on a thousand days are one
 what cannot be visible; what is left is judged by the engine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import lru_cache
@@ -48,11 +48,16 @@ class Outline:
     high_us: int
 
 
-def packed_with_outline(zone: Any, vocabulary: Vocabulary, domain_permit: bool) -> Callable[[Resource], bytes]:
-    """What the store keeps beside a body: :func:`gateway.consent.view.pack`, and for a Consent its outline."""
+def packed_with_outline(
+    zone: Any, vocabulary: Vocabulary, domain_permit: bool
+) -> Callable[[Resource, Iterable[str] | None], bytes]:
+    """What the store keeps beside a body: :func:`gateway.consent.view.pack`, and for a Consent its outline.
 
-    def packed(resource: Resource) -> bytes:
-        facets = pack(view_of(resource, zone))
+    The function takes a resource and its references, None when they are not at hand.
+    """
+
+    def packed(resource: Resource, literals: Iterable[str] | None) -> bytes:
+        facets = pack(view_of(resource, zone, literals))
         if resource.get("resourceType") != "Consent":
             return facets
         read = read_consent(resource, zone=zone, vocabulary=vocabulary, base_permit=domain_permit)

@@ -142,8 +142,12 @@ def _kinds(
     return kind, _number((kind, codes))
 
 
-def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
-    """The facets of a parsed resource; ``zone`` is the civil zone in which its dates without a zone are meant."""
+def view_of(resource: Resource, zone: tzinfo = UTC, literals: Iterable[str] | None = None) -> ResourceView:
+    """The facets of a parsed resource; ``zone`` is the civil zone in which its dates without a zone are meant.
+
+    Args:
+        literals: the resource's references (gateway.kernel.fhir), when they are at hand.
+    """
     type_ = str(resource.get("resourceType", ""))
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
@@ -151,7 +155,7 @@ def view_of(resource: Resource, zone: tzinfo = UTC) -> ResourceView:
     systems = {label.rpartition("|")[0] for label in labels}
     id_ = resource.get("id")
     own = f"{type_}/{id_}" if isinstance(id_, str) else type_
-    refers = frozenset(local(literal) for literal in references_in(resource))
+    refers = frozenset(local(literal) for literal in (references_in(resource) if literals is None else literals))
     return ResourceView(
         reference=own,
         type=type_,

@@ -1,15 +1,15 @@
 """How one version of a resource follows another; shared by every store, so that they cannot differ."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.codecs.json_text import Document, document_with_identity, read, with_last_member, write
 from gateway.consent.redact import spliced
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.kernel.errors import Invalid
-from gateway.kernel.fhir import JsonObject, Resource, patients_named, reference_of, subject_of
+from gateway.kernel.fhir import JsonObject, Resource, patients_named, reference_of, references_of, subject_of
 from gateway.kernel.identifiers import key_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,10 +32,18 @@ def instant(updated_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=updated_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def facets_of(resource: Resource) -> Facets:
-    """The facets of a resource that has its id."""
+View: TypeAlias = Callable[[Resource, Iterable[str] | None], bytes]  # a resource and its references, to packed facets
+
+
+def no_view(resource: Resource, literals: Iterable[str] | None) -> bytes:
+    """Nothing is kept beside the body."""
+    return b""
+
+
+def facets_of(resource: Resource, literals: Sequence[str]) -> Facets:
+    """The facets of a resource that has its id, with its references."""
     subject = subject_of(resource) or ""
-    return Facets(key_of(subject or reference_of(resource)) % _SHARDS, subject, patients_named(resource))
+    return Facets(key_of(subject or reference_of(resource)) % _SHARDS, subject, patients_named(resource, literals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,7 @@ class NewVersion:
     facets: Facets
 
 
-def next_version(
-    current: Stored | None, draft: Draft, view: Callable[[Resource], bytes] = lambda _: b"", *, now_us: int
-) -> NewVersion | None:
+def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, now_us: int) -> NewVersion | None:
     """The version that ``draft`` makes after ``current``; None when its content equals the current one.
 
     ``view`` packs what consent looks at in the new content, to be kept beside it.
@@ -79,11 +85,12 @@ def next_version(
     meta = _meta(document, draft, version, now_us)
     body = document_with_identity(document, id_, meta)
     made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
-    stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made))
-    return NewVersion(stored, made, facets_of(made))
+    literals = references_of(body.decode(), made)
+    stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made, literals))
+    return NewVersion(stored, made, facets_of(made, literals))
 
 
-def _amended(current: Stored, draft: Draft, view: Callable[[Resource], bytes]) -> NewVersion | None:
+def _amended(current: Stored, draft: Draft, view: View) -> NewVersion | None:
     """The newest version with the links that we derive brought up to date: same number, same instant, same text else.
 
     A number, an instant or a space that moved would tell those who may not see the other record that there is one.
@@ -95,7 +102,8 @@ def _amended(current: Stored, draft: Draft, view: Callable[[Resource], bytes]) -
     rest = {name: value for name, value in document.resource.items() if name != "link"}
     body = with_last_member(document, "link", links) if links else spliced(document, rest) or current.body
     made = {**rest, "link": links} if links else rest
-    return NewVersion(replace(current, body=body, facets=view(made)), made, facets_of(made))
+    literals = references_of(body.decode(), made)
+    return NewVersion(replace(current, body=body, facets=view(made, literals)), made, facets_of(made, literals))
 
 
 def deletion(current: Stored, *, now_us: int, source: str) -> Stored:

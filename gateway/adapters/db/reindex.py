@@ -96,7 +96,7 @@ def _chunk(store: DbStore, session: Session, after: tuple[str, int]) -> tuple[in
         resource = parse(bytes(body))
         rows = rows_of(store.derived.definitions, resource)
         changes.append(Change(key, shard, Rows(), shard, rows))
-        packed = store.derived.view(resource)
+        packed = store.derived.view(resource, None)
         traits = traits_of(packed)
         facets.append(
             {"type": type_, "key": key, "facets": packed, "present": rows.present, "kind": traits.kind,

@@ -15,7 +15,7 @@ from gateway.adapters.db.outbox import DbOutbox
 from gateway.adapters.db.resources import DbResourceReader
 from gateway.adapters.db.rows import DbRows
 from gateway.adapters.db.writes import DbResources
-from gateway.kernel.fhir import Resource
+from gateway.exchange.versions import View
 from gateway.profiles.search_parameters import Definitions
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Derived:
     """
 
     definitions: Definitions
-    view: Callable[[Resource], bytes]
+    view: View
     mark: str = ""
 
 

@@ -3,7 +3,7 @@
 A version, what it is found by, and whom it names are written together; the version before moves to the history.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ from gateway.adapters.db.search_index import Change, Rows, rows_of, write
 from gateway.codecs.json_text import parse
 from gateway.consent.outline import traits_of
 from gateway.exchange.ports.resources import Draft, Stored
-from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
-from gateway.kernel.fhir import Resource, subject_of
+from gateway.exchange.versions import Facets, NewVersion, View, deletion, next_version
+from gateway.kernel.fhir import subject_of
 from gateway.kernel.identifiers import key_of
 from gateway.profiles.search_parameters import Definitions
 
@@ -61,7 +61,7 @@ class DbResources(DbResourceReader):
         view: what consent looks at in a resource, packed (gateway.consent.view).
     """
 
-    def __init__(self, session: Session, definitions: Definitions, view: Callable[[Resource], bytes]) -> None:
+    def __init__(self, session: Session, definitions: Definitions, view: View) -> None:
         super().__init__(session)
         self._definitions = definitions
         self._view = view

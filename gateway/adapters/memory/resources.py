@@ -1,13 +1,13 @@
 """Resources in memory: the slow, obvious twin of adapters/db, held to the same contract by the same tests."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from gateway.exchange.ports.resources import Candidate, Draft, Place, Stored
 from gateway.exchange.search import Chain, Criterion, Has, Shown, Sort
 from gateway.exchange.search_match import holds, in_order, sort_value
-from gateway.exchange.versions import Facets, NewVersion, deletion, next_version
+from gateway.exchange.versions import Facets, NewVersion, View, deletion, next_version, no_view
 from gateway.kernel.fhir import Resource, reference_of, subject_of
 from gateway.kernel.identifiers import key_of
 from gateway.profiles.search_values import links
@@ -18,7 +18,7 @@ class MemoryResources:
     """All versions by ``Type/id``; the last one is the newest."""
 
     versions: dict[str, tuple[NewVersion, ...]] = field(default_factory=dict)
-    view: Callable[[Resource], bytes] = lambda _: b""  # packs what consent looks at
+    view: View = no_view  # packs what consent looks at
 
     def live(self) -> Iterator[NewVersion]:
         """The newest version of everything that is not deleted, by reference."""

@@ -18,8 +18,8 @@ from gateway.adapters.memory.links import MemoryLinks
 from gateway.adapters.memory.outbox import MemoryOutbox
 from gateway.adapters.memory.resources import MemoryResources
 from gateway.adapters.memory.rows import MemoryRows
+from gateway.exchange.versions import View, no_view
 from gateway.kernel.errors import Busy
-from gateway.kernel.fhir import Resource
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def _forked(area: Any) -> Any:
 class MemoryStore:
     """Keeps :class:`gateway.exchange.ports.store.Store` in one process, for as long as it lives."""
 
-    def __init__(self, view: Callable[[Resource], bytes] = lambda _: b"") -> None:
+    def __init__(self, view: View = no_view) -> None:
         self._newest = MemoryUnit(MemoryResources(view=view))
         self._lock = threading.Lock()
         self._closed = False

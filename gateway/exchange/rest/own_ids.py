@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.codecs import json_text
 from gateway.exchange.ports.resources import ResourceReader
-from gateway.kernel.fhir import references_in
+from gateway.kernel.fhir import references_of
 from gateway.kernel.identifiers import resource_id
 
 _GIVEN: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[58][0-9a-fA-F]{3}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}", re.ASCII)
@@ -50,7 +50,7 @@ def own_links(reader: ResourceReader, client: str, literals: Iterable[str]) -> d
 
 def with_own_links(reader: ResourceReader, client: str, document: json_text.Document) -> json_text.Document:
     """The document with references to the client's own ids as they are stored; itself when there are none."""
-    targets = own_links(reader, client, references_in(document.resource))
+    targets = own_links(reader, client, references_of(document.text, document.resource))
     if not targets:
         return document
     return json_text.read(json_text.with_links(document.text, targets).encode())
