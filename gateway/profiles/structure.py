@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from gateway.kernel.fhir import JsonObject
+from gateway.profiles import ucum
 from gateway.profiles.facts import RESOURCE_BASES, Codes, Element, Facts, Type, TypeUse
 from gateway.profiles.issues import WARNING
 from gateway.profiles.primitives import PRIMITIVES, Primitive
@@ -126,6 +127,14 @@ def _native_concept(node: JsonObject, path: str, run: Run) -> None:
             run.error("code-invalid", f"{path}.coding[{n}]", _UNDEFINED)
 
 
+def _native_quantity(node: JsonObject, path: str, run: Run) -> None:
+    """A unit that is said to be one of UCUM has the form of one."""
+    if node.get("system") == ucum.SYSTEM:
+        code = node.get("code")
+        if type(code) is str and not ucum.well_formed(code):
+            run.error("code-invalid", f"{path}.code", "not a UCUM expression")
+
+
 def _undefined(node: JsonObject, run: Run) -> bool:
     system, code = node.get("system"), node.get("code")
     return type(system) is str and type(code) is str and run.terminology.defines(system, code) is False
@@ -137,6 +146,7 @@ WITHOUT_SYSTEM: Final = "a code without its system cannot be checked against the
 _NATIVE: Final[Mapping[str, After]] = {
     "CodeableConcept": _native_concept,
     "Coding": _native_coding,
+    **dict.fromkeys(("Quantity", "Age", "Count", "Distance", "Duration"), _native_quantity),
     "Extension": _native_extension,
     "Reference": _native_reference,
 }
