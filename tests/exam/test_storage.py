@@ -18,7 +18,7 @@ import pytest
 from gateway.adapters.db.engine import Database
 from gateway.adapters.db.migrate import upgrade
 from gateway.adapters.db.store import DbStore
-from gateway.adapters.mllp import receiver as listening
+from gateway.adapters.mllp import connection as listening
 from tests.exam.test_kill import Process, kept
 from tests.support.mllp import Peer, adt, framed, msa, receiving
 from tests.support.postgres import Postgres
