@@ -161,7 +161,7 @@ class Field:
 class Segment:
     """One segment; its fields are split when first asked for."""
 
-    __slots__ = ("_fields", "id", "index", "message", "occurrence", "text")
+    __slots__ = ("_fields", "_looked", "id", "index", "message", "occurrence", "text")
 
     def __init__(self, message: "Message", text: str, index: int, occurrence: int) -> None:
         self.message: Final = message
@@ -170,6 +170,7 @@ class Segment:
         self.index: Final = index
         self.occurrence: Final = occurrence
         self._fields: list[str] | None = None
+        self._looked = False
 
     @property
     def fields(self) -> list[str]:
@@ -185,7 +186,12 @@ class Segment:
 
     def raw(self, number: int) -> str:
         """The field's own text, escapes untouched; empty when absent."""
-        fields = self.fields
+        fields = self._fields
+        if fields is None and not self._looked and self.id not in HEADERS:  # who looks once needs no more than that
+            self._looked = True
+            fields = self.text.split(self.message.delimiters.field, number + 1)
+        elif fields is None:
+            fields = self.fields
         return fields[number] if number < len(fields) else ""
 
     def place(self, number: int) -> str:
