@@ -65,7 +65,7 @@ def compare(store: Store, request: AccessRequest, known: Knowledge) -> list[str]
         left = {
             one.stored.reference
             for type_ in ("Observation", "Patient", "Consent")
-            for one in reading.resources.candidates(type_, (), limit=1_000, shown=shown)
+            for one in reading.resources.candidates(type_, (), limit=100_000, shown=shown)
         }
         assert visible <= left
         assert [s.reference for s in every if s.reference in left - visible and gate.contradicts(s, shown)] == []
@@ -78,8 +78,8 @@ people = st.lists(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(st.lists(people, min_size=1, max_size=4), st.sampled_from(["TREAT", "HRESCH"]), st.booleans())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(people, min_size=1, max_size=3), st.sampled_from(["TREAT", "HRESCH"]), st.booleans())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_filter_in_the_store_leaves_out_nothing_that_the_engine_shows(
     kind: str, request: pytest.FixtureRequest, community: list[Any], purpose: str, own: bool
 ) -> None:
@@ -104,6 +104,7 @@ def test_the_filter_in_the_store_leaves_out_nothing_that_the_engine_shows(
     compare(store, asks(purposes=(purpose,), client="hmis" if own else ""), knowledge())
 
 
+# every example adds its own people to one store: at most 72 forms, below the limit from which nothing is left out
 ROUND = iter(range(1_000_000))
 PERMIT = {"type": "permit", "actor": [actor(HOSPITAL)], "purpose": purposes("TREAT")}
 WITHOUT = {**PERMIT, "provision": [{"type": "deny", "securityLabel": labels("SDV")}]}
