@@ -23,7 +23,7 @@ from tests.consent.build import actor, consent, directive, labels, provisions, p
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOSPITAL = "Organization/h"
-KINDS = ("sqlite_store", "postgres_store")
+KINDS = ("sqlite_store",)
 LABELS = ((), ("N",), ("R", "SDV"), ("R", "ETH"), ("R", "PSY"), ("V",))
 
 
