@@ -100,7 +100,7 @@ def test_a_payload_at_the_limit_is_held_once() -> None:
     """Twice the limit is what a connection may cost; a buffer and a copy of it would be more than that."""
     limit = 1 << 20
     stream = encode_frame(b"MSH|" + b"x" * (limit - 4))
-    decoder, found = FrameDecoder(limit), []
+    decoder, found = FrameDecoder(limit), list[Frame]()
     tracemalloc.start()
     for start in range(0, len(stream), 65_536):
         found += decoder.feed(stream[start : start + 65_536])

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.exchange.ports.inbox import State
-from gateway.exchange.receive import Feed, instant_us, judge, prepare, refusal_of
+from gateway.exchange.receive import Feed, judge, prepare, refusal_of
+from gateway.exchange.standing import instant_us
 from gateway.kernel.errors import TooLarge
 from tests.support.mllp import adt
 

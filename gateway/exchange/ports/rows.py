@@ -123,7 +123,7 @@ class Rows(RowReader, Protocol):
         ...
 
     def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
-        """Note what follows from a write and is done in a later transaction, so that an interruption loses none of it."""
+        """Note what follows from a write and is done in a later transaction: an interruption loses none of it."""
         ...
 
     def done(self, source: str, kind: str, keys: Iterable[str]) -> None:

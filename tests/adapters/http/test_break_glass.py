@@ -63,7 +63,8 @@ def test_it_takes_purpose_role_and_reason(ward: World) -> None:
 
 
 READ_DOORS = (
-    ("GET", "/Observation/o", None), ("GET", "/Observation/o/_history/1", None), ("GET", "/Observation/o/_history", None),
+    ("GET", "/Observation/o", None), ("GET", "/Observation/o/_history/1", None),
+    ("GET", "/Observation/o/_history", None),
     ("GET", "/Observation?subject=Patient/p", None), ("GET", "/Patient/p/Observation", None),
     ("GET", "/Patient/p/$everything", None), ("GET", "/Patient?_id=p&_revinclude=Observation:subject", None),
     ("GET", "/Observation?subject:Patient.family=Zq", None), ("GET", "/Observation?_summary=data&_id=o", None),

@@ -69,7 +69,7 @@ def test_a_peer_that_never_reads_is_let_go_and_holds_up_nobody(sqlite_store: DbS
         deaf = Peer(receiver.addresses[0], timeout_s=20)
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         flood = b"".join(framed(adt(f"d{number}", msh="|" * 5 + "x" * 900)) for number in range(3_000))
-        gone, end = False, time.monotonic() + 20
+        gone, end = False, time.monotonic() + 60
         deaf.socket.settimeout(0.2)
         while not gone and time.monotonic() < end:
             try:
