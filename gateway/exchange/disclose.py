@@ -503,7 +503,11 @@ class Gate:
         return asked
 
     def _linked(self, patients: Sequence[str]) -> dict[str, frozenset[str]]:
-        """For each record the other records of the same person, by Patient.link in either direction that they show."""
+        """For each record the other records of the same person, by the Patient.link that it and those show.
+
+        A link counts for the record that holds it: links of the gateway stand on both. One that somebody else's record
+        points at this one with would make the answer hang on what else is judged beside it.
+        """
         beside: dict[str, set[str]] = {patient: set() for patient in patients}
         walked: set[str] = set()
         todo = set(patients)
@@ -516,10 +520,10 @@ class Gate:
                 for other in self._knowledge.view(stored).refers:  # a Patient refers to Patients by its links only
                     if other.startswith("Patient/") and other != one:
                         beside.setdefault(one, set()).add(other)
-                        beside.setdefault(other, set()).add(one)
+                        beside.setdefault(other, set())
             todo = beside.keys() - walked
         groups = {patient: _together(patient, beside) for patient in patients}
-        self._tangled |= {patient for patient, group in groups.items() if todo or len(group) > _LINKED_LIMIT}
+        self._tangled |= {patient for patient, group in groups.items() if group & todo or len(group) > _LINKED_LIMIT}
         return {patient: frozenset(group - {patient}) for patient, group in groups.items()}
 
     # ---- redaction
@@ -570,7 +574,7 @@ def _whose(stored: Stored, program: Program, patients: Sequence[str]) -> list[st
 
 
 def _together(start: str, beside: Mapping[str, set[str]]) -> set[str]:
-    """Everything that hangs together with ``start``."""
+    """Everything that the links lead to from ``start``."""
     found, todo = {start}, [start]
     while todo:
         fresh = beside.get(todo.pop(), set()) - found

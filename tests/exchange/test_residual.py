@@ -1,5 +1,6 @@
 """The residual in the store: it leaves out nothing that the engine shows, and disagreement is an alarm and a denial."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from gateway.consent.outline import NEVER, outline, timeless, traits_of
 from gateway.consent.request import AccessRequest
 from gateway.exchange.agreements import agree
 from gateway.exchange.disclose import Gate, Knowledge, read_knowledge
-from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Store
 from gateway.exchange.search import Query
 from gateway.exchange.search_run import search
@@ -23,7 +24,7 @@ from tests.consent.build import actor, consent, directive, labels, provisions, p
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOSPITAL = "Organization/h"
-KINDS = ("sqlite_store",)
+KINDS = ("sqlite_store", "postgres_store")
 LABELS = ((), ("N",), ("R", "SDV"), ("R", "ETH"), ("R", "PSY"), ("V",))
 
 
@@ -102,6 +103,21 @@ def test_the_filter_in_the_store_leaves_out_nothing_that_the_engine_shows(
             )  # fmt: skip
     fill(store, *resources)
     compare(store, asks(purposes=(purpose,), client="hmis" if own else ""), knowledge())
+
+
+def test_a_link_counts_for_the_record_that_holds_it_whatever_is_judged_beside_it(sqlite_store: DbStore) -> None:
+    pointing: JsonObject = {"resourceType": "Patient", "id": "b", "link": [{"other": {"reference": "Patient/a"}}]}
+    pointing["link"][0]["type"] = "seealso"
+    fill(sqlite_store, {"resourceType": "Patient", "id": "a"}, about("a", 1, ("N",)), pointing, about("b", 1, ("N",)))
+    fill(sqlite_store, signed("b", PERMIT))
+    with sqlite_store.reading() as reading:
+        every = [one for type_ in ("Observation", "Patient") for one in reading.resources.of_type(type_)]
+
+        def seen(found: Sequence[Stored]) -> set[str]:
+            gate = Gate(reading.resources, asks(), knowledge())
+            return {one.reference for one, yes in zip(found, gate.visible(found), strict=True) if yes}
+
+        assert seen(every) == {one for stored in every for one in seen([stored])} == {"Observation/b-1", "Patient/b"}
 
 
 # every example adds its own people to one store: at most 72 forms, below the limit from which nothing is left out
