@@ -171,6 +171,7 @@ def test_the_consent_companion_becomes_consent_and_implied_ones_do_not() -> None
         ("CoCCodes", ";"),
         ("ConsentRegime", "implicit"),
         ("ConsentStatus", "yes"),
+        ("StartDate", ""),
     ],
 )
 def test_a_limit_of_a_consent_that_cannot_be_read_is_never_lost(column: str, cell: str) -> None:

@@ -55,7 +55,9 @@ def _state(said: dict[str, str], status: str) -> str:
     """Consent.status; what cannot be read is proposed only and permits nothing: no limit that was meant is lost."""
     if said["deleted"]:
         return "entered-in-error"
-    return _STATUS.get(status, "proposed") if _readable(said) else "proposed"
+    stated = _STATUS.get(status, "proposed")
+    undated = stated == "active" and not (said["start"] or said["signed"])  # nobody could say since when it holds
+    return stated if _readable(said) and not undated else "proposed"
 
 
 def _readable(said: dict[str, str]) -> bool:
