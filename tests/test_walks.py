@@ -49,8 +49,8 @@ class Newcomer:
 
     def types(self, line: str) -> str:
         """Run one line of the README; what it printed. A line that ends in ``&`` goes on until ``leaves``."""
-        line = line.replace("./doorway", f"{shlex.quote(sys.executable)} -m gateway")
         line = line.replace("/tmp/", f"{self.folder}/").replace("127.0.0.1:2575", f"127.0.0.1:{self.mllp}")
+        line = line.replace("./doorway", f"{shlex.quote(sys.executable)} -m gateway")
         if line.endswith("&"):
             self.server = subprocess.Popen(
                 ["sh", "-c", "exec " + line.rstrip("& ")], cwd=self.folder, env=self.environment
