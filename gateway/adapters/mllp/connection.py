@@ -263,6 +263,8 @@ class Connection(asyncio.Protocol):
         if self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
+            # while nothing was read, the rest of a frame could not come: its time begins again
+            self._frame_deadline = time.monotonic() + self._one.frame_timeout_s
         if self._decoder.idle:
             self._deadline = time.monotonic() + self._one.idle_timeout_s
         elif self._decoder.ends_with_fs:
