@@ -107,6 +107,7 @@ class Job:
         escape, doubtful = marks.escape, message.doubtful
         escaped = doubtful or (escape and escape in self.whole[len(message.header.text) :])
         escaped = escaped or CONTROL.search(self.whole) is not None
+        escaped = escaped or "\n" in self.whole or "\t" in self.whole  # a value may be blank without being empty
         sent = sent.split(marks.component or "^", 1)[0]
         zone = f"{sent[-5:-2]}:{sent[-2:]}" if sent[-5:-4] in ("+", "-") and sent[-4:].isdigit() else feed.zone
         facts = {

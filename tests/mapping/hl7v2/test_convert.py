@@ -103,6 +103,13 @@ def test_no_control_character_reaches_a_value(text: str) -> None:
     assert only(found, "Patient")["name"][0]["family"].startswith("Zq\ufffd")
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", " \t"])
+def test_a_value_of_blanks_is_no_value_whatever_else_a_message_holds(blank: str) -> None:
+    for more in ((), ("ZZZ|a\\F\\b",)):
+        found = convert("ADT^A01", PID, "PV1|1|I", f"PV2|{blank}^", *more)
+        assert [r.get("name") for r in found.resources if r["resourceType"] == "Location"] in ([], [None])
+
+
 def test_unknown_types_are_refused_with_a_reason_and_no_value() -> None:
     with pytest.raises(Unsupported) as refused:
         convert("XYZ^Q99", PID)
