@@ -1,5 +1,9 @@
 """``doorway serve``."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 
@@ -19,18 +23,19 @@ def serve(
     With http_tls_certificate the API speaks TLS only. Port 0 takes a free port; the line on stdout says which.
     Exit codes: 0 stopped as asked, 1 could not start.
     """
-    from gateway.adapters.http.server import run
-    from gateway.settings import read_settings
+    with _nothing_collected():
+        from gateway.adapters.http.server import run
+        from gateway.settings import read_settings
 
-    settings = read_settings(config, database_url=database, http_address=http_address, mllp_address=mllp_address)
-    from gateway import wiring
-    from gateway.adapters.http.tls import server_context
+        settings = read_settings(config, database_url=database, http_address=http_address, mllp_address=mllp_address)
+        from gateway import wiring
+        from gateway.adapters.http.tls import server_context
 
-    tls = server_context(settings.http_tls_certificate, settings.http_tls_key, settings.http_tls_client_authority)
-    scheme = "https" if tls is not None else "http"
-    store = wiring.open_store(settings)
-    beside = wiring.services(settings, store)
-    built = wiring.build_app(settings, store, beside)
+        tls = server_context(settings.http_tls_certificate, settings.http_tls_key, settings.http_tls_client_authority)
+        scheme = "https" if tls is not None else "http"
+        store = wiring.open_store(settings)
+        beside = wiring.services(settings, store)
+        built = wiring.build_app(settings, store, beside)
     started: list[wiring.Service] = []
     try:
         said = []
@@ -58,3 +63,14 @@ def serve(
         for service in reversed(started):
             service.stop()
         built.close()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """What a start builds stays until the end: looking for garbage in it, then or later, only costs time."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
