@@ -5,6 +5,7 @@ the message can be told to be in doubt. Values that leave the codec have U+FFFD 
 """
 
 import codecs
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -80,10 +81,8 @@ def wide_codec(raw: bytes) -> tuple[str, int] | None:
 
 def decode(raw: bytes, codec: str) -> tuple[str, bool]:
     """The text, and whether every byte was of the charset; bytes that were not are kept as lone surrogates."""
-    try:
+    with suppress(UnicodeDecodeError):
         return raw.decode(codec), True
-    except UnicodeDecodeError:
-        pass
     if codec.startswith(("utf-16", "utf-32")):
         return raw.decode(codec, "replace"), False  # half a code unit cannot be kept as a surrogate
     try:

@@ -11,6 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -80,11 +81,9 @@ class EncodingSniffer:
         if self._bytes >= 4 and max(self._zeros) > self._bytes / 8 and min(self._zeros) * 8 < max(self._zeros):
             return "utf-16-be" if self._zeros[0] > self._zeros[1] else "utf-16-le"
         if self._decoder is not None:
-            try:
+            with suppress(UnicodeDecodeError):  # a character cut off at the end of the file: judged below with the rest
                 self._decoder.decode(b"", final=True)
                 return "utf-8"
-            except UnicodeDecodeError:
-                pass  # a character cut off at the end of the file: judged below with the rest
         return self._single_byte()
 
     def _single_byte(self) -> str:

@@ -31,14 +31,18 @@ def hl7v2_converter(site: str = "") -> "Converter":
     Raises:
         Invalid: a mistake in a table, with file:line.
     """
-    from gateway.adapters.files.data import list_data, read_data
+    from gateway.adapters.files.hl7v2_tables import load_tables
     from gateway.mapping.hl7v2.convert import Converter
-    from gateway.mapping.hl7v2.tables import read_tables
 
-    folders = ["mappings/hl7v2", "terminology/v2", *([f"mappings/sites/{site}"] if site else [])]
-    return Converter(
-        read_tables({path: read_data(path) for folder in folders for path in list_data(folder)}, site=site)
-    )
+    return Converter(load_tables(site))
+
+
+def _place(address: str, at: str) -> tuple[str, int]:
+    """Host, without the brackets of IPv6, and port."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise Invalid("not HOST:PORT", at=at)
+    return host.strip("[]"), int(port)
 
 
 def hl7v2_processing(settings: Settings) -> "Processing":
@@ -138,13 +142,11 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
     tls = server_context(settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_client_authority)
     out = []
     for address in settings.mllp_address.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if not host or not port.isdigit():
-            raise Invalid("not HOST:PORT", at="setting mllp_address")
+        host, port = _place(address.strip(), "setting mllp_address")
         out.append(
             Listener(
-                host=host.strip("[]"),
-                port=int(port),
+                host=host,
+                port=port,
                 feed=of_listener.get(address.strip(), usual),
                 message_limit_bytes=settings.mllp_message_limit_bytes,
                 idle_timeout_s=settings.mllp_idle_timeout_s,
@@ -168,7 +170,7 @@ def mllp_senders(settings: Settings, store: Store) -> "list[tuple[str, Sender]]"
 
 
 def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Store) -> "Sender":
-    from gateway.adapters.files.data import list_data, read_data
+    from gateway.adapters.files.hl7v2_tables import load_outbound
     from gateway.adapters.mllp.client import Client
     from gateway.adapters.mllp.sender import Sender, Steps
     from gateway.adapters.mllp.tls import client_context
@@ -178,12 +180,10 @@ def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Sto
     from gateway.exchange import deliver
     from gateway.exchange.disclose import Disclosure, Gate
     from gateway.exchange.ports.store import Unit
-    from gateway.mapping.hl7v2.outbound import Envelope, notices_of, read_outbound, to_v2
+    from gateway.mapping.hl7v2.outbound import Envelope, notices_of, to_v2
 
-    host, _, port = one.address.rpartition(":")
-    if not host or not port.isdigit():
-        raise Invalid("not HOST:PORT", at=f"setting mllp_destinations.{name}.address")
-    outbound = read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, hl7v2_converter().tables)
+    host, port = _place(one.address, f"setting mllp_destinations.{name}.address")
+    outbound = load_outbound()
     knowledge, zone = consent_knowledge(settings), ZoneInfo(settings.time_zone)
 
     def gate(unit: Unit, at_us: int) -> Gate:
@@ -213,12 +213,12 @@ def _mllp_sender(name: str, one: MllpDestination, settings: Settings, store: Sto
         doubt=lambda sent, error: store.write(lambda unit: deliver.record_doubt(unit, sent, error, now_us=now_us())),
     )
     tls = client_context(one.tls_authority, one.tls_certificate, one.tls_key)
-    return Sender(name, Client(host.strip("[]"), int(port), timeout_s=one.timeout_s, tls=tls), steps)
+    return Sender(name, Client(host, port, timeout_s=one.timeout_s, tls=tls), steps)
 
 
 def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) -> "Answers":
     """What answers PDQ and PIX queries on the listeners."""
-    from gateway.adapters.files.data import list_data, read_data
+    from gateway.adapters.files.hl7v2_tables import load_outbound
     from gateway.adapters.http.seal import CursorSeal
     from gateway.codecs.er7 import Message
     from gateway.exchange.enumeration import Watch
@@ -226,7 +226,6 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     from gateway.exchange.receive import Feed as Incoming
     from gateway.kernel.fhir import Resource
     from gateway.mapping.hl7v2.convert import Feed
-    from gateway.mapping.hl7v2.outbound import read_outbound
 
     converter = hl7v2_converter()
     feed = Feed(jurisdiction=settings.jurisdiction, zone=settings.time_zone)
@@ -241,7 +240,7 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
         return Asker(one.organization, one.purpose) if one is not None and (certified or near) else Asker()
 
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
-    outbound = read_outbound({p: read_data(p) for p in list_data("mappings/hl7v2/outbound")}, converter.tables)
+    outbound = load_outbound()
     queries = Queries(
         store, linker(settings), consent_knowledge(settings), search_definitions(), patient_of, outbound,
         CursorSeal(key), asker_of, ZoneInfo(settings.time_zone), Watch(settings.match_people_per_hour),

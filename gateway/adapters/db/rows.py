@@ -28,7 +28,7 @@ ROW: Final = Table(
     text_c("cells"),
     Column("deleted", Integer, nullable=False),
 )
-TODO: Final = Table(
+OWED: Final = Table(
     "hmis_todo",
     METADATA,
     text_c("source", primary_key=True),
@@ -88,8 +88,8 @@ _PLACES: Final = Sql(
     f"SELECT key, enrollment, project, facts FROM hmis_row WHERE source = :source AND file = :file AND key > :after"
     f" AND {_LIVE} ORDER BY key LIMIT :limit"
 )
-_TODO: Final = Sql("SELECT key FROM hmis_todo WHERE source = :source AND kind = :kind ORDER BY key LIMIT :limit")
-_PUT_TODO: Final = Sql("INSERT INTO hmis_todo (source, kind, key) VALUES (:source, :kind, :key) ON CONFLICT DO NOTHING")
+_OWED: Final = Sql("SELECT key FROM hmis_todo WHERE source = :source AND kind = :kind ORDER BY key LIMIT :limit")
+_OWE: Final = Sql("INSERT INTO hmis_todo (source, kind, key) VALUES (:source, :kind, :key) ON CONFLICT DO NOTHING")
 _DONE: Final = Sql("DELETE FROM hmis_todo WHERE source = :source AND kind = :kind AND key IN :keys")
 _EXTRAS: Final = Sql("SELECT key, text FROM hmis_extra WHERE source = :source AND file = :file AND key IN :keys")
 _EXTRA_PAGE: Final = Sql(
@@ -186,7 +186,7 @@ class DbRows:
 
     def todo(self, source: str, kind: str, limit: int) -> list[str]:
         """Keys for which something is still to be done, sorted."""
-        return [str(row[0]) for row in self._session.run(_TODO, source=source, kind=kind, limit=limit).fetchall()]
+        return [str(row[0]) for row in self._session.run(_OWED, source=source, kind=kind, limit=limit).fetchall()]
 
     def extras(self, source: str, file: str, keys: Iterable[str]) -> dict[str, str]:
         """What is kept beside HUD's columns and files, by key."""
@@ -218,7 +218,7 @@ class DbRows:
 
     def put_todo(self, source: str, kind: str, keys: Iterable[str]) -> None:
         """Note what follows from a write and is done in a later transaction."""
-        self._session.many(_PUT_TODO, [{"source": source, "kind": kind, "key": key} for key in sorted(set(keys))])
+        self._session.many(_OWE, [{"source": source, "kind": kind, "key": key} for key in sorted(set(keys))])
 
     def done(self, source: str, kind: str, keys: Iterable[str]) -> None:
         """Take keys off the list again."""
