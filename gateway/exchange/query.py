@@ -21,7 +21,7 @@ from gateway.exchange.match import cross_reference, demographics_query
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.receive import Feed
-from gateway.exchange.rest.find import Seal
+from gateway.exchange.rest.queries import Seal
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
 from gateway.kernel.errors import Category, DoorwayError, Forbidden, Invalid, Malformed, NotFound

@@ -160,6 +160,13 @@ class Definitions:
         """Codes of the reference parameters that put a resource of the type into the compartment; may be empty."""
         return self._compartments.get((name, type_), ())
 
+    def without(self, *types: str) -> "Definitions":
+        """These definitions less those of some types, which are searched elsewhere or not at all."""
+        made = Definitions((), ())
+        made._rows = {type_: rows for type_, rows in self._rows.items() if type_ not in types}
+        made._compartments = {key: codes for key, codes in self._compartments.items() if key[1] not in types}
+        return made
+
     def with_resources(self, resources: Iterable[Resource]) -> "Definitions":
         """These definitions and those of SearchParameter resources (from a loaded package), the latter winning.
 

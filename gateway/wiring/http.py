@@ -139,6 +139,7 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.patch import json_patch
     from gateway.exchange.rest.record import RestGate
     from gateway.exchange.rest.subset import Subset
+    from gateway.exchange.rest.trail import TRAIL, Trail
     from gateway.exchange.rest.validation import checker, mandatory_of
 
     definitions, checks = search_definitions(), validator(settings)
@@ -146,10 +147,19 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     gate = RestGate(knowledge, emergency(settings))
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
     subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
-    finds = Finds(store, gate, definitions, CursorSeal(key), subset)
+    seal, officers = CursorSeal(key), frozenset(settings.privacy_officer_roles)
+    trail = Trail(store, gate, definitions, seal, subset, officers)
+    finds = Finds(store, gate, definitions.without(TRAIL), seal, subset, trail)
     types = checks.facts.resource_types
     core = Rest(
-        store, saver(settings, interactive=True), gate, finds.matching, checker(checks.validate), ENTROPY.id, types
+        store,
+        saver(settings, interactive=True),
+        gate,
+        finds.matching,
+        checker(checks.validate),
+        ENTROPY.id,
+        types,
+        trail,
     )
     patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
         "json": json_patch,

@@ -1,6 +1,6 @@
 """The audit trail in the database: lanes of hash chains, each written by one connection at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
 from gateway.adapters.db.engine import Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, micros
 from gateway.exchange.chain import link
-from gateway.exchange.ports.audit import AuditRecord
+from gateway.exchange.ports.audit import AuditRecord, Moment
 from gateway.kernel.fhir import Resource
 
 AUDIT: Final = Table(
@@ -29,6 +29,18 @@ _SINCE: Final = Sql(
     "SELECT lane, sequence, recorded_us, event, digest FROM audit"
     " WHERE lane = :lane AND sequence > :after AND recorded_us >= :since_us ORDER BY sequence LIMIT :n"
 )
+_PAGES: Final = {
+    newest_first: Sql(
+        "SELECT lane, sequence, recorded_us, event, digest FROM audit"
+        f" WHERE recorded_us >= :low AND recorded_us <= :high AND (recorded_us, lane, sequence) {sign} (:at, :lane, :n)"
+        f" ORDER BY recorded_us {way}, lane {way}, sequence {way} LIMIT :limit"
+    )
+    for newest_first, sign, way in ((True, "<", "DESC"), (False, ">", "ASC"))
+}
+_ONE: Final = Sql(
+    "SELECT lane, sequence, recorded_us, event, digest FROM audit WHERE lane = :lane AND sequence = :sequence"
+)
+_LAST: Final = (1 << 62, 1 << 62, 1 << 62)
 _CHUNK: Final = 2_000
 _LANES: Final = 64
 _CLAIM: Final = Sql("SELECT pg_try_advisory_lock(:claim)")
@@ -70,6 +82,22 @@ class DbAuditReader:
                 if len(rows) < _CHUNK:
                     break
                 after = rows[-1][1]
+
+    def page(
+        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+    ) -> Sequence[AuditRecord]:
+        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
+        place = after or (_LAST if newest_first else (-1, -1, -1))
+        low, high = (since_us, min(until_us - 1, place[0])) if newest_first else (max(since_us, place[0]), until_us - 1)
+        rows = self._session.run(
+            _PAGES[newest_first], low=low, high=high, at=place[0], lane=place[1], n=place[2], limit=limit
+        )
+        return [AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4])) for row in rows.fetchall()]
+
+    def at(self, lane: int, sequence: int) -> AuditRecord | None:
+        """One record."""
+        row = self._session.run(_ONE, lane=lane, sequence=sequence).fetchone()
+        return AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4])) if row is not None else None
 
 
 class DbAudit(DbAuditReader):

@@ -1,10 +1,10 @@
 """The audit trail in memory: one lane."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.exchange.chain import link
-from gateway.exchange.ports.audit import AuditRecord
+from gateway.exchange.ports.audit import AuditRecord, Moment
 from gateway.kernel.fhir import Resource
 
 
@@ -21,3 +21,17 @@ class MemoryAudit:
     def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
         """Every record made at ``since_us`` or later, in order."""
         return (record for record in list(self.chain) if record.recorded_us >= since_us)
+
+    def page(
+        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+    ) -> Sequence[AuditRecord]:
+        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
+        found = [one for one in self.chain if since_us <= one.recorded_us < until_us]
+        found.sort(key=lambda one: one.moment, reverse=newest_first)
+        if after is not None:
+            found = [one for one in found if (one.moment < after if newest_first else one.moment > after)]
+        return found[:limit]
+
+    def at(self, lane: int, sequence: int) -> AuditRecord | None:
+        """One record."""
+        return self.chain[sequence - 1] if lane == 0 and 0 < sequence <= len(self.chain) else None

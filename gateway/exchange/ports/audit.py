@@ -1,12 +1,15 @@
 """The audit trail: every decision and disclosure, in the same transaction, chained by hash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import orjson
 
 from gateway.kernel.fhir import Resource
+
+
+Moment: TypeAlias = tuple[int, int, int]  # recorded_us, lane, sequence: where a record stands in the order of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,27 @@ class AuditRecord:
         event: Resource = orjson.loads(self.text)
         return event
 
+    @property
+    def moment(self) -> Moment:
+        """Where it stands in the order of time."""
+        return self.recorded_us, self.lane, self.sequence
+
 
 class AuditReader(Protocol):
     """The trail as it lies in the store."""
 
     def records(self, *, since_us: int = 0) -> Iterator[AuditRecord]:
         """Every record made at ``since_us`` or later, lane by lane, each lane in order."""
+        ...
+
+    def page(
+        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+    ) -> Sequence[AuditRecord]:
+        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
+        ...
+
+    def at(self, lane: int, sequence: int) -> AuditRecord | None:
+        """One record."""
         ...
 
 

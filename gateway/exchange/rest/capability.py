@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.codecs import json_text
+from gateway.exchange.rest.trail import TRAIL
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.profiles.search_parameters import Definitions
 
@@ -18,7 +19,8 @@ _INTERACTIONS: Final = (
     "create",
     "search-type",
 )
-_READ_ONLY: Final = frozenset({"AuditEvent"})
+_READ_ONLY: Final = frozenset({TRAIL})  # never written, and searched without being joined with other records
+_OF_READ_ONLY: Final = frozenset({"read", "vread", "search-type"})
 _SEARCH_TYPES: Final = {"token", "string", "date", "reference", "quantity", "number", "uri", "composite", "special"}
 _DEFINITION: Final = {
     "everything": "http://hl7.org/fhir/OperationDefinition/Patient-everything",
@@ -121,12 +123,10 @@ def _resource(
     out: JsonObject = {"type": type_}
     if profiles.get(type_):
         out["supportedProfile"] = list(profiles[type_])
-    out["interaction"] = [
-        {"code": code} for code in _INTERACTIONS if writes or code not in ("update", "patch", "delete", "create")
-    ]
+    out["interaction"] = [{"code": code} for code in _INTERACTIONS if writes or code in _OF_READ_ONLY]
     out |= {
         "versioning": "versioned-update",
-        "readHistory": True,
+        "readHistory": writes,
         "updateCreate": writes,
         "conditionalCreate": writes,
         "conditionalRead": "full-support",
@@ -139,12 +139,19 @@ def _resource(
             "An id that a client chooses for a create by PUT is that client's own name for the resource: it is stored "
             "under the id in Location, and the client may go on using either. UUIDs of version 5 and 8 are refused."
         )
-    references = sorted(code for code, one in known.items() if one.kind == "reference")
+    else:
+        out["documentation"] = (
+            "The audit trail, newest first: the accesses of the caller's own Organization, of everybody for a privacy "
+            "officer. Searches join no other records (no chains, no _include) and are sorted by date only. A page may "
+            "be short, or empty, and still have a next link: bound the search by date."
+        )
+    references = sorted(code for code, one in known.items() if one.kind == "reference" and writes)
     if references:
         out["searchInclude"] = ["*", *(f"{type_}:{code}" for code in references)]
     back = sorted(
         f"{other}:{code}"
         for other in definitions.types
+        if writes and other not in _READ_ONLY
         for code, one in definitions.of(other).items()
         if one.kind == "reference" and type_ in one.targets
     )

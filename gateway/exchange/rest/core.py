@@ -21,6 +21,7 @@ from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
 from gateway.exchange.rest.own_ids import given, names, own_id, with_own_links
+from gateway.exchange.rest.trail import TRAIL, Trail
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import DoorwayError, Forbidden, Gone, Invalid, Malformed, NotFound, PreconditionFailed
 from gateway.kernel.fhir import Resource
@@ -28,7 +29,7 @@ from gateway.kernel.fhir import Resource
 T = TypeVar("T")
 
 _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
-_APPEND_ONLY: Final = frozenset({"AuditEvent"})
+_APPEND_ONLY: Final = frozenset({TRAIL})
 _NOT_FOUND: Final = "no such resource"
 
 
@@ -50,6 +51,7 @@ class Rest:
         validate: everything that is wrong with a resource.
         new_id: a fresh id for a created resource.
         types: the resource types that are served.
+        trail: the audit trail.
     """
 
     store: Store
@@ -59,6 +61,7 @@ class Rest:
     validate: Callable[[Resource], Sequence[Issue]]
     new_id: Callable[[], str]
     types: frozenset[str]
+    trail: Trail
 
     # -- one interaction, one transaction ----------------------------------------------------------------------------
 
@@ -139,7 +142,10 @@ class Rest:
         """
         ask.caller.scopes.constraints(type_, "r")
         sight = self.gate.sight(unit.resources, ask)
-        stored, seen = self.meant(unit, ask, sight, type_, id_, "r")
+        if type_ == TRAIL:
+            stored, seen = self.trail.look(unit, ask, id_)
+        else:
+            stored, seen = self.meant(unit, ask, sight, type_, id_, "r")
         if seen is None or stored is None:
             raise NotFound(_NOT_FOUND)
         if stored.deleted:
@@ -152,6 +158,10 @@ class Rest:
     def vread_in(self, unit: Unit, ask: Ask, type_: str, id_: str, version: str) -> Answer:
         """A vread inside a transaction; raises as :meth:`read_in`."""
         ask.caller.scopes.constraints(type_, "r")
+        if type_ == TRAIL:
+            if version != "1":
+                raise NotFound(_NOT_FOUND)
+            return self.read_in(unit, ask, type_, id_)
         number = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
         sight = self.gate.sight(unit.resources, ask)
         newest, seen = self.meant(unit, ask, sight, type_, id_, "r")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -17,19 +17,15 @@ from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.bundles import Entry, bundle, found, history_entry, link
 from gateway.exchange.rest.gate import Gate, Sight
-from gateway.exchange.rest.issues import Issue
 from gateway.exchange.rest.own_ids import in_query, names
+from gateway.exchange.rest.queries import CONTROLS, Pairs, Seal, passed_over, query_of
 from gateway.exchange.rest.subset import Subset
-from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown, parse_query
+from gateway.exchange.rest.trail import TRAIL, Trail
+from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown
 from gateway.exchange.search_run import CURSOR, Page, search, search_all
 from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
 from gateway.profiles.search_parameters import Definitions
 
-Pairs = Sequence[tuple[str, str]]
-_CONTROLS: Final = frozenset(
-    {"_count", "_sort", "_include", "_revinclude", "_total", "_summary", "_elements", "_has", "_contained",
-     "_containedType", "_filter", "_query", "_text", "_content", "_list"}
-)  # fmt: skip
 _SUPPORTING: Final = frozenset(
     {"Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Medication", "Device",
      "CareTeam", "Substance", "Specimen"}
@@ -37,22 +33,6 @@ _SUPPORTING: Final = frozenset(
 _REFERENCE: Final = re.compile(
     rb'"reference"\s*:\s*"((?:' + "|".join(sorted(_SUPPORTING)).encode() + rb")/[A-Za-z0-9.-]{1,64})"
 )
-
-
-class Seal(Protocol):
-    """Makes page cursors opaque and binds them to their caller."""
-
-    def close(self, text: str, client: str) -> str:
-        """The cursor as the caller gets it."""
-        ...
-
-    def open(self, sealed: str, client: str) -> str:
-        """The cursor inside.
-
-        Raises:
-            Invalid: not sealed by us for this client.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +92,7 @@ class Finds:
         definitions: the search parameters.
         seal: for cursors.
         subset: for ``_summary`` and ``_elements``.
+        trail: the audit trail, which is searched by itself; ``definitions`` leave AuditEvent out.
     """
 
     store: Store
@@ -119,6 +100,7 @@ class Finds:
     definitions: Definitions
     seal: Seal
     subset: Subset
+    trail: Trail
 
     # -- for conditional interactions --------------------------------------------------------------------------------
 
@@ -129,7 +111,7 @@ class Finds:
             Malformed: the condition cannot be read; nothing in it is ever ignored.
         """
         pairs = parse_qsl(criteria, keep_blank_values=True)
-        if not pairs or any(name in _CONTROLS for name, _ in pairs):
+        if not pairs or any(name in CONTROLS for name, _ in pairs):
             raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
         pairs = list(in_query(reader, ask.client, type_, pairs, self.targets(type_)))
         query = self.query(type_, [*pairs, ("_count", str(limit))], ask, strict=True)
@@ -164,6 +146,8 @@ class Finds:
         Raises:
             Malformed: a parameter or value that cannot be honoured. Forbidden: scope.
         """
+        if type_ == TRAIL:
+            return self.trail.search(ask, pairs)
         return self._searched(ask, type_, pairs, "") if type_ else self._searched_all(ask, pairs)
 
     def _searched_all(self, ask: Ask, pairs: Pairs) -> Answer:
@@ -171,7 +155,7 @@ class Finds:
         cursor = next((value for name, value in pairs if name == CURSOR), "")
         named = [one for name, value in pairs if name == "_type" for one in value.split(",") if one]
         if set(named) - set(self.definitions.types):
-            raise Malformed("a type that is not served", at="_type")
+            raise Malformed("a type that is not searched here", at="_type", fix="AuditEvent is searched by itself")
         plain = [pair for pair in pairs if pair[0] not in {CURSOR, "_type"}]
         types = self._allowed(ask, named, "s")
         inner = self.seal.open(cursor, ask.client) if cursor else ""
@@ -209,6 +193,8 @@ class Finds:
         """``GET [compartment]/[id]/[type]?…``."""
         if type_ == "*":
             raise Unsupported("all types at once are not searched", at="address", fix="use $everything")
+        if type_ == TRAIL:
+            return self.trail.search(ask, pairs, owner)
         if type_ not in self.definitions.types:
             raise NotFound("this resource type is not served", at="address")
         return self._searched(ask, type_, pairs, owner)
@@ -237,19 +223,7 @@ class Finds:
 
     def query(self, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
         """The parsed search; an unknown ``_name`` is left out unless the caller asked for strictness."""
-        known = self.definitions.of(type_)
-        kept = [
-            (name, value)
-            for name, value in pairs
-            if ask.handling == "strict"
-            or not name.startswith("_")
-            or name.partition(":")[0] in _CONTROLS
-            or name.partition(":")[0].partition(".")[0] in known
-        ]
-        try:
-            return parse_query(type_, kept, self.definitions, strict=strict, base=ask.base, within=within)
-        except Invalid as error:
-            raise Malformed(error.message, at=error.at, fix=error.fix) from None
+        return query_of(self.definitions, type_, pairs, ask, strict=strict, within=within)
 
     def _searchset(self, ask: Ask, query: Query, page: Page, released: Released[Stored], type_: str) -> Answer:
         shown = {one.reference: one for one in released.resources}
@@ -260,7 +234,7 @@ class Finds:
             if one.reference in shown
         ]
         if query.ignored and ask.handling == "lenient":
-            entries.append(Entry(_ignored(query.ignored), "", "outcome"))
+            entries.append(Entry(passed_over(query.ignored), "", "outcome"))
         entries += self._notices(released)
         used = [pair for pair in query.used if pair[0] != "_count"]
         counted = [*used, ("_count", str(query.count))]
@@ -294,7 +268,10 @@ class Finds:
 
         Raises:
             NotFound: the resource is missing or hidden. Malformed: a parameter that cannot be read.
+            Unsupported: of AuditEvents, which never change.
         """
+        if type_ == TRAIL:
+            raise Unsupported("an AuditEvent never changes, it has no history", at="address", fix="search it by date")
         types = self._allowed(ask, [type_] if type_ else [], "r")
         given = dict(pairs)
         count = _count(given)
@@ -437,16 +414,6 @@ class Finds:
 
 def _order(stored: Stored, patient: str) -> str:
     return f"{'1' if stored.reference != patient else '0'} {stored.type} {stored.id}"
-
-
-def _ignored(names: Sequence[str]) -> bytes:
-    issues = [
-        Issue("warning", "not-supported", "left out, since it is not supported", at=f"http.{name.partition(':')[0]}")
-        if name.replace("_", "").replace("-", "").isalnum()
-        else Issue("warning", "not-supported", "a parameter was left out, since it is not supported")
-        for name in names
-    ]
-    return json_text.write({"resourceType": "OperationOutcome", "issue": [issue.as_fhir() for issue in issues]})
 
 
 def _count(given: dict[str, str]) -> int:
