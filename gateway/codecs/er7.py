@@ -330,11 +330,21 @@ class Message:
         Field 0 is the segment's name; fields 1 and 2 of a header stand undivided.
         """
         marks, out = self.delimiters, []
-        for segment in self.segments:
-            fields = segment.fields
-            out.append([self._parts(text, marks) for text in fields])
+        quick = bool(marks.repetition and marks.component and marks.subcomponent) and not self.doubtful
+        for text in self._texts:
+            fields = text.split(marks.field)
+            own: list[list[list[list[str]]]] = []
+            begun = 0
             if fields[0] in HEADERS:
-                out[-1][1:3] = [[[[text]]] for text in fields[1:3]]
+                own, begun = [[[[part]]] for part in (fields[0], marks.field, *fields[1:2])], 2
+                begins = len(text) - len(marks.field.join(fields[2:]))
+            else:
+                begins = 0
+            if quick and not (marks.escape and text.find(marks.escape, begins) >= 0):
+                own += _undecoded(fields[begun:], marks)
+            else:
+                own += [self._parts(one, marks) for one in fields[begun:]]
+            out.append(own)
         return out
 
     def _parts(self, text: str, marks: Delimiters) -> list[list[list[str]]]:
@@ -415,6 +425,17 @@ class Message:
 
     def __repr__(self) -> str:
         return f"Message({self.kind}^{self.trigger}, {len(self._texts)} segments)"  # never its content
+
+
+def _undecoded(fields: list[str], marks: Delimiters) -> list[list[list[list[str]]]]:
+    """The parts of fields that hold no escape: what ``Message._parts`` finds, without a look at each value."""
+    repeated, composed, divided = marks.repetition, marks.component, marks.subcomponent
+    return [
+        [[[field]]]
+        if not field or field.isalnum() or not (composed in field or repeated in field or divided in field)
+        else [[part.split(divided) for part in one.split(composed)] for one in field.split(repeated)]
+        for field in fields
+    ]
 
 
 def _text_of(raw: bytes, default_charset: str, charset: str, oddities: list[str]) -> tuple[str, str, bool]:

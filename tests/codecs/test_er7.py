@@ -1,5 +1,7 @@
 """The tokenizer: received bytes kept, lazy access, delimiters, deletes, tolerance, charsets, escapes."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,6 +155,41 @@ def test_the_full_parse_agrees_with_single_access() -> None:
                 for c, subs in enumerate(components, start=1):
                     for s, value in enumerate(subs, start=1):
                         assert (segment.get(number, r, c, s) or "") == value
+
+
+def _slow_tree(found: Message) -> list[Any]:
+    """What the full parse means, one split after the other."""
+    marks, out = found.delimiters, []
+    for segment in found.segments:
+        parsed = []
+        for number, text in enumerate(segment.fields):
+            if segment.id in {"MSH", "FHS", "BHS"} and 0 < number < 3:
+                parsed.append([[[text]]])
+                continue
+            repeated = _cut(text, marks.repetition)
+            parsed.append([[_subs(found, part) for part in _cut(one, marks.component)] for one in repeated])
+        out.append(parsed)
+    return out
+
+
+def _subs(found: Message, part: str) -> list[str]:
+    return [found.unescape(sub) for sub in _cut(part, found.delimiters.subcomponent)]
+
+
+def _cut(text: str, mark: str) -> list[str]:
+    return text.split(mark) if mark else [text]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["^~\\&", "^~\\&#", "^~", "^", "^~*&"]),
+    st.text(alphabet="|^~\\&*#F.ABS1 ö\r", max_size=60),
+    st.booleans(),
+)
+def test_the_full_parse_is_one_split_after_the_other(marks: str, text: str, broken: bool) -> None:
+    raw = f"MSH|{marks}|A^B|{text}\rPID|{text}\rBHS|{marks}|x\\F\\y\rFHS\rNTE|1||{text}".encode()
+    found = Message.parse(raw + b"\xff" if broken else raw)
+    assert found.tree() == _slow_tree(found)
 
 
 @settings(max_examples=60, deadline=None)
