@@ -34,9 +34,8 @@ def vocabulary() -> Any:
 
 def _decisions(lines: BinaryIO) -> Iterator[tuple[bytes, bool]]:
     """Each line's decision, or what is wrong with it, and whether it was a request."""
-    import orjson
-
     from gateway.consent.decide import decide
+    from gateway.consent.lines import id_of, read_line
     from gateway.kernel.errors import DoorwayError
 
     words = vocabulary()
@@ -45,13 +44,11 @@ def _decisions(lines: BinaryIO) -> Iterator[tuple[bytes, bool]]:
             continue
         id_: Any = None
         try:
-            question = orjson.loads(line)
+            question = read_line(line)
             id_ = question.get("id") if isinstance(question, dict) else None
             yield _written(decide(question, words)), True
-        except orjson.JSONDecodeError as error:
-            yield _written({"id": None, "error": f"line: not JSON at character {error.pos}"}), False
         except DoorwayError as error:
-            yield _written({"id": _plain(id_), "error": str(error)}), False
+            yield _written({"id": id_of(line) if id_ is None else _plain(id_), "error": str(error)}), False
         except Exception as error:
             # one hostile line must not end the stream of the others; it gets no decision, so nothing is let out
             yield _written({"id": _plain(id_), "error": f"line: cannot be decided ({type(error).__name__})"}), False

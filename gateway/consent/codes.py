@@ -82,6 +82,16 @@ def keys_of(node: Any) -> Iterator[str]:
             yield key
 
 
+UNREAD: Final = "?"  # among the values of a stated element: one that holds no code, so nobody can tell what it means
+
+
+def stated_keys(node: Any) -> Iterator[str]:
+    """The keys of an element's values, :data:`UNREAD` for each value that holds no code (words only, null)."""
+    for item in node if isinstance(node, list) else [node]:
+        found = list(keys_of(item))
+        yield from found or [UNREAD]
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Which code lies under which: PurposeOfUse, sensitivity, Confidentiality (v3), and roles of actors by kind.

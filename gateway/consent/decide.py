@@ -10,18 +10,19 @@ from datetime import tzinfo
 from typing import Any, Final
 
 from gateway.consent.asked import Asked, ask
-from gateway.consent.codes import Vocabulary, codings_in, key_of
+from gateway.consent.codes import UNREAD, Vocabulary, key_of, stated_keys, subsumes
 from gateway.consent.dialects import DIALECTS
 from gateway.consent.engine import Bound, Node, Program, Reason, Residue, bind, compile_directive
 from gateway.consent.read import identifiers_of, read_consent
 from gateway.consent.request import AccessRequest, Actor
 from gateway.consent.rules import Enforcement, Verdict
 from gateway.consent.times import instant_of
-from gateway.consent.view import RESOURCE_TYPES, ResourceView, view_of
+from gateway.consent.view import RESOURCE_TYPES, ResourceView, people_without_reference, view_of
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject, Resource
 
 _DEFAULTS: Final = {"deny": False, "permit": True}
+_TYPED: Final = f"{RESOURCE_TYPES}|"
 _REDACTABLE: Final = ("securityLabel", "class", "resourceType", "documentType", "code")
 
 
@@ -74,7 +75,7 @@ def read_question(line: Any) -> Question:
         dialect=dialect,
         default_permit=_DEFAULTS[default],
         classes=_content(line.get("class"), "class", RESOURCE_TYPES),
-        codes=_content(line.get("code"), "code", ""),
+        codes=_content(line.get("code"), "code"),
     )
 
 
@@ -94,17 +95,14 @@ def _resources(node: Any, at: str) -> list[Resource]:
     return found
 
 
-def _content(node: Any, at: str, bare: str) -> frozenset[str] | None:
-    """Asked classes or codes; a bare string is a resource type, or a code of any system."""
+def _content(node: Any, at: str, bare: str = "") -> frozenset[str] | None:
+    """Asked classes, codes or categories; a bare string is a resource type, or a code of any system."""
     if node is None:
         return None
-    keys = []
-    for coding in codings_in(node):
-        key = key_of(coding)
-        if not key:
-            raise Invalid("not a coding", at=at)
-        keys.append(f"{bare}{key}" if key.startswith("|") else key)
-    return frozenset(keys) or None
+    keys = list(stated_keys(node))
+    if UNREAD in keys:
+        raise Invalid("not a coding", at=at)
+    return frozenset(f"{bare}{key}" if key.startswith("|") else key for key in keys) or None
 
 
 def _request(line: JsonObject, now: Any) -> AccessRequest:
@@ -121,19 +119,19 @@ def _request(line: JsonObject, now: Any) -> AccessRequest:
             raise Invalid("not a code", at=f"asker.purposes[{index}]")
         found.append(key.removeprefix("|"))
     action = asker.get("action", "access")
-    environment = asker.get("environment") or ""
+    environment = asker.get("environment")
+    environment = "" if environment is None else environment
     if not isinstance(action, str) or not action:
         raise Invalid("not a code", at="asker.action")
     if not isinstance(environment, str):
         raise Invalid("not a string", at="asker.environment")
-    categories = frozenset(key for coding in codings_in(line.get("category")) for key in (key_of(coding),) if key)
     return AccessRequest(
         now=now,
         actors=tuple(_actors(asker.get("actors"))),
         purposes=tuple(found),
         action=action,
         environment=environment,
-        category=tuple(sorted(categories)),
+        category=tuple(sorted(_content(line.get("category"), "category") or ())),
     )
 
 
@@ -234,11 +232,13 @@ class _Court:
         return self._bound[patient]
 
     def judge(self, resource: Resource) -> JsonObject:
-        """One resource: every patient it names must permit."""
+        """One resource: every patient it names must permit; one that names a person nobody can find is denied."""
         view = view_of(resource, self._question.zone)
         self._views.append(view)
-        courts = [self._of(patient) for patient in view.patients] or [self._all]
-        permit = True
+        others = [self._who(named) for named in people_without_reference(resource)]
+        names = dict.fromkeys((*view.patients, *(one for one in others if one)))
+        courts = [self._of(patient) for patient in names] or self._everybodys()
+        permit = None not in others
         because: list[JsonObject] = []
         for bound in courts:
             said, reasons = bound.judge(view), bound.why(view)
@@ -249,11 +249,21 @@ class _Court:
                 because += [_reason(reason) for reason in reasons]
         return {"reference": view.reference, "decision": "permit" if permit else "deny", "because": because}
 
+    def _who(self, keys: frozenset[str]) -> str | None:
+        """The patient who has one of these identifiers: the record at hand, else the name that a Consent uses."""
+        known = [reference for reference, names in self._names.items() if not keys.isdisjoint(names)]
+        spoken = sorted(keys & frozenset[str]().union(*(p.directive.patients for p in self._programs)))
+        return known[0] if len(known) == 1 else spoken[0] if spoken and not known else None
+
+    def _everybodys(self) -> list[Bound]:
+        """For what names nobody: everybody whose Consents are at hand must permit."""
+        speaking = {p.directive.patients for p in self._programs if p.directive.patients}
+        return [self._of(min(names)) for names in speaking] if len(speaking) > 1 else [self._all]
+
     def _bounds(self) -> list[Bound]:
         patients = {patient for view in self._views for patient in view.patients}
         if not patients:
-            speaking = {p.directive.patients for p in self._programs if p.directive.patients}
-            return [self._of(min(names)) for names in speaking] if len(speaking) > 1 else [self._all]
+            return self._everybodys()
         return [self._of(patient) for patient in sorted(patients)]
 
     def answer(self, judged: list[JsonObject] | None) -> str:
@@ -317,15 +327,31 @@ def standing(node: Node, asked: Asked) -> bool | None:
         return True
     met: list[bool | None] = []
     if data.classes is not None and asked.classes is not None:
-        met.append(all(not asked.classes.isdisjoint(one) for one in data.classes) or None)
+        said = [_covers(asked.classes & one, asked.classes, one, node.permit, _TYPED) for one in data.classes]
+        met.append(None if None in said else all(said))
     if data.codes is not None and asked.codes is not None:
-        same = not asked.codes.isdisjoint(data.codes) or not _bare(asked.codes).isdisjoint(_bare(data.codes, own=True))
-        met.append(same or None)
+        bare = _bare(data.codes, own=True)
+        under = frozenset(k for k in asked.codes if k in bare or subsumes(data.codes, data.code_prefixes, (k,)))
+        met.append(_covers(under, asked.codes, data.codes, node.permit, ""))
     if data.union and met:
         return True if True in met else None if len(met) == len(node.facets) else False
     if None in met:
         return None
-    return bool(met) and len(met) == len(node.facets)
+    return bool(met) and all(met) and len(met) == len(node.facets)
+
+
+def _covers(
+    found: frozenset[str], asked: frozenset[str], stated: frozenset[str], permit: bool, alike: str
+) -> bool | None:
+    """Whether a rule matches all (True), some (False) or none (None) of what is asked for.
+
+    ``found`` is what it names of that. Where it names nothing, a value of another kind than those that begin with
+    ``alike`` may still match: a document type, where a resource type is asked for.
+    """
+    if found == asked or (UNREAD in stated and not permit):
+        return True
+    same = all(key.startswith(alike) for key in (*asked, *stated))
+    return None if not found and same else False
 
 
 def _bare(keys: frozenset[str], *, own: bool = False) -> frozenset[str]:
@@ -387,8 +413,15 @@ def _told(residue: Residue, parent: int, asked: Asked) -> Iterator[JsonObject]:
 
 def _codings(node: Node, asked: Asked) -> list[object]:
     found: list[object] = []
+    asked_for = _classes_asked(node, asked)
     for name, values in node.rule.stated:
-        if name not in _REDACTABLE or (name in ("class", "resourceType", "documentType") and asked.classes is not None):
+        if name not in _REDACTABLE or (name in ("class", "resourceType", "documentType") and asked_for):
             continue
         found += values
     return found
+
+
+def _classes_asked(node: Node, asked: Asked) -> bool:
+    """Whether everything that is asked for is of the rule's classes, so that they need not be told again."""
+    wanted = asked.classes
+    return wanted is not None and all(wanted <= one for one in node.rule.data.classes or ())

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Final, TypeAlias
 
 from gateway.consent.asked import Asked
-from gateway.consent.codes import RANK
+from gateway.consent.codes import RANK, UNREAD
 from gateway.consent.read import flattened
 from gateway.consent.rules import DataGroup, Directive, Enforcement, RequestGroup, Rule, Verdict
 from gateway.consent.view import ResourceView
@@ -122,7 +122,7 @@ def _compile_data(group: DataGroup, permit: bool, directive: Directive) -> tuple
     if group.labels is not None:
         content.append((_label_test(group, permit, directive), "labels"))
     for classes in group.classes or ():
-        content.append((_class_test(classes), "classes"))
+        content.append((_class_test(classes, permit), "classes"))
     if group.codes is not None:
         content.append((_code_test(group, permit), "codes"))
     rest: list[tuple[Test, str]] = []
@@ -154,22 +154,28 @@ def _compile_data(group: DataGroup, permit: bool, directive: Directive) -> tuple
 def _all(tests: tuple[Test, ...]) -> Test:
     if len(tests) == 1:
         return tests[0]
-    if len(tests) == 2:
-        one, two = tests
-        return lambda view, asked: one(view, asked) and two(view, asked)
     return lambda view, asked: all(test(view, asked) for test in tests)
+
+
+def _always(view: ResourceView, asked: Asked) -> bool:
+    """What a denial says of a value that nobody can read."""
+    return True
 
 
 def _any(tests: tuple[Test, ...]) -> Test:
     return lambda view, asked: any(test(view, asked) for test in tests)
 
 
-def _class_test(classes: frozenset[str]) -> Test:
+def _class_test(classes: frozenset[str], permit: bool) -> Test:
+    if UNREAD in classes and not permit:
+        return _always
     return lambda view, asked: not view.classes.isdisjoint(classes)
 
 
 def _code_test(group: DataGroup, permit: bool) -> Test:
     codes, prefixes, doubt = group.codes or frozenset(), group.code_prefixes, not permit
+    if UNREAD in codes and doubt:
+        return _always
 
     def test(view: ResourceView, asked: Asked) -> bool:
         if view.codes is None:
@@ -183,6 +189,8 @@ def _code_test(group: DataGroup, permit: bool) -> Test:
 
 def _label_test(group: DataGroup, permit: bool, directive: Directive) -> Test:
     wanted = group.labels or frozenset()
+    if UNREAD in wanted and not permit:
+        return _always
     if directive.dialect.exact_confidentiality:
         exact = frozenset(f"{CONFIDENTIALITY}|{code}" for code in group.confidentiality)
         return _exact_label_test(wanted, exact, permit)
@@ -197,9 +205,7 @@ def _label_test(group: DataGroup, permit: bool, directive: Directive) -> Test:
     def denied(view: ResourceView, asked: Asked) -> bool:
         if not view.labels.isdisjoint(wanted) or (wanted and not view.labelled):
             return True
-        if bound is None:
-            return not wanted  # a label element without a readable code: nobody can tell
-        return not view.confidential or view.rank >= bound
+        return bound is not None and (not view.confidential or view.rank >= bound)
 
     return permitted if permit else denied
 
@@ -209,10 +215,7 @@ def _exact_label_test(wanted: frozenset[str], exact: frozenset[str], permit: boo
     if permit:
         return lambda view, asked: not view.labels.isdisjoint(every)
     return lambda view, asked: (
-        not view.labels.isdisjoint(every)
-        or bool(wanted and not view.labelled)
-        or bool(exact and not view.confidential)
-        or not every
+        not view.labels.isdisjoint(every) or bool(wanted and not view.labelled) or bool(exact and not view.confidential)
     )
 
 
@@ -293,7 +296,9 @@ def _live(node: Node, asked: Asked, program: Program) -> bool:
         if not asked.purposes:
             clear = False
         elif not _purpose(group.purposes, asked, dialect.exact_purpose, node.permit):
-            return False
+            if UNREAD not in group.purposes:
+                return False
+            clear = False
     if group.custodians is not None:
         if asked.custodian:
             if asked.custodian.isdisjoint(group.custodians.keys):

@@ -12,6 +12,7 @@ from gateway.kernel.fhir import JsonObject
 _LISTS: Final = ("actor", "action", "securityLabel", "purpose", "class", "code", "data", "provision")
 _R4_PROVISION: Final = frozenset({"id", "extension", "type", "period", "dataPeriod", *_LISTS})
 _R5_PROVISION: Final = _R4_PROVISION | {"documentType", "resourceType", "expression"}
+_PRIMITIVES: Final = frozenset({"_type", "_id"})  # what may stand beside a provision's primitives: extensions of them
 _STATUS: Final = {  # code -> active?
     "active": True, "draft": False, "proposed": False, "rejected": False, "inactive": False,
     "entered-in-error": False, "not-done": False, "unknown": False,
@@ -96,7 +97,7 @@ def _provision(found: Intake, node: Any, at: str, allowed: frozenset[str]) -> Js
                 found.unsupported.append(f"{at}.modifierExtension changes the meaning in a way that is not known")
         elif name in allowed:
             out[name] = _listed(found, name, value, at) if name in _LISTS else value
-        elif not name.startswith("_"):
+        elif name not in _PRIMITIVES:
             found.unsupported.append(f"{at} has an element that cannot be enforced")
     kind = out.get("type")
     if isinstance(kind, str) and kind.strip().lower() in _OPPOSITE:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.consent.codes import Vocabulary
+from gateway.consent.codes import UNREAD, Vocabulary
 from gateway.consent.rules import Directive, Enforcement, Rule
 from gateway.kernel.fhir import ACT_REASON
 
@@ -43,6 +43,15 @@ def lint(directives: Sequence[Directive], vocabulary: Vocabulary, now_us: int) -
     yield from _conflicts([d for d in directives if d.status is Enforcement.ENFORCEABLE])
 
 
+def _stated(rule: Rule) -> Iterator[tuple[str, frozenset[str]]]:
+    """The coded elements of a provision with the keys that they hold."""
+    yield "purpose", rule.request.purposes or frozenset()
+    yield "action", rule.request.actions or frozenset()
+    yield "securityLabel", rule.data.labels or frozenset()
+    yield "code", rule.data.codes or frozenset()
+    yield "class", frozenset().union(*(rule.data.classes or ()))
+
+
 def _rule(d: Directive, rule: Rule, parent: Rule | None, vocabulary: Vocabulary, now_us: int) -> Iterator[Finding]:
     low = max((s for s, _ in rule.request.periods if s is not None), default=None)
     high = min((e for _, e in rule.request.periods if e is not None), default=None)
@@ -50,14 +59,17 @@ def _rule(d: Directive, rule: Rule, parent: Rule | None, vocabulary: Vocabulary,
         yield Finding(d.consent, rule.path, "never-matches", "its period and those above it have no day in common")
     elif high is not None and high < now_us and parent is None:
         yield Finding(d.consent, rule.path, "ended", "it is active and its period is over", "renew or inactivate it")
+    for element, values in _stated(rule):
+        if UNREAD in values:
+            at = f"{rule.path}.{element}"
+            yield Finding(d.consent, at, "unreadable-value", "a value holds no code: nobody can tell what it means",
+                          "give a coding")  # fmt: skip
     for key in sorted(rule.request.purposes or ()):
         if key.startswith(f"{ACT_REASON}|") and not vocabulary.knows(key):
             yield Finding(d.consent, f"{rule.path}.purpose", "unknown-code", "no PurposeOfUse has this code")
     if rule.request.actors is not None and rule.request.actors.unreadable:
         yield Finding(d.consent, f"{rule.path}.actor", "unreadable-actor", "an actor names nobody",
                       "give a reference or an identifier")  # fmt: skip
-    if rule.data.labels is not None and not rule.data.labels and not rule.data.confidentiality:
-        yield Finding(d.consent, f"{rule.path}.securityLabel", "unknown-code", "no label has a code")
     same = parent is not None and rule.request == parent.request
     if parent is not None and same and parent.permit and rule.permit and rule.data == parent.data:
         yield Finding(d.consent, rule.path, "unreachable", "it repeats the permission above it", "remove it")

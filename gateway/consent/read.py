@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Any, Final, TypeAlias
 
-from gateway.consent.codes import RANK, Vocabulary, codings_in, key_of, keys_of, prefixes_of
+from gateway.consent.codes import RANK, UNREAD, Vocabulary, codings_in, keys_of, prefixes_of, stated_keys
 from gateway.consent.dialects import DIALECTS, Dialect, dialect_of
 from gateway.consent.intake import Intake, take_in
 from gateway.consent.rules import DataGroup, Directive, Enforcement, Named, RequestGroup, Rule, Span
@@ -263,12 +263,12 @@ def _groups(reader: _Reader, node: JsonObject, at: str, *, nested: bool) -> tupl
     window, window_unreadable = _period(reader, node.get("dataPeriod"), f"{at}.dataPeriod")
     if reader.dialect.period_is_data and nested and (span is not None or unreadable):
         window, window_unreadable, span, unreadable = span, unreadable, None, False
-    codes = frozenset(keys_of(node.get("code"))) if node.get("code") else None
+    codes = frozenset(stated_keys(node["code"])) if node.get("code") else None
     asked_codes = None
     if reader.dialect.code_is_asked:
         codes, asked_codes = None, codes
     extra = dict(_extensions(node))
-    actions = [key.rpartition("|")[2].lower() for key in keys_of(node.get("action"))] if node.get("action") else None
+    actions = [key.rpartition("|")[2].lower() for key in stated_keys(node["action"])] if node.get("action") else None
     request = RequestGroup(
         periods=() if span is None else (span,),
         period_unreadable=unreadable,
@@ -310,9 +310,11 @@ def _purposes(reader: _Reader, node: JsonObject) -> frozenset[str] | None:
     if not node.get("purpose"):
         return None
     found: set[str] = set()
-    for key in keys_of(node["purpose"]):
+    for key in stated_keys(node["purpose"]):
         system, _, code = key.rpartition("|")
-        if system == ACT_REASON or (not system and reader.vocabulary.knows(f"{ACT_REASON}|{code}")):
+        if key == UNREAD:
+            found.add(UNREAD)
+        elif system == ACT_REASON or (not system and reader.vocabulary.knows(f"{ACT_REASON}|{code}")):
             found.add(f"{ACT_REASON}|{code}")
         else:
             found |= {key, f"|{code}"}
@@ -324,9 +326,11 @@ def _labels(reader: _Reader, node: JsonObject) -> tuple[frozenset[str] | None, f
         return None, frozenset()
     ranks: set[str] = set()
     found: set[str] = set()
-    for key in keys_of(node["securityLabel"]):
+    for key in stated_keys(node["securityLabel"]):
         system, _, code = key.rpartition("|")
-        if (system == CONFIDENTIALITY and code in RANK) or (not system and code in RANK):
+        if key == UNREAD:
+            found.add(UNREAD)
+        elif (system == CONFIDENTIALITY and code in RANK) or (not system and code in RANK):
             ranks.add(code)
         elif reader.dialect.exact_label:
             found.add(key)
@@ -337,15 +341,14 @@ def _labels(reader: _Reader, node: JsonObject) -> tuple[frozenset[str] | None, f
 
 def _classes(node: JsonObject) -> tuple[frozenset[str], ...] | None:
     groups = [
-        frozenset(key for coding in codings_in(node[name]) for key in _class_keys(coding))
+        frozenset(key for stated in stated_keys(node[name]) for key in _class_keys(stated))
         for name in ("class", "resourceType", "documentType")
         if node.get(name)
     ]
     return tuple(groups) or None
 
 
-def _class_keys(coding: Any) -> Iterator[str]:
-    key = key_of(coding)
+def _class_keys(key: str) -> Iterator[str]:
     system, _, code = key.rpartition("|")
     if system in _TYPE_SYSTEMS or (not system and code[:1].isupper() and code.isalpha()):
         yield f"{RESOURCE_TYPES}|{code}"

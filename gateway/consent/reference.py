@@ -4,7 +4,7 @@ Nothing here is fast and nothing calls it at run time except tests, ``consent ex
 """
 
 from gateway.consent.asked import Asked
-from gateway.consent.codes import RANK, subsumes
+from gateway.consent.codes import RANK, UNREAD, subsumes
 from gateway.consent.dialects import Dialect
 from gateway.consent.rules import DataGroup, RequestGroup, Rule, Span, Verdict
 from gateway.consent.view import ResourceView
@@ -64,16 +64,22 @@ def _action(stated: frozenset[str], asked: str) -> Truth:
 def _purpose(stated: frozenset[str], asked: Asked, dialect: Dialect, permit: bool) -> Truth:
     if not asked.purposes:
         return None
-    if dialect.exact_purpose:
-        return not stated.isdisjoint(asked.purposes_exact)
     covered = [not stated.isdisjoint(one) for one in asked.purposes]
-    return all(covered) if permit and asked.every_purpose else any(covered)
+    found = all(covered) if permit and asked.every_purpose else any(covered)
+    if dialect.exact_purpose:
+        found = not stated.isdisjoint(asked.purposes_exact)
+    return _or_unread(found, stated)
+
+
+def _or_unread(found: Truth, stated: frozenset[str]) -> Truth:
+    """A value that nobody can read may be the one that matches."""
+    return any_of(found, None) if UNREAD in stated else found
 
 
 def data_holds(group: DataGroup, view: ResourceView, asked: Asked, dialect: Dialect, permit: bool) -> Truth:
     """Whether everything that a rule asks of the resource holds."""
     label = _label(group, view, dialect, permit) if group.labels is not None else True
-    classes = all_of(*(not view.classes.isdisjoint(one) for one in group.classes or ()))
+    classes = all_of(*(_or_unread(not view.classes.isdisjoint(one), one) for one in group.classes or ()))
     code = _code(group, view) if group.codes is not None else True
     if group.union:
         stated = [
@@ -106,7 +112,7 @@ def _label(group: DataGroup, view: ResourceView, dialect: Dialect, permit: bool)
         if not view.labels.isdisjoint(group.labels):
             said.append(True)
         else:
-            said.append(False if view.labelled else None)
+            said.append(False if view.labelled and UNREAD not in group.labels else None)
     for code in group.confidentiality:
         if dialect.exact_confidentiality:
             said.append(f"{CONFIDENTIALITY}|{code}" in view.labels if view.confidential else None)
@@ -125,7 +131,8 @@ def _is_rank(label: str) -> bool:
 
 
 def _code(group: DataGroup, view: ResourceView) -> Truth:
-    return None if view.codes is None else subsumes(group.codes or (), group.code_prefixes, view.codes)
+    found = None if view.codes is None else subsumes(group.codes or (), group.code_prefixes, view.codes)
+    return _or_unread(found, group.codes or frozenset())
 
 
 def _touches(window: Span, interval: Span | None, wholly: bool) -> Truth:

@@ -1,10 +1,12 @@
 """What a decision may look at in a resource: its facets, taken once, small enough to keep beside the stored body."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from itertools import count
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -251,6 +253,51 @@ def rank_of(labels: Iterable[str]) -> int:
 def _patients(type_: str, own: str, refers: frozenset[str]) -> tuple[str, ...]:
     """Every patient that a resource names: each of them must permit (a Patient is about itself only)."""
     return (own,) if type_ == "Patient" else tuple(sorted(r for r in refers if r.startswith("Patient/")))
+
+
+_PERSON_AT: Final = ("subject", "patient", "beneficiary", "for")  # elements that name whose record it is
+_LITERAL: Final = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}")
+_ASKING: Final = re.compile(r"Patient\?(?:.*&)?identifier=([^&]+)")  # a conditional reference
+
+
+def people_without_reference(resource: Resource) -> list[frozenset[str]]:
+    """For each patient whom a resource names otherwise than by ``Type/id``: the identifiers (``system|value``) given.
+
+    Empty identifiers: it names somebody of whom nobody can tell who it is.
+    """
+    held = resource.get("contained")
+    inside = {f"#{c.get('id')}": c for c in (held if isinstance(held, list) else ()) if isinstance(c, dict)}
+    found: list[frozenset[str]] = []
+    for element, node in resource.items():
+        for one in _references(node, element in _PERSON_AT):
+            literal = one.get("reference")
+            literal = local(literal) if isinstance(literal, str) else ""
+            target = inside.get(literal, {})
+            if _LITERAL.fullmatch(literal) or target.get("resourceType", "Patient") != "Patient":
+                continue
+            asking = _ASKING.fullmatch(literal)
+            keys = {*_identified(one.get("identifier")), *_identified(target.get("identifier"))}
+            found.append(frozenset(keys | ({unquote(asking[1])} if asking else set())))
+    return found
+
+
+def _references(node: Any, personal: bool) -> Iterator[JsonObject]:
+    """The references of an element that are meant for a patient: all of a ``personal`` one, else those that say so."""
+    for one in node if isinstance(node, list) else [node]:
+        if not isinstance(one, dict):
+            continue
+        kind = one.get("type")
+        if kind == "Patient" or (personal and kind is None):
+            yield one
+        else:
+            for inner in one.values():
+                yield from _references(inner, False)
+
+
+def _identified(node: Any) -> Iterator[str]:
+    for one in node if isinstance(node, list) else [node]:
+        if isinstance(one, dict) and isinstance(one.get("value"), str):
+            yield f"{one.get('system', '')}|{one['value']}"
 
 
 def _makers(resource: Resource, type_: str) -> Iterator[str]:

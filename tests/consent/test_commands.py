@@ -52,14 +52,20 @@ def test_decide_answers_each_line_in_order_and_bad_ones_with_an_error() -> None:
         "",
         json.dumps({"id": "no-instant"}),
         "7",
+        json.dumps(line([consent({"type": "deny"})], id="twice")).replace('"deny"', '"deny", "type": "permit"'),
+        json.dumps(line([], id="not a number")).replace('"TREAT"', "NaN"),
         '{"id":"deep","now":"2026-06-01T12:00:00Z","consents":[' + "[" * 2000 + "]" * 2000 + "]}",
         json.dumps(line([], id="last")),
     ]
-    result = run("decide", input="\n".join(questions))
+    result = run("decide", input="\ufeff" + "\n".join(questions))
     said = lines(result)
     assert result.exit_code == 3
-    assert [one["id"] for one in said] == ["q", None, "no-instant", None, None, "last"]
-    assert [("error" in one) for one in said] == [False, True, True, True, True, False]
+    assert [one["id"] for one in said] == [
+        "q", None, "no-instant", None, "twice", "not a number", "deep", "last",
+    ]  # fmt: skip
+    assert [("error" in one) for one in said] == [False, True, True, True, True, True, True, False]
+    assert said[4]["error"] == "line: a name stands twice in one object"
+    assert said[6]["error"] == "line: nested too deeply"
     assert said[2]["error"].startswith("now:")
     assert run("decide", input=json.dumps(line([]))).exit_code == 0
 
