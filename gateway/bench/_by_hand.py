@@ -161,9 +161,11 @@ def _encounter(
         "location": [{"location": {"reference": f"Location/{places[-1]['id']}"}, "status": "active"}],
         "participant": [
             {"individual": {"reference": f"Practitioner/{doctor['id']}"}, "type": [{"coding": [
-                {"code": "ATND", "system": _TERMINOLOGY + "v3-ParticipationType", "display": "attender"}]}]}
+                {"code": "ATND", "system": _TERMINOLOGY + "v3-ParticipationType"}], "text": "attender"}]}
         ],
-        "serviceType": {"coding": [{"code": pv1[10]}]},
+        "serviceType": {"coding": [
+            {"system": _TERMINOLOGY + "service-type", "code": "382", "display": "Medical Services"},
+            {"code": pv1[10], "system": _TERMINOLOGY + "v2-0069"}]},
         "period": {"start": _time(pv1[44])},
     }  # fmt: skip
 

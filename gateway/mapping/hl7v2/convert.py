@@ -16,7 +16,7 @@ from gateway.mapping.hl7v2.generate import Compiled
 from gateway.mapping.hl7v2.interpret import Reasons, interpreted
 from gateway.mapping.hl7v2.job import Job, Rules
 from gateway.mapping.hl7v2.model import Tables, Trigger
-from gateway.mapping.hl7v2.plan import plan_of
+from gateway.mapping.hl7v2.plan import plans
 from gateway.mapping.hl7v2.program import Program
 from gateway.mapping.hl7v2.runtime import Memory
 from gateway.mapping.hl7v2.values import Stamps, ZoneOf
@@ -60,8 +60,11 @@ class Converter:
     def __init__(self, tables: Tables, *, explain: bool = False) -> None:
         self.tables = tables
         self.explain = explain
-        self._functions: Mapping[str, Callable[..., Any]] = {} if explain else Compiled(tables)
-        self._fields = {name: plan_of(m, tables).handled for name, m in tables.segments.items()}
+        planned = plans(tables)
+        self._functions: Mapping[str, Callable[..., Any]] = (
+            {} if explain else Compiled(planned, tables.vocabularies.values())
+        )
+        self._fields = {name: planned[name].handled for name in tables.segments}
         self._programs: dict[str, Program] = {}
         self._rules = Rules(tables)
         self._kinds: dict[tuple[str, str, str], Trigger] = {}

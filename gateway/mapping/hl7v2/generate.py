@@ -8,15 +8,15 @@ remembered by its text, since a feed has few of them; each use gets a copy of it
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
 
 from gateway.mapping.hl7v2 import runtime, values
 from gateway.mapping.hl7v2.conditions import Both, Compare, Condition, Either, Not, Ref, Valued
-from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Tables
-from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, plans, value_key, walk
+from gateway.mapping.hl7v2.model import PRIMITIVES, Map, Row, Vocabulary
+from gateway.mapping.hl7v2.plan import TEXTS, Group, Placed, Plan, value_key, walk
 
 _QUICK: Final = {  # the usual case without a call, or with one that remembers; None goes the long way
     "code": "(({0} or None) if ' ' not in {0} and {0}.isprintable() else None)",
@@ -435,8 +435,8 @@ class Coded:
 class Compiled(Mapping[str, Callable[..., Any]]):
     """Every map as a function, by its name (``PID[Patient]``); compiled when first asked for, with what it calls."""
 
-    def __init__(self, tables: Tables) -> None:
-        self._plans = plans(tables)
+    def __init__(self, planned: Mapping[str, Plan], vocabularies: Iterable[Vocabulary]) -> None:
+        self._plans = planned
         self._coded = Coded(self._plans)
         self._space: dict[str, Any] = {
             "merge": runtime.merge,
@@ -447,7 +447,7 @@ class Compiled(Mapping[str, Callable[..., Any]]):
             "to_date": values.to_date,
             "loads": orjson.loads,
         }
-        for vocabulary in tables.vocabularies.values():
+        for vocabulary in vocabularies:
             name = _plain(vocabulary.name)
             self._space[f"V_{name}"] = vocabulary
             self._space[f"K_{name}"] = {k: c.code for k, c in vocabulary.codes.items() if c is not None}

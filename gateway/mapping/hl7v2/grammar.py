@@ -2,10 +2,12 @@
 
 Senders leave out, repeat and misplace segments. The walk takes the first of these that fits: the same segment again; a
 later place in the innermost group, or in a group that this segment can begin; a new repetition of the group; the same
-in the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place.
+in the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place. A segment
+that stands once outside all groups is taken once, wherever it comes.
 Steps are computed once and remembered.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from gateway.mapping.hl7v2.model import MessageMap, MessageRow
@@ -55,6 +57,13 @@ class Grammar:
         if key not in self._moves:
             self._moves[key] = self._find(at, name)
         return self._moves[key]
+
+    def late(self, name: str, seen: Container[int]) -> Move | None:
+        """The place of a segment that comes once and should have come before (EVN or SCH after the PID)."""
+        for place in self.places:
+            if place.segment == name and not place.groups and place.index not in seen:
+                return Move(place, 0)
+        return None
 
     @staticmethod
     def _prefixes(groups: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -188,12 +188,14 @@ class Program:
 
     def _walk(self, names: Iterable[str]) -> "Iterator[Stop | None]":
         at = -1
+        seen: set[int] = set()
         for name in names:
-            move = self.grammar.move(at, name)
+            move = self.grammar.move(at, name) or self.grammar.late(name, seen)
             if move is None:
                 yield None
             else:
                 at = move.place.index
+                seen.add(at)
                 yield at, move.keep, len(move.place.groups) - move.keep
 
     def _handles(self, ran: tuple[Action, ...], segment: str) -> tuple[int, ...]:

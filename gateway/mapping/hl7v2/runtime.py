@@ -22,6 +22,7 @@ from gateway.mapping.hl7v2.values import (
     universal_uri,
 )
 
+_LOCAL: Final = f"{DOORWAY}/CodeSystem/local"
 Fields: TypeAlias = list[str]
 Fail: TypeAlias = tuple[str, str, str]  # component ("4" or ""), own text, reason
 
@@ -221,7 +222,8 @@ class Run:
         if "coding" not in made:
             if "code" not in made:
                 return made
-            made.setdefault("system", vocabulary.source_system)  # a Coding
+            if made["code"] in vocabulary.codes:
+                made.setdefault("system", vocabulary.source_system)  # a Coding
             code = self._target(vocabulary, made)
             if code is not None:
                 made.clear()
@@ -229,9 +231,9 @@ class Run:
             return made
         own = made["coding"]
         for entry in own:
-            if entry.get("system", "").startswith(f"{DOORWAY}/CodeSystem/local"):
-                entry["system"] = vocabulary.source_system if entry["code"] in vocabulary.codes else entry["system"]
-            entry.setdefault("system", vocabulary.source_system)
+            named = entry.get("system", "")
+            if (not named or named.startswith(_LOCAL)) and entry.get("code") in vocabulary.codes:
+                entry["system"] = vocabulary.source_system
         code = self._target(vocabulary, own[0])
         if code is not None and all(
             entry.get("system") != code.system or entry.get("code") != code.code for entry in own

@@ -246,7 +246,13 @@ class _Reader:
             if mine and path.endswith(".conceptmap.csv"):
                 for row in read_table(self._texts[path], file=path, columns=CONCEPT_COLUMNS, required=("map",)):
                     by_name.setdefault(row["map"].rsplit("/", 1)[1].removeprefix("v2-"), []).append(row)
-        return [self._vocabulary(name, rows) for name, rows in by_name.items()]
+        made = {name: self._vocabulary(name, rows) for name, rows in by_name.items()}
+        for row in self._rows("code-tables.csv", ("table", "system", "codes", "note"), ("table", "system", "codes")):
+            name, system = row["table"], row["system"]
+            kept: dict[str, Code | None] = {code: Code(code, system, "") for code in row["codes"].split()}
+            known = made.get(name, Vocabulary(name, system, {}))
+            made[name] = Vocabulary(name, known.source_system, kept | dict(known.codes), known.fallback)
+        return list(made.values())
 
     def _vocabulary(self, name: str, rows: list[TableRow]) -> Vocabulary:
         codes: dict[str, Code | None] = {}

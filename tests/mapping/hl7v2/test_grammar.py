@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.mapping.hl7v2.grammar import Grammar
-from tests.mapping.hl7v2.build import PID, convert, converter, only
+from tests.mapping.hl7v2.build import PID, PV1, convert, converter, only
 
 
 def places(structure: str, segments: str) -> list[str]:
@@ -51,3 +51,12 @@ def test_a_second_person_in_one_message_has_results_of_their_own() -> None:
 def test_a_note_out_of_place_still_lands_near() -> None:
     found = convert("ADT^A01", PID, "PV1|1|I|3W", "IN1|1|M|1|Zqplan", "AL1|1|DA|X^Y")
     assert only(found, "AllergyIntolerance")["code"]["coding"][0]["code"] == "X"
+
+
+def test_a_segment_that_comes_too_late_is_taken_once() -> None:
+    found = convert("SIU^S12", PID, "SCH|1||||||CHECKUP", "SCH|2")
+    assert only(found, "Appointment")["identifier"][0]["value"] == "1"
+    assert only(found, "Appointment")["participant"][0]["actor"]["reference"].startswith("Patient/")
+    assert {left.place for left in found.residue} == {"SCH[2]-1"}
+    late = convert("ADT^A01", PID, PV1, "EVN||20250310092900")
+    assert only(late, "Provenance")["occurredDateTime"].startswith("2025-03-10T09:29")
