@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions
 
 
-@cache
 def hl7v2_converter(site: str = "") -> "Converter":
-    """The mapping tables of HL7 v2 and one site's overlay, compiled.
+    """The mapping tables of HL7 v2 and one site's overlay, compiled once in a process.
 
     Raises:
         Invalid: a mistake in a table, with file:line.
     """
+    return _converter(site)  # the cache takes f() and f("") for two calls
+
+
+@cache
+def _converter(site: str) -> "Converter":
     from gateway.adapters.files.hl7v2_tables import load_tables
     from gateway.mapping.hl7v2.convert import Converter
 
