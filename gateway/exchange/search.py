@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 from gateway.exchange.search_text import (
+    Codes,
     CompositeValue,
     DateValue,
     LinkValue,
@@ -168,6 +169,7 @@ def parse_query(
     strict: bool = True,
     base: str = "",
     within: str = "",
+    codes: Codes | None = None,
 ) -> Query:
     """Read a search.
 
@@ -177,12 +179,13 @@ def parse_query(
         strict: refuse what cannot be honoured; else leave it out and say so in ``ignored``.
         base: this server's own base URL; absolute references below it are taken as relative.
         within: ``Patient/id`` and the like: only resources of that compartment.
+        codes: what sets and hierarchies of codes come to; without it ``:in`` and the like are refused.
 
     Raises:
         Invalid: an unknown parameter, modifier or value; the message names the parameter, never its value.
         TooLarge: more criteria than this server takes.
     """
-    reader = _Reader(type_, definitions, base)
+    reader = _Reader(type_, definitions, base, codes)
     if len(pairs) > CRITERIA_LIMIT:
         raise TooLarge("too many search parameters", at=f"{type_}?", fix=f"at most {CRITERIA_LIMIT}")
     criteria, used, ignored = [], [], []
@@ -208,8 +211,9 @@ def parse_query(
 class _Reader:
     """Reads the parameters of one query."""
 
-    def __init__(self, type_: str, definitions: Definitions, base: str) -> None:
+    def __init__(self, type_: str, definitions: Definitions, base: str, codes: Codes | None) -> None:
         self._type = type_
+        self._codes = codes
         self._definitions = definitions
         self._base = base.rstrip("/") + "/" if base else ""
         self.controls: dict[str, Any] = {}
@@ -231,7 +235,8 @@ class _Reader:
             if text not in {"true", "false"}:
                 raise Invalid("true or false is wanted", at=_place(type_, name))
             return Missing(parameter, text == "true")
-        return Match(parameter, *read_values(parameter, modifier, text, at=_place(type_, name), base=self._base))
+        at = _place(type_, name)
+        return Match(parameter, *read_values(parameter, modifier, text, at=at, base=self._base, codes=self._codes))
 
     def _parameter(self, type_: str, code: str, kind: str = "") -> Parameter:
         found = self._definitions.of(type_).get(code)

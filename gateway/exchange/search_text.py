@@ -1,6 +1,7 @@
 """Values of search parameters: from the text of a query to what is compared (R4, 3.1.1.3 and 3.1.1.4)."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -75,6 +76,10 @@ class CompositeValue:
 
 Value: TypeAlias = TokenValue | OfTypeValue | TextValue | DateValue | QuantityValue | LinkValue | CompositeValue
 
+# what a set or hierarchy of codes comes to: (parameter, modifier, one value, place) -> tokens (exchange/code_sets.py)
+Codes: TypeAlias = Callable[[Parameter, str, str, str], tuple[TokenValue, ...]]
+BY_CODES: Final = frozenset({"in", "not-in", "above", "below"})  # modifiers of tokens that need the codes themselves
+
 # which modifiers each kind takes, :missing aside
 MODIFIERS: Final = {
     "token": frozenset({"not", "text", "of-type"}),
@@ -90,9 +95,12 @@ _PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(.*)", re.DOTALL)
 
 
 def read_values(
-    parameter: Parameter, modifier: str, text: str, *, at: str, base: str = ""
+    parameter: Parameter, modifier: str, text: str, *, at: str, base: str = "", codes: Codes | None = None
 ) -> tuple[str, tuple[Value, ...]]:
     """The modifier that counts and the values, any of which may match.
+
+    ``codes`` turns the value of ``:in``, ``:not-in``, ``:above`` and ``:below`` into tokens; without it these are not
+    taken.
 
     Raises:
         Invalid: a modifier that this kind of parameter does not take, or a value that cannot be read.
@@ -102,11 +110,15 @@ def read_values(
         if ANY not in parameter.targets and modifier not in parameter.targets:
             raise Invalid(f"does not refer to {modifier}", at=at)
         type_, modifier = modifier, ""
-    if modifier and modifier not in MODIFIERS[parameter.kind]:
+    by_codes = codes is not None and parameter.kind == "token" and modifier in BY_CODES
+    if modifier and not by_codes and modifier not in MODIFIERS[parameter.kind]:
         raise Invalid("this modifier cannot be honoured here", at=at)
     parts = split(text, ",")
     if len(parts) > VALUES_LIMIT:
         raise Invalid("too many values", at=at, fix=f"at most {VALUES_LIMIT}")
+    if by_codes and codes is not None:
+        tokens = dict.fromkeys(token for part in parts for token in codes(parameter, modifier, part, at))
+        return "not" if modifier == "not-in" else "", tuple(tokens)
     reader = _Reader(at, base, type_)
     return modifier, tuple(reader.value(parameter, modifier, part) for part in parts)
 

@@ -114,7 +114,7 @@ def validate_code_in_system(terminology: Terminology, given: Given, now: str) ->
         if content is None:
             raise NotFound("the code system is not at hand", at="url")
         if terminology.defines(url or system, code) or code in content.concepts:
-            return _verdict(True, content.concepts.get(code, ""), display)
+            return _verdict(True, content.concepts.get(code, ""), display, content.designations.get(code, frozenset()))
     return _verdict(False, "", "")
 
 
@@ -135,23 +135,31 @@ def validate_code_in_set(terminology: Terminology, given: Given, now: str) -> Js
         verdict = terminology.holds(url, system or None, code)
         said.append(verdict)
         if verdict:
-            found = terminology.lookup(system, code) if system else None
-            return _verdict(True, found.display if found else "", display)
+            content = terminology.system(system)
+            others = content.designations.get(code, frozenset()) if content is not None else frozenset()
+            return _verdict(True, terminology.display(url, system, code), display, others)
     if None in said:
         raise Unsupported("cannot be told: the value set takes codes from a system that is not at hand", at="url")
     return _verdict(False, "", "")
 
 
-def _verdict(result: bool, display: str, claimed: str) -> JsonObject:
+def _verdict(result: bool, display: str, claimed: str, others: frozenset[str] = frozenset()) -> JsonObject:
+    """The answer of ``$validate-code`` (R4): a display that the code does not have makes the result false, and is told
+    with the one it has; case and spaces do not count, and words in other languages are as good.
+    """
     out: list[JsonObject] = [{"name": "result", "valueBoolean": result}]
     if not result:
         out.append({"name": "message", "valueString": "there is no such code in it"})
-    elif display and claimed and display.casefold() != claimed.casefold():
+    elif display and claimed and _folded(claimed) not in {_folded(one) for one in (display, *others)}:
         out[0]["valueBoolean"] = False
         out.append({"name": "message", "valueString": "the code is in it; the display is not the one it has there"})
     if display:
         out.append({"name": "display", "valueString": display})
     return _parameters(out)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def expand(terminology: Terminology, given: Given, now: str) -> JsonObject:

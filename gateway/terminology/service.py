@@ -49,6 +49,10 @@ class Terminology:
         """The content of a code system."""
         return self._sets.system(url)
 
+    def display(self, valueset: str, system: str, code: str) -> str:
+        """The word that a value set has for a code, itself or by the code system; empty when neither has one."""
+        return self._sets.display(valueset, system, code)
+
     def lookup(self, system: str, code: str) -> Concept | None:
         """A code with its display; None when the system is not at hand or has no such code."""
         content = self.system(system)

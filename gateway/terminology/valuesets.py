@@ -55,6 +55,13 @@ class ValueSets:
             return None
         return code in content.concepts or (not content.case_sensitive and code.casefold() in content.folded)
 
+    def display(self, valueset: str, system: str, code: str) -> str:
+        """The word that the value set itself, or else the code system, has for a code; empty when neither has one."""
+        found = self._set(valueset, 0)
+        own = found.display(system, code) if found is not None else ""
+        content = self.system(system) if not own else None
+        return own or (content.concepts.get(code, "") if content is not None else "")
+
     def codes(self, valueset: str) -> list[Concept] | None:
         """Every code of a value set; None when it is not at hand or not all of it can be named here."""
         found = self._set(valueset, 0)
@@ -156,6 +163,11 @@ class _Part:
         said.extend(None if one is None else one.holds(system, code) for one in self._sets)
         return False if False in said else None if None in said else True
 
+    def display(self, system: str, code: str) -> str:
+        """The word that it has for a code, itself or in a set that it draws on; empty when it has none."""
+        own = self._listed.get(code, "") if self._listed is not None and self.system == system else ""
+        return own or next((word for one in self._sets if one and (word := one.display(system, code))), "")
+
     def codes(self) -> list[Concept] | None:
         """Every code of it, None when they cannot all be named here."""
         if self.system is None:
@@ -192,6 +204,10 @@ class _ValueSet:
         out = [part.holds(system, code) for part in self._excludes]
         return False if True in out else None if None in out else inside
 
+    def display(self, system: str, code: str) -> str:
+        """The word that it has for a code; empty when it has none."""
+        return next((word for part in self._includes if (word := part.display(system, code))), "")
+
     def codes(self) -> list[Concept] | None:
         """Every code, in order and without doubles; None when they cannot all be named here."""
         found: dict[tuple[str, str], Concept] = {}
@@ -227,6 +243,7 @@ class System:
         "complete",
         "concepts",
         "definitions",
+        "designations",
         "folded",
         "name",
         "properties",
@@ -240,6 +257,7 @@ class System:
         self.case_sensitive = system.get("caseSensitive") is not False
         self.definitions: dict[str, str] = {}
         self.concepts: dict[str, str] = {}  # code -> display
+        self.designations: dict[str, frozenset[str]] = {}  # code -> its other words, in any language
         self._parents: dict[str, set[str]] = {}
         self.properties: dict[str, dict[str, list[Any]]] = {}
         self._read(system.get("concept", ()), None)
@@ -249,6 +267,8 @@ class System:
         for concept in concepts:
             code = concept["code"]
             self.concepts[code] = concept.get("display", "")
+            if "designation" in concept:
+                self.designations[code] = frozenset(str(one.get("value", "")) for one in concept["designation"])
             if "definition" in concept:
                 self.definitions[code] = concept["definition"]
             if parent is not None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.exchange.rest.find import Finds
     from gateway.exchange.rest.operations import Operation
     from gateway.profiles.validate import Validator
+    from gateway.terminology import Terminology
 
 from gateway.wiring.hl7v2 import mllp_service
 from gateway.wiring.parts import (
@@ -99,7 +100,7 @@ class Built:
 
 
 def _operations(
-    settings: Settings, core: "Rest", finds: "Finds", checks: "Validator", watch: "Watch"
+    settings: Settings, core: "Rest", finds: "Finds", checks: "Validator", watch: "Watch", codes: "Terminology"
 ) -> "Mapping[str, Operation]":
     """The operations of the API by place and name."""
     from gateway.exchange.rest.consent_operations import ConsentOperations
@@ -111,7 +112,7 @@ def _operations(
 
     return {
         **operations_of(core, finds, checks),
-        **terminology_operations(terminology(settings)),
+        **terminology_operations(codes),
         **matching_operations(finds, linker(settings), watch),
         **Exports(finds).operations(),
         **ReviewOperations(finds, linker(settings), core.saver, frozenset(settings.link_reviewer_roles)).operations(),
@@ -119,48 +120,83 @@ def _operations(
     }
 
 
-def build_rest(settings: Settings, store: Store) -> RestParts:
-    """The REST use cases over a store, for ``serve``, tests and benchmarks."""
+def _searches(settings: Settings, store: Store, checks: "Validator", codes: "Terminology") -> "Finds":
+    """Everything that looks for resources, behind consent and audit; the audit trail beside them."""
+    from gateway.adapters.http.seal import CursorSeal
+    from gateway.exchange.code_sets import CodeSets
+    from gateway.exchange.rest.find import Finds
+    from gateway.exchange.rest.record import RestGate
+    from gateway.exchange.rest.subset import Subset
+    from gateway.exchange.rest.trail import TRAIL, Trail
+    from gateway.exchange.rest.validation import mandatory_of
+
+    definitions = search_definitions()
+    gate = RestGate(consent_knowledge(settings), emergency(settings))
+    seal = CursorSeal(store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32))))
+    subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
+    sets = CodeSets(codes, checks.facts)
+    trail = Trail(store, gate, definitions, seal, subset, sets, frozenset(settings.privacy_officer_roles))
+    return Finds(store, gate, definitions.without(TRAIL), seal, subset, trail, sets)
+
+
+def _singles(settings: Settings, store: Store, checks: "Validator", finds: "Finds") -> "Rest":
+    """Reads and writes of single resources."""
+    from gateway.adapters.http.entropy import ENTROPY
+    from gateway.exchange.rest.core import Rest
+    from gateway.exchange.rest.validation import checker
+
+    return Rest(
+        store,
+        saver(settings, interactive=True),
+        finds.gate,
+        finds.matching,
+        checker(checks.validate),
+        ENTROPY.id,
+        checks.facts.resource_types,
+        finds.trail,
+    )
+
+
+def _statement(
+    settings: Settings, types: frozenset[str], operations: "Mapping[str, Operation]"
+) -> Callable[[str], bytes]:
+    """The CapabilityStatement of a base; it may come from a stranger's Host header, so not all of them are kept."""
     from gateway import __version__
     from gateway.adapters.files.packages import PackageFolder
-    from gateway.adapters.http.entropy import ENTROPY
+    from gateway.exchange.rest.capability import statement
+
+    profiles = cache(PackageFolder(Path(settings.data_folder) / "packages").profiles)  # read when first asked for
+
+    @lru_cache(16)
+    def told(base: str) -> bytes:
+        return statement(
+            base=base,
+            version=__version__,
+            types=types,
+            definitions=search_definitions(),
+            operations=operations,
+            profiles=profiles(),
+            xml=True,
+        )
+
+    return told
+
+
+def build_rest(settings: Settings, store: Store) -> RestParts:
+    """The REST use cases over a store, for ``serve``, tests and benchmarks."""
     from gateway.adapters.http.fhir import FhirUseCases
     from gateway.adapters.http.outcome import code_of, status_of
-    from gateway.adapters.http.seal import CursorSeal
     from gateway.codecs import json_text
     from gateway.codecs.fhir_xml import XmlCodec
     from gateway.exchange.enumeration import Watch
     from gateway.exchange.rest.batch import Batches
-    from gateway.exchange.rest.capability import statement
-    from gateway.exchange.rest.core import Rest
     from gateway.exchange.rest.doors import Doors
     from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
-    from gateway.exchange.rest.find import Finds
     from gateway.exchange.rest.patch import json_patch
-    from gateway.exchange.rest.record import RestGate
-    from gateway.exchange.rest.subset import Subset
-    from gateway.exchange.rest.trail import TRAIL, Trail
-    from gateway.exchange.rest.validation import checker, mandatory_of
 
-    definitions, checks = search_definitions(), validator(settings)
-    knowledge = consent_knowledge(settings)
-    gate = RestGate(knowledge, emergency(settings))
-    key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
-    subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
-    seal, officers = CursorSeal(key), frozenset(settings.privacy_officer_roles)
-    trail = Trail(store, gate, definitions, seal, subset, officers)
-    finds = Finds(store, gate, definitions.without(TRAIL), seal, subset, trail)
-    types = checks.facts.resource_types
-    core = Rest(
-        store,
-        saver(settings, interactive=True),
-        gate,
-        finds.matching,
-        checker(checks.validate),
-        ENTROPY.id,
-        types,
-        trail,
-    )
+    checks, codes = validator(settings), terminology(settings)
+    finds = _searches(settings, store, checks, codes)
+    core = _singles(settings, store, checks, finds)
     patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {
         "json": json_patch,
         "fhirpath": fhirpath_patch(checks.facts),
@@ -168,33 +204,44 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
-    profiles = cache(PackageFolder(Path(settings.data_folder) / "packages").profiles)  # read when first asked for
     watch = Watch(settings.match_people_per_hour)
-    operations = _operations(settings, core, finds, checks, watch)
-
+    operations = _operations(settings, core, finds, checks, watch, codes)
     uses = FhirUseCases(
         core=core,
         searches=finds,
         bundle=batches.run,
         caller=doors.caller,
-        metadata=lru_cache(16)(  # the base may come from a stranger's Host header: not all of them are kept
-            lambda base: statement(
-                base=base,
-                version=__version__,
-                types=types,
-                definitions=definitions,
-                operations=operations,
-                profiles=profiles(),
-                xml=True,
-            )
-        ),
+        metadata=_statement(settings, core.types, operations),
         patches=patches,
         operations=operations,
         read_xml=xml.read,
         write_xml=lambda body: xml.write(json_text.parse(body)),
-        subset=subset.of_query,
+        subset=finds.subset.of_query,
     )
-    return RestParts(core, finds, batches, doors, uses, types, watch, lambda: knowledge.disagreements.count)
+    knowledge = consent_knowledge(settings)
+    return RestParts(core, finds, batches, doors, uses, core.types, watch, lambda: knowledge.disagreements.count)
+
+
+def _readiness(
+    store: Store, beside: tuple[Service, ...], executor: "ThreadPoolExecutor"
+) -> Callable[[], Awaitable[Mapping[str, str]]]:
+    """Says of the database and of each service whether it is well, within three seconds."""
+    import asyncio
+
+    def look() -> dict[str, str]:
+        try:
+            store.write(lambda unit: unit.clients.secret("cursor"))
+            return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
+        except Exception as error:
+            return {"database": type(error).__name__}
+
+    async def ready() -> Mapping[str, str]:
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
+        except TimeoutError:
+            return {"database": "slow"}
+
+    return ready
 
 
 def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()) -> Built:
@@ -203,7 +250,6 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
     Raises:
         Invalid: a shipped table that cannot be read, with file:line.
     """
-    import asyncio
     import secrets
     from concurrent.futures import ThreadPoolExecutor
 
@@ -246,21 +292,10 @@ def build_app(settings: Settings, store: Store, beside: tuple[Service, ...] = ()
 
     tokens = TokenEndpoint(rest.doors, addresses, time.time, lambda: secrets.token_urlsafe(32), bindings)
 
-    async def ready() -> Mapping[str, str]:
-        def look() -> dict[str, str]:
-            try:
-                store.write(lambda unit: unit.clients.secret("cursor"))
-                return {"database": "", **{one.name: one.trouble() for one in beside}}  # they ask the database too
-            except Exception as error:
-                return {"database": type(error).__name__}
-
-        try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, look), 3.0)
-        except TimeoutError:
-            return {"database": "slow"}
-
     def openapi() -> dict[str, Any]:
         return document(rest.types, rest.uses.operations)
 
-    app = web.build_app(api, tokens, metrics=metrics, ready=ready, executor=executor, openapi=openapi)
+    app = web.build_app(
+        api, tokens, metrics=metrics, ready=_readiness(store, beside, executor), executor=executor, openapi=openapi
+    )
     return Built(settings, store, app, beside, executor)

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.files.data import read_data
 from gateway.adapters.files.validation import open_validator, own_tables
+from gateway.exchange.code_sets import CodeSets
+from gateway.exchange.search_text import TokenValue
 from gateway.kernel.errors import Invalid
+from gateway.profiles.facts import Facts
+from gateway.profiles.search_parameters import Parameter
 from gateway.terminology import Terminology
 from gateway.terminology.tables import read_tables
 
@@ -125,3 +130,30 @@ def test_a_mistake_names_its_line(file: str, text: str, complaint: str) -> None:
     with pytest.raises(Invalid) as caught:
         read_tables([(file, text)])
     assert str(caught.value).startswith(complaint)
+
+
+def test_sets_and_hierarchies_come_to_the_tokens_of_a_search() -> None:
+    files = [("a.codesystem.csv", SYSTEMS), ("a.valueset.csv", SETS)]
+    sets = CodeSets(Terminology(read_tables(files)), Facts(read_data))
+    coded, plain = Parameter("Observation", "code", "token", "code"), Parameter("Patient", "gender", "token", "gender")
+
+    def codes(modifier: str, text: str, parameter: Parameter = coded) -> list[str]:
+        found = sets(parameter, modifier, text, "code")
+        return [f"{one.system}|{one.code}" for one in found if isinstance(one, TokenValue)]
+
+    assert codes("in", "urn:vs:both") == ["urn:a|dog", "urn:a|cat"]
+    assert codes("not-in", "urn:a") == ["urn:a|mammal", "urn:a|dog", "urn:a|cat", "urn:a|dodo"]
+    assert codes("below", "urn:a|mammal") == ["urn:a|mammal", "urn:a|dog", "urn:a|cat"]
+    assert codes("above", "urn:a|dog") == ["urn:a|dog", "urn:a|mammal"]
+    assert codes("in", "urn:vs:pets", plain) == ["urn:a|dog", "urn:a|cat", "|dog", "|cat"]
+    for modifier, text in (("in", "urn:vs:far"), ("in", "urn:vs:none"), ("below", "urn:none|x"), ("below", "dog")):
+        with pytest.raises(Invalid, match=r"^code: "):
+            codes(modifier, text)
+
+
+def test_a_display_of_the_value_set_or_in_another_language_is_right() -> None:
+    terminology = Terminology(read_tables([("a.codesystem.csv", SYSTEMS), ("a.valueset.csv", SETS)]))
+    assert terminology.display("urn:vs:both", "urn:a", "cat") == "House cat"
+    assert terminology.display("urn:vs:pets", "urn:a", "dog") == "Dog"
+    assert terminology.display("urn:vs:none", "urn:a", "dog") == "Dog"
+    assert terminology.display("urn:vs:far", "http://elsewhere.example", "x") == ""

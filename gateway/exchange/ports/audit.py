@@ -8,7 +8,6 @@ import orjson
 
 from gateway.kernel.fhir import Resource
 
-
 Moment: TypeAlias = tuple[int, int, int]  # recorded_us, lane, sequence: where a record stands in the order of time
 
 

@@ -30,7 +30,27 @@ _DEFINITION: Final = {
     "lookup": "http://hl7.org/fhir/OperationDefinition/CodeSystem-lookup",
     "translate": "http://hl7.org/fhir/OperationDefinition/ConceptMap-translate",
     "validate-code": "http://hl7.org/fhir/OperationDefinition/ValueSet-validate-code",
+    "status": "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
 }
+_DOCUMENTATION: Final = (
+    "Every answer is cut to what the person consented to share with the caller's organization.\n\n"
+    "Modifiers: :missing on every parameter; token :not, :text, :of-type, and :in, :not-in (the canonical URL of a "
+    "value set, or of a code system for all of its codes, that is at hand: see ValueSet/$expand), :above, :below "
+    "(system|code of a code system at hand); string :exact, :contains; reference :identifier, :[type]; uri :above, "
+    ":below. Chains and _has take them too, over at most 3 hops. What cannot be honoured is a 400 that names the "
+    "parameter; with 'Prefer: handling=lenient' it is left out, and an OperationOutcome in the Bundle says so. _sort "
+    "takes any parameter but a composite. A page has at most 1000 matches."
+)
+_DOCUMENTED: Final = {  # types of which there is something to say
+    "AuditEvent": "The audit trail, newest first: the accesses of the caller's own Organization, of everybody for a "
+    "privacy officer. Searches join no other records (no chains, no _include) and are sorted by date only. A page may "
+    "be short, or empty, and still have a next link: bound the search by date.",
+    "Subscription": "Stored, validated, searched and told by $status; nothing is sent to its channel.",
+}
+_OWN_IDS: Final = (
+    "An id that a client chooses for a create by PUT is that client's own name for the resource: it is stored "
+    "under the id in Location, and the client may go on using either. UUIDs of version 5 and 8 are refused."
+)
 _DATE: Final = "2026-11-22"
 _BULK: Final = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 _EXPORT: Final = {"": f"{_BULK}export", "Patient": f"{_BULK}patient-export", "Group": f"{_BULK}group-export"}
@@ -62,7 +82,7 @@ def statement(
     formats = ["application/fhir+json", "json", *(["application/fhir+xml", "xml"] if xml else [])]
     rest: JsonObject = {
         "mode": "server",
-        "documentation": "Every answer is cut to what the person consented to share with the caller's organization.",
+        "documentation": _DOCUMENTATION,
         "security": _security(base),
         "resource": [_resource(type_, definitions, by_type, profiles) for type_ in sorted(types)],
         "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
@@ -134,17 +154,8 @@ def _resource(
         "conditionalDelete": "single" if writes else "not-supported",
         "referencePolicy": ["literal", "logical"],
     }
-    if writes:
-        out["documentation"] = (
-            "An id that a client chooses for a create by PUT is that client's own name for the resource: it is stored "
-            "under the id in Location, and the client may go on using either. UUIDs of version 5 and 8 are refused."
-        )
-    else:
-        out["documentation"] = (
-            "The audit trail, newest first: the accesses of the caller's own Organization, of everybody for a privacy "
-            "officer. Searches join no other records (no chains, no _include) and are sorted by date only. A page may "
-            "be short, or empty, and still have a next link: bound the search by date."
-        )
+    told = [*([_OWN_IDS] if writes else []), *([_DOCUMENTED[type_]] if type_ in _DOCUMENTED else [])]
+    out["documentation"] = "\n\n".join(told)
     references = sorted(code for code, one in known.items() if one.kind == "reference" and writes)
     if references:
         out["searchInclude"] = ["*", *(f"{type_}:{code}" for code in references)]

@@ -23,6 +23,7 @@ from gateway.exchange.rest.subset import Subset
 from gateway.exchange.rest.trail import TRAIL, Trail
 from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown
 from gateway.exchange.search_run import CURSOR, Page, search, search_all
+from gateway.exchange.search_text import Codes
 from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
 from gateway.profiles.search_parameters import Definitions
 
@@ -93,6 +94,7 @@ class Finds:
         seal: for cursors.
         subset: for ``_summary`` and ``_elements``.
         trail: the audit trail, which is searched by itself; ``definitions`` leave AuditEvent out.
+        codes: what sets and hierarchies of codes come to, for ``:in`` and the like.
     """
 
     store: Store
@@ -101,6 +103,7 @@ class Finds:
     seal: Seal
     subset: Subset
     trail: Trail
+    codes: Codes | None = None
 
     # -- for conditional interactions --------------------------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class Finds:
 
     def query(self, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
         """The parsed search; an unknown ``_name`` is left out unless the caller asked for strictness."""
-        return query_of(self.definitions, type_, pairs, ask, strict=strict, within=within)
+        return query_of(self.definitions, type_, pairs, ask, strict=strict, within=within, codes=self.codes)
 
     def _searchset(self, ask: Ask, query: Query, page: Page, released: Released[Stored], type_: str) -> Answer:
         shown = {one.reference: one for one in released.resources}

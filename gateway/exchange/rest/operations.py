@@ -1,16 +1,19 @@
 """Operations of the API beside plain REST: each takes the request's place, parameters and body, and answers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gateway.codecs import json_text
 from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.bundles import Entry, bundle, link
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.issues import Issue
 from gateway.exchange.rest.validation import Finding
+from gateway.exchange.search import COUNT_LIMIT
 from gateway.kernel.errors import Malformed
 from gateway.kernel.fhir import JsonObject, Resource
+from gateway.kernel.identifiers import resource_id
 from gateway.profiles.validate import Validator
 
 
@@ -40,7 +43,14 @@ def operations_of(core: Rest, finds: Finds, validator: Validator) -> Mapping[str
     def validate(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
         return _validated(core, validator, ask, where, pairs, body)
 
-    out: dict[str, Operation] = {"Patient/*:$everything": everything}
+    def status(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+        return _subscription_status(core, finds, ask, where, [*pairs, *simple_parameters(body)])
+
+    out: dict[str, Operation] = {
+        "Patient/*:$everything": everything,
+        "Subscription:$status": status,
+        "Subscription/*:$status": status,
+    }
     for type_ in core.types:
         out[f"{type_}:$validate"] = out[f"{type_}/*:$validate"] = validate
     return out
@@ -106,3 +116,55 @@ def _validated(core: Rest, validator: Validator, ask: Ask, where: Where, pairs: 
         raise Malformed("not the type of the address", at="resourceType")
     profiles = [given["profile"]] if given.get("profile") else []
     return Answer(200, json_text.write(outcome(validator.validate(resource, profiles))))
+
+
+_STATUS_PROFILE: Final = (
+    "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription-status-r4"
+)
+
+
+def _subscription_status(core: Rest, finds: Finds, ask: Ask, where: Where, pairs: Pairs) -> Answer:
+    """``Subscription/$status`` (Subscriptions R5 Backport 1.1): what is registered, and that nothing was sent.
+
+    Raises:
+        NotFound: a Subscription that is missing or hidden. Malformed: a parameter that the operation does not have.
+    """
+    given = [(name, part) for name, value in pairs for part in value.split(",") if part]
+    if any(name not in ("id", "status") for name, _ in given):
+        raise Malformed("not a parameter of $status", at="$status", fix="id and status")
+    wanted = frozenset(value for name, value in given if name == "status")
+    ids = [where.id] if where.id else [value.rpartition("/")[2] for name, value in given if name == "id"]
+    bodies = []
+    for id_ in ids:
+        answer = core.read(ask, "Subscription", id_).result()
+        if isinstance(answer, BaseException):
+            raise answer
+        bodies.append(answer.body)
+    if ids:
+        found = [json_text.parse(body) for body in bodies]
+    else:
+        page = json_text.parse(finds.search(ask, "Subscription", [("_count", str(COUNT_LIMIT))]).body)
+        found = [one["resource"] for one in page.get("entry", ()) if one["resource"]["resourceType"] == "Subscription"]
+    entries = [
+        Entry(json_text.write(_status_of(one)), f"urn:uuid:{resource_id('subscription-status', one['id'])}", "match")
+        for one in found
+        if not wanted or one.get("status") in wanted
+    ]
+    links = [
+        ("self", link(ask.base, f"Subscription/{where.id}/$status" if where.id else "Subscription/$status", pairs))
+    ]
+    return Answer(200, bundle("searchset", entries, total=len(entries), links=links))
+
+
+def _status_of(subscription: Resource) -> JsonObject:
+    """A SubscriptionStatus as the backport writes it for R4."""
+    return {
+        "resourceType": "Parameters",
+        "meta": {"profile": [_STATUS_PROFILE]},
+        "parameter": [
+            {"name": "subscription", "valueReference": {"reference": f"Subscription/{subscription['id']}"}},
+            {"name": "status", "valueCode": str(subscription.get("status", "off"))},
+            {"name": "type", "valueCode": "query-status"},
+            {"name": "events-since-subscription-start", "valueString": "0"},
+        ],
+    }

@@ -7,6 +7,7 @@ from gateway.codecs import json_text
 from gateway.exchange.rest.ask import Ask
 from gateway.exchange.rest.issues import Issue
 from gateway.exchange.search import Query, parse_query
+from gateway.exchange.search_text import Codes
 from gateway.kernel.errors import Invalid, Malformed
 from gateway.profiles.search_parameters import Definitions
 
@@ -33,7 +34,16 @@ class Seal(Protocol):
         ...
 
 
-def query_of(definitions: Definitions, type_: str, pairs: Pairs, ask: Ask, *, strict: bool, within: str = "") -> Query:
+def query_of(
+    definitions: Definitions,
+    type_: str,
+    pairs: Pairs,
+    ask: Ask,
+    *,
+    strict: bool,
+    within: str = "",
+    codes: Codes | None = None,
+) -> Query:
     """The parsed search; an unknown ``_name`` is left out unless the caller asked for strictness.
 
     Raises:
@@ -49,7 +59,7 @@ def query_of(definitions: Definitions, type_: str, pairs: Pairs, ask: Ask, *, st
         or name.partition(":")[0].partition(".")[0] in known
     ]
     try:
-        return parse_query(type_, kept, definitions, strict=strict, base=ask.base, within=within)
+        return parse_query(type_, kept, definitions, strict=strict, base=ask.base, within=within, codes=codes)
     except Invalid as error:
         raise Malformed(error.message, at=error.at, fix=error.fix) from None
 

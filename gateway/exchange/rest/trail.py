@@ -33,7 +33,7 @@ from gateway.exchange.rest.subset import Subset
 from gateway.exchange.search import AnyOf, Chain, Criterion, Has, Match, Query
 from gateway.exchange.search_match import holds
 from gateway.exchange.search_run import CURSOR
-from gateway.exchange.search_text import DateValue, LinkValue, TokenValue
+from gateway.exchange.search_text import Codes, DateValue, LinkValue, TokenValue
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import DoorwayError, Malformed, Unsupported
 from gateway.kernel.fhir import DOORWAY, Resource
@@ -61,6 +61,7 @@ class Trail:
         definitions: the search parameters of AuditEvent.
         seal: for cursors and ids; an id tells nothing of how much is done by others.
         subset: for ``_summary`` and ``_elements``.
+        codes: as :class:`gateway.exchange.rest.find.Finds` has them.
         officers: ``system|code`` roles that see the accesses of everybody.
     """
 
@@ -69,6 +70,7 @@ class Trail:
     definitions: Definitions
     seal: Seal
     subset: Subset
+    codes: Codes | None = None
     officers: frozenset[str] = field(default_factory=frozenset)
 
     def search(self, ask: Ask, pairs: Pairs, within: str = "") -> Answer:
@@ -130,7 +132,9 @@ class Trail:
     def _bounds(self, ask: Ask, letter: str) -> tuple[Query, ...]:
         """The searches of which one must hold by the token's scopes; none when it is not bounded."""
         return tuple(
-            query_of(self.definitions, TRAIL, parse_qsl(bound, keep_blank_values=True), ask, strict=True)
+            query_of(
+                self.definitions, TRAIL, parse_qsl(bound, keep_blank_values=True), ask, strict=True, codes=self.codes
+            )
             for bound in ask.caller.scopes.constraints(TRAIL, letter)
             if bound
         )
@@ -177,7 +181,9 @@ class Trail:
         meant = in_query(
             reading.resources, ask.client, TRAIL, pairs, lambda code: known[code].targets if code in known else ()
         )
-        query = query_of(self.definitions, TRAIL, meant, ask, strict=ask.handling != "lenient", within=within)
+        query = query_of(
+            self.definitions, TRAIL, meant, ask, strict=ask.handling != "lenient", within=within, codes=self.codes
+        )
         if len(query.sort) > 1 or any(one.parameter.code not in _SORTS for one in query.sort):
             raise Malformed("the audit trail is sorted by time only", at="_sort", fix="write date or -date")
         return query
