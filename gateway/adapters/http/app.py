@@ -107,7 +107,7 @@ def build_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def smart(request: Request) -> Response:
-        body = smart_configuration(root_of(fhir, request))
+        body = smart_configuration(root_of(fhir, request), fhir.types)
         return Response(body, media_type="application/json", headers={"Access-Control-Allow-Origin": "*"})
 
     async def document(_request: Request) -> Response:

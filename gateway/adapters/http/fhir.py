@@ -124,7 +124,7 @@ class FhirApi:
         bindings: Bindings | None = None,
     ) -> None:
         self._uses = uses
-        self._types = types
+        self.types = types
         self._clock = clock
         self._executor = executor
         self._metrics = metrics
@@ -200,7 +200,7 @@ class FhirApi:
         name = caller.client.name
         self._limits.take(name)
         try:
-            place = place_of(path, self._types)
+            place = place_of(path, self.types)
             kind[0] = place.kind
             method = "GET" if exchange.method == "HEAD" else exchange.method
             if method not in METHODS[place.kind]:

@@ -6,8 +6,9 @@ of the registered client: the header of the assertion never chooses a key set, a
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import jwt
@@ -204,18 +205,50 @@ def _purposes(claims: Mapping[str, Any]) -> list[str]:
     return [one.rpartition("#")[2] for one in stated]  # "urn:oid:2.16.840.1.113883.5.8#TREAT" or plain "TREAT"
 
 
-def smart_configuration(root: str) -> bytes:
-    """``/.well-known/smart-configuration`` for a gateway whose address is ``root`` (no trailing slash)."""
+_CATEGORIES: Final = {  # bounds of the granular scopes of US Core 7, "SMART scopes"
+    "Condition": ("condition-category", ("encounter-diagnosis", "problem-list-item")),
+    "Observation": ("observation-category", ("laboratory", "social-history", "survey", "vital-signs")),
+}
+_READ_ONLY: Final = frozenset({"AuditEvent"})
+
+
+def _scopes(types: Iterable[str]) -> list[str]:
+    """Scopes that are granted when they are registered; bounded ones (``?`` and a search) as US Core names them."""
+    served = sorted(types)
+    scopes = ["system/*.rs", "system/*.cruds"]
+    for type_ in served:
+        scopes.append(f"system/{type_}.rs")
+        if type_ not in _READ_ONLY:
+            scopes.append(f"system/{type_}.cruds")
+    for type_, (system, codes) in _CATEGORIES.items():
+        if type_ in served:
+            url = f"http://terminology.hl7.org/CodeSystem/{system}"
+            scopes += [f"system/{type_}.rs?category={url}|{code}" for code in codes]
+    return scopes
+
+
+@lru_cache(maxsize=16)  # the address may come from a stranger's Host header: not all of them are kept
+def smart_configuration(root: str, types: frozenset[str]) -> bytes:
+    """``/.well-known/smart-configuration`` (SMART App Launch 2.2, "Conformance") of backend services.
+
+    No ``issuer``, ``jwks_uri`` or ``authorization_endpoint``: they belong to logins of people, which there are none of
+    here. ``code_challenge_methods_supported`` is demanded of every server all the same, with S256 in it.
+
+    Args:
+        root: the address of the gateway, without a trailing slash.
+        types: the resource types that are served.
+    """
     return orjson.dumps(
         {
-            "issuer": root,
             "token_endpoint": f"{root}/oauth/token",
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_basic", "client_secret_post"],
             "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
             "grant_types_supported": ["client_credentials"],
-            "scopes_supported": ["system/*.rs", "system/*.cruds"],
+            "scopes_supported": _scopes(types),
             "response_types_supported": [],
             "code_challenge_methods_supported": ["S256"],
-            "capabilities": ["client-confidential-asymmetric", "permission-v2"],
+            "capabilities": [
+                "client-confidential-asymmetric", "client-confidential-symmetric", "permission-v1", "permission-v2",
+            ],
         }
-    )
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gateway import wiring
 from gateway.adapters.db.store import DbStore
 from gateway.exchange.clients import register, revoke
+from gateway.exchange.rest.scopes import Scopes, granted
 from tests.adapters.http.conftest import World, world_over
 
 TOKEN = "http://gateway.test/oauth/token"
@@ -186,7 +187,17 @@ def test_the_configuration_names_what_there_is(smart: World) -> None:
         told = smart.http.get(path).json()
         assert told["token_endpoint"] == TOKEN
         assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES384", "RS384"]
-        assert "client-confidential-asymmetric" in told["capabilities"]
+        assert set(told["capabilities"]) == {
+            "client-confidential-asymmetric", "client-confidential-symmetric", "permission-v1", "permission-v2",
+        }  # fmt: skip
+        assert {"grant_types_supported", "capabilities", "token_endpoint"} <= set(told)  # required (SMART 2.2)
+        assert told["code_challenge_methods_supported"] == ["S256"]
+        assert not {"issuer", "jwks_uri", "authorization_endpoint"} & set(told)  # of logins of people: none here
+        allowed = Scopes.of(told["scopes_supported"])  # each of them is understood
+        assert all(allowed.allows(type_, "r") for type_ in ("Patient", "AuditEvent"))
+        assert "system/AuditEvent.cruds" not in told["scopes_supported"]
+    bounded = next(one for one in told["scopes_supported"] if "?" in one)
+    assert granted(["system/*.cruds"], [bounded, "system/Patient.read"]) == (bounded, "system/Patient.rs")
 
 
 @pytest.mark.parametrize(
