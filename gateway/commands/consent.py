@@ -491,15 +491,25 @@ def break_glass(since: str | None, database: str | None, config: str | None, as_
 @click.option("--config", metavar="FILE", help="Settings in TOML.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def account(patient: str, language: str, database: str | None, config: str | None, as_json: bool) -> None:
-    """Who received what of a client, when, what for and on which consent, in plain words."""
-    from gateway.exchange.account import disclosures_of, sentence
+    """Who received what of a client, when, what for and on which consent, in plain words.
+
+    All records that are linked as the same person count.
+    """
+    from gateway.exchange.account import account_of, consents_of, nothing, sentence
 
     with _reading(None, _settings(database, config)) as reading:
-        names = {}
-        found = list(disclosures_of((record.event for record in reading.audit.records()), patient))
-        for stored in reading.resources.many({one.organization for one in found if one.organization}).values():
-            import orjson
-
-            names[stored.reference] = str(orjson.loads(stored.body).get("name", stored.reference))
+        found = account_of(reading.resources, reading.audit, patient)
+        names = _members(reading.resources, {one.organization for one in found}, "name")
+        signed = _members(reading.resources, consents_of(found), "dateTime")
         for one in found:
-            _say(as_json, one.told(), [sentence(one, names, language)])
+            _say(as_json, one.told(), [sentence(one, names, language, signed)])
+        if not found and not as_json:
+            click.echo(nothing(language))
+
+
+def _members(resources: "ResourceReader", references: set[str], member: str) -> dict[str, str]:
+    """One member of each resource that there is."""
+    import orjson
+
+    found = {stored.reference: orjson.loads(stored.body) for stored in resources.many(sorted(references)).values()}
+    return {reference: str(one[member]) for reference, one in found.items() if member in one}

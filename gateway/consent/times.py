@@ -73,6 +73,11 @@ def instant_us(moment: datetime) -> int:
     return _us(moment)
 
 
+def moment_of(us: int, zone: tzinfo) -> datetime:
+    """The instant of microseconds since 1970 UTC, told in a zone."""
+    return (_EPOCH + us * _MICRO).astimezone(zone)
+
+
 def _us(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICRO
 

@@ -245,6 +245,11 @@ def local(literal: str) -> str:
     return plain
 
 
+def references_to_patients(resource: Resource) -> frozenset[str]:
+    """``Patient/id`` of every patient that a resource refers to; of a Patient: its links."""
+    return frozenset(one for one in map(local, references_in(resource)) if one.startswith("Patient/"))
+
+
 def rank_of(labels: Iterable[str]) -> int:
     """The high-water mark of Confidentiality among ``system|code`` labels; -1 without one."""
     return max((RANKED[label] for label in labels if label in RANKED), default=-1)

@@ -124,6 +124,19 @@ class Knowledge:
             found = self._views[key] = kept or view_of(_parsed(stored.body), self.zone)
         return found
 
+    def people(self, stored: Stored, resources: ResourceReader, depth: int = 3) -> frozenset[str]:
+        """``Patient/id`` of everybody whom a resource is about, for the audit trail and the account of disclosures.
+
+        A Provenance or a Binary that names nobody is about those whom its targets, or its document, are about.
+        """
+        if stored.deleted:
+            return frozenset()
+        view = self.view(stored)
+        if view.patients or view.type not in stand_in.KINDS or not depth:
+            return frozenset(view.patients)
+        behind = resources.many(stand_in.stand_ins(stored, _parsed(stored.body), resources).references)
+        return frozenset[str]().union(*(self.people(one, resources, depth - 1) for one in behind.values()))
+
     def part(self, stored: Stored, rule: ElementRule) -> ResourceView:
         """The facets of an element of a stored resource that carries labels of its own."""
         key = (stored.facets or stored.body, rule.labels)
@@ -316,7 +329,7 @@ class Gate:
             refused = refused or "forbidden"  # nothing is sent, so nothing was disclosed
         return audit_event(
             self.request, activity,
-            patients=sorted({patient for stored in out for patient in self._knowledge.view(stored).patients}),
+            patients=sorted({one for stored in out for one in self._knowledge.people(stored, self._resources)}),
             released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
             because=released.because if released is not None else (),
             withheld=released.withheld if released is not None else None,

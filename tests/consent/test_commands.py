@@ -132,14 +132,19 @@ def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> 
 
     store.write(lambda unit: agree(unit.resources, "Organization/h", since="2020-01-01", now_us=1))
     save(client()[0], consent(PERMIT), {"resourceType": "Organization", "id": "h", "name": "Hospital"}, at=1)
+    save({"resourceType": "Patient", "id": "other"}, at=2)
     save(consent(PERMIT, status="inactive"), at=1_780_000_000_000_000)
     asks = AccessRequest.of_organization("Organization/h", now=NOW)
     event = audit_event(asks, "read", patients=["Patient/p"], released=["Patient/p/_history/1"], because=["Consent/c"])
     store.write(lambda unit: unit.audit.append(event, now_us=2))
     store.close()
     said = run("account", "--patient", "Patient/p", "--database", url)
-    assert said.stdout == "2026-06-01 12:00  Hospital saw your name and basic data (1); to help you\n"
-    assert run("account", "--patient", "Patient/q", "--database", url).stdout == ""
+    assert said.stdout == (
+        "2026-06-01 12:00  Hospital saw your name and basic data (1); to help you; by your consent of 2026-01-01\n"
+    )
+    assert run("account", "--patient", "Patient/q", "--database", url).exit_code == 1
+    other = run("account", "--patient", "Patient/other", "--database", url, "--language", "fr")
+    assert other.stdout == "rien n'a été communiqué\n"
     shown = ["explain", "--patient", "Patient/p", "--resource", "Patient/p", "--organization", "Organization/h",
              "--database", url, "--json"]  # fmt: skip
     assert lines(run(*shown, *AT))[0]["decision"] == "deny"

@@ -1,4 +1,4 @@
-"""``$consent-explain``, ``$consent-what-if`` and ``$consent-lint`` over HTTP.
+"""``$consent-explain``, ``-what-if``, ``-lint``, ``-expiring`` and ``-account`` over HTTP.
 
 An explanation of a refusal tells that there is something to refuse. So a partner gets explanations, and faults, of what
 it sees anyway, with no word of Consents that it does not see; whoever holds a role of the setting
@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from gateway.codecs import json_text
-from gateway.consent.lint import lint
+from gateway.consent.lint import endings, lint
 from gateway.consent.read import read_consent
 from gateway.consent.request import AccessRequest
-from gateway.consent.times import instant_us
+from gateway.consent.times import instant_us, moment_of
+from gateway.exchange.account import LANGUAGES, account_of, consents_of, sentence
 from gateway.exchange.disclose import Knowledge
 from gateway.exchange.explain import Draft, Explanation, explain, organizations_of, who_sees
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -46,6 +47,8 @@ class ConsentOperations:
             "Patient/*:$consent-what-if": self.what_if,
             "Patient/*:$consent-lint": self.lint,
             "Consent:$consent-lint": self.lint,
+            "Patient/*:$consent-account": self.account,
+            "Consent:$consent-expiring": self.expiring,
         }
 
     def explain(self, ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
@@ -77,9 +80,7 @@ class ConsentOperations:
         Raises:
             Malformed: neither ``draft`` nor ``revoke``. NotFound: no such patient. Forbidden: not an officer.
         """
-        self._scopes(ask)
-        if not self._officer(ask):
-            raise Forbidden("how much there is may be told to a privacy officer only", at="$consent-what-if")
+        self._officers_only(ask, "$consent-what-if")
         given = [*pairs, *simple_parameters(body)]
         draft = part_of(body, "draft")
         gone = frozenset(text for name, text in given if name == "revoke")
@@ -133,10 +134,74 @@ class ConsentOperations:
         found = lint(read, knowledge.vocabulary, instant_us(ask.now))
         return _parameters([_part("finding", **{k: ("String", v) for k, v in asdict(one).items()}) for one in found])
 
+    def account(self, ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+        """Every disclosure about a person, in the order of time and in plain words; ``language`` en or fr.
+
+        Raises:
+            Forbidden: not an officer. NotFound: no such patient. Malformed: no such language.
+        """
+        self._officers_only(ask, "$consent-account")
+        language = dict([*pairs, *simple_parameters(body)]).get("language", "en")
+        if language not in LANGUAGES:
+            raise Malformed("not a language of the account", at="language", fix=" or ".join(LANGUAGES))
+        with self.finds.store.reading() as reading:
+            place = f"Patient/{where.id}"
+            self._noted(ask, reading, f"{place}/$consent-account")
+            found = account_of(reading.resources, reading.audit, place)
+            names = self._members(reading, {one.organization for one in found}, "name")
+            signed = self._members(reading, consents_of(found), "dateTime")
+        return _parameters(
+            [
+                _part("disclosure", recorded=("DateTime", one.recorded), organization=("String", one.organization),
+                      purpose=("Code", one.purposes), because=("String", one.because), record=("String", one.records),
+                      kind=("String", tuple(f"{kind} {count}" for kind, count in one.kinds.items())),
+                      text=("String", sentence(one, names, language, signed)))
+                for one in found
+            ]
+        )  # fmt: skip
+
+    def expiring(self, ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+        """The Consents whose period ends ``within`` some days (default 30), soonest first.
+
+        Raises:
+            Forbidden: not an officer. Malformed: ``within`` is not a number of days.
+        """
+        self._officers_only(ask, "$consent-expiring")
+        days = dict([*pairs, *simple_parameters(body)]).get("within", "30")
+        if not (days.isascii() and days.isdigit() and len(days) < 5):
+            raise Malformed("not a number of days", at="within", fix="0 to 9999")
+        with self.finds.store.reading() as reading:
+            self._noted(ask, reading, "Consent/$consent-expiring")
+            read = [self.knowledge.program(one).directive for one in reading.resources.of_type("Consent")]
+        found = endings(read, instant_us(ask.now), int(days))
+        return _parameters(
+            [
+                _part("ending", consent=("String", one.consent), patient=("String", one.patients),
+                      ends=("DateTime", moment_of(one.ends_us, self.knowledge.zone).isoformat(timespec="milliseconds")),
+                      days=("Integer", one.days))
+                for one in found
+            ]
+        )  # fmt: skip
+
     # -- who may ----------------------------------------------------------------------------------------------------
 
     def _officer(self, ask: Ask) -> bool:
         return not self.officers.isdisjoint(ask.caller.client.roles)
+
+    def _officers_only(self, ask: Ask, name: str) -> None:
+        self._scopes(ask)
+        if not self._officer(ask):
+            raise Forbidden("this is told to a privacy officer only", at=name)
+
+    def _noted(self, ask: Ask, reading: Reading, what: str) -> None:
+        """The audit record of an answer that holds no resource."""
+        sight = self.finds.sight(reading.resources, ask)
+        self.finds.recorded(ask, sight, sight.release(()), "operation", what, "")
+
+    def _members(self, reading: Reading, references: set[str], member: str) -> dict[str, str]:
+        """One member of each resource that there is."""
+        found = {ref: json_text.parse(one.body) for ref, one in reading.resources.many(sorted(references)).items()}
+        return {reference: str(one[member]) for reference, one in found.items() if member in one}
 
     def _scopes(self, ask: Ask) -> None:
         for type_ in ("Patient", "Consent"):

@@ -87,9 +87,7 @@ class RestGate:
         event = audit_text(
             self.emergency.request(unit.resources, ask),
             _CODES.get(interaction, interaction),
-            patients=sorted(
-                {one for stored in out if not stored.deleted for one in self.knowledge.view(stored).patients}
-            ),
+            patients=sorted({one for stored in out for one in self.knowledge.people(stored, unit.resources)}),
             released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
             because=released.because if released is not None else (),
             withheld=released.withheld if released is not None else None,
