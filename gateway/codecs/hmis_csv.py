@@ -10,11 +10,12 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+from gateway.kernel.errors import Malformed
 
 FIELD_LIMIT_CHARACTERS: Final = 16 * 1024 * 1024
 _BOMS: Final = (
@@ -29,6 +30,13 @@ _MARKS: Final = frozenset("’‘“”–—…•°®©™ªº€£¡¿«»\xa
 _C1: Final = {byte: byte for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}  # holes of Windows-1252, kept as C1 controls
 
 
+def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that are no UTF-8 are read as Windows-1252: systems paste old text into new files."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "doorway-1252"), error.end
+
+
 def _fill_holes(error: UnicodeError) -> tuple[str, int]:
     """The five bytes that Windows-1252 does not define become the C1 control of the same number (as WHATWG has it)."""
     if not isinstance(error, UnicodeDecodeError):
@@ -37,6 +45,43 @@ def _fill_holes(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("doorway-1252", _fill_holes)
+codecs.register_error("doorway-mixed", _as_windows)
+_ERRORS: Final = {"cp1252": "doorway-1252", "utf-8": "doorway-mixed", "utf-8-sig": "doorway-mixed"}
+_SAMPLE_BYTES: Final = 4096  # in which zero bytes are counted, to tell UTF-16 without a mark
+
+
+def _errors_of(encoding: str) -> str:
+    return _ERRORS.get(encoding, "replace")
+
+
+class _Utf8Count:
+    """How many bytes follow the first one of a character in UTF-8, and how many are none."""
+
+    def __init__(self) -> None:
+        self.whole = self.broken = 0
+        self._rest = b""
+
+    def feed(self, data: bytes, final: bool = False) -> None:
+        """Count in the next bytes, which hold some beyond ASCII."""
+        data, start = self._rest + data, 0
+        self._rest = b""
+        while start < len(data):
+            try:
+                self.whole += len(data) - start - len(data[start:].decode())
+                return
+            except UnicodeDecodeError as error:
+                self.whole += error.start - len(data[start : start + error.start].decode())
+                if not final and start + error.end == len(data) and error.reason == "unexpected end of data":
+                    self._rest = data[start + error.start :]
+                    return
+                self.broken += error.end - error.start
+                start += error.end
+                if self.broken > _BROKEN_COUNTED:
+                    return
+
+
+_BROKEN_COUNTED: Final = 1000  # per piece: enough to judge by, and a file of another encoding costs no more
+_ASCII: Final = bytes(range(128))
 
 
 class EncodingSniffer:
@@ -44,7 +89,7 @@ class EncodingSniffer:
 
     def __init__(self) -> None:
         self._head = b""
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+        self._utf8 = _Utf8Count()
         self._high: Counter[int] = Counter()
         self._lone_cr = 0
         self._last = 0
@@ -57,34 +102,31 @@ class EncodingSniffer:
             return
         if self._bytes == 0:
             self._head = data[:4]
-        if self._bytes < 4096:
-            even = self._bytes % 2
-            self._zeros[0] += data[even::2].count(0)
-            self._zeros[1] += data[1 - even :: 2].count(0)
+        if self._bytes < _SAMPLE_BYTES:
+            even, sample = self._bytes % 2, data[: _SAMPLE_BYTES - self._bytes]
+            self._zeros[0] += sample[even::2].count(0)
+            self._zeros[1] += sample[1 - even :: 2].count(0)
         self._bytes += len(data)
         joined = bytes([self._last]) + data if self._last == 13 else data
         self._lone_cr += joined.count(b"\r") - joined.count(b"\r\n") - (1 if data.endswith(b"\r") else 0)
         self._last = data[-1]
         if not data.isascii():
-            self._high.update(byte for byte in data if byte > 127)
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(data)
-            except UnicodeDecodeError:
-                self._decoder = None
+            self._high.update(data.translate(None, _ASCII))
+            self._utf8.feed(data)
 
     def finish(self) -> str:
-        """The Python name of the encoding: utf-8, utf-8-sig, utf-16(-le, -be), utf-32, cp1252 or mac_roman."""
+        """The Python name of the encoding: utf-8, utf-8-sig, utf-16(-le, -be), utf-32, cp1252 or mac_roman.
+
+        A file of which most is UTF-8 is that, though some bytes of it are not (a cut-off end, text pasted in).
+        """
         for bom, name in _BOMS:
             if self._head.startswith(bom):
                 return name
-        if self._bytes >= 4 and max(self._zeros) > self._bytes / 8 and min(self._zeros) * 8 < max(self._zeros):
+        sample = min(self._bytes, _SAMPLE_BYTES)
+        if self._bytes >= 4 and max(self._zeros) > sample / 8 and min(self._zeros) * 8 < max(self._zeros):
             return "utf-16-be" if self._zeros[0] > self._zeros[1] else "utf-16-le"
-        if self._decoder is not None:
-            with suppress(UnicodeDecodeError):  # a character cut off at the end of the file: judged below with the rest
-                self._decoder.decode(b"", final=True)
-                return "utf-8"
-        return self._single_byte()
+        self._utf8.feed(b"", final=True)
+        return "utf-8" if self._utf8.whole >= self._utf8.broken else self._single_byte()
 
     def _single_byte(self) -> str:
         def score(encoding: str) -> int:
@@ -99,8 +141,8 @@ class EncodingSniffer:
 
 
 def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
-    """An incremental decoder that never fails: what cannot be decoded becomes C1 controls (1252) or U+FFFD."""
-    return codecs.getincrementaldecoder(encoding)("doorway-1252" if encoding == "cp1252" else "replace")
+    """An incremental decoder that never fails: what cannot be decoded is read as Windows-1252, or becomes U+FFFD."""
+    return codecs.getincrementaldecoder(encoding)(_errors_of(encoding))
 
 
 def sniff(data: bytes) -> str:
@@ -134,22 +176,32 @@ class _Chunks(io.RawIOBase):
         return size
 
 
-def read_rows(chunks: Iterable[bytes], encoding: str) -> Iterator[list[str]]:
-    """The rows of a file, header first; a blank line is an empty list. Line ends may be mixed."""
+def read_rows(chunks: Iterable[bytes], encoding: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """The rows of a file, header first; a blank line is an empty list. Line ends may be mixed.
+
+    Raises:
+        Malformed: a cell beyond the limit: mostly a quote that is never closed.
+    """
     csv.field_size_limit(FIELD_LIMIT_CHARACTERS)
-    text = io.TextIOWrapper(
-        io.BufferedReader(_Chunks(chunks), 1 << 16),
-        encoding=encoding,
-        errors="doorway-1252" if encoding == "cp1252" else "replace",
-        newline="",
-    )
-    yield from csv.reader(text)
+    buffer = io.BufferedReader(_Chunks(chunks), 1 << 16)
+    text = io.TextIOWrapper(buffer, encoding=encoding, errors=_errors_of(encoding), newline="")
+    reader, number = csv.reader(text, delimiter=delimiter), 0
+    try:
+        for row in reader:
+            number += 1
+            yield row
+    except csv.Error:
+        raise _endless(f"row {number}") from None
+
+
+def _endless(at: str) -> Malformed:
+    return Malformed("a cell of more than 16 MiB", at=at, fix="close the quotation mark that a cell of this row opens")
 
 
 BLOCK_BYTES: Final = 1 << 16
 _ASCII_LIKE: Final = {  # encodings in which every byte below 128 is its character: lines can be cut before decoding
-    "utf-8": ("utf-8", "replace"),
-    "utf-8-sig": ("utf-8", "replace"),
+    "utf-8": ("utf-8", "doorway-mixed"),
+    "utf-8-sig": ("utf-8", "doorway-mixed"),
     "cp1252": ("cp1252", "doorway-1252"),
     "mac_roman": ("mac_roman", "replace"),
 }
@@ -158,25 +210,27 @@ _ASCII_LIKE: Final = {  # encodings in which every byte below 128 is its charact
 class Block:
     """Some neighbouring rows of a file: as cells, or as lines without any quote, which need no parser."""
 
-    __slots__ = ("_lines", "_rows", "size")
+    __slots__ = ("_delimiter", "_lines", "_rows", "size")
 
-    def __init__(self, lines: list[str] | None, rows: list[list[str]] | None = None, size: int = 0) -> None:
-        self._lines, self._rows = lines, rows
+    def __init__(
+        self, lines: list[str] | None, rows: list[list[str]] | None = None, size: int = 0, delimiter: str = ","
+    ) -> None:
+        self._lines, self._rows, self._delimiter = lines, rows, delimiter
         self.size = size  # bytes in the file; 0: not known
 
     def __len__(self) -> int:
         rows = self._rows if self._lines is None else self._lines
         return len(rows or ())
 
-    def drop_first(self) -> None:
-        """Leave out the first row: the header."""
-        del (self._lines if self._lines is not None else self._rows or [])[:1]
+    def drop_first(self, count: int = 1) -> None:
+        """Leave out the first rows: the header, and what stands before it."""
+        del (self._lines if self._lines is not None else self._rows or [])[:count]
 
     def rows(self) -> list[list[str]]:
         """The cells of each row; a blank line is an empty list."""
         if self._lines is None:
             return self._rows or []
-        rows = [line.split(",") for line in self._lines]
+        rows = [line.split(self._delimiter) for line in self._lines]
         return [row if row != [""] else [] for row in rows] if "" in self._lines else rows
 
     def column(self, index: int) -> list[str | None]:
@@ -184,38 +238,49 @@ class Block:
         if self._lines is None or index > 3:
             return [row[index] if index < len(row) else None for row in self.rows()]
         cut = index + 1
-        found = [line.split(",", cut) for line in self._lines]
+        found = [line.split(self._delimiter, cut) for line in self._lines]
         return [cells[index] if index < len(cells) else None for cells in found]
 
 
-def read_blocks(chunks: Iterable[bytes], encoding: str, size: int | None = None) -> Iterator[Block]:
+def read_blocks(
+    chunks: Iterable[bytes], encoding: str, size: int | None = None, delimiter: str = ","
+) -> Iterator[Block]:
     """The rows of :func:`read_rows`, header first, many at a time.
 
     A block without a quote and with one kind of line end is cut at its line ends and commas, which is twice as fast as
     the parser; every other block goes through it, with as many of the following as a quoted cell runs on into.
+
+    Raises:
+        Malformed: a cell beyond the limit.
     """
     if encoding not in _ASCII_LIKE:
-        rows = read_rows(chunks, encoding)
+        rows = read_rows(chunks, encoding, delimiter)
         while batch := list(islice(rows, 512)):
             yield Block(None, batch)
         return
     name, errors = _ASCII_LIKE[encoding]
     pieces = _cut(chunks, size or BLOCK_BYTES, encoding == "utf-8-sig")
+    number = 0
     for raw in pieces:
         plain = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
         if b'"' in plain or b"\r" in plain:
             csv.field_size_limit(FIELD_LIMIT_CHARACTERS)
             lines = _Lines(raw, pieces, name, errors)
-            reader = csv.reader(lines)
+            reader = csv.reader(lines, delimiter=delimiter)
             found = []
-            while lines.more:
-                found.append(next(reader))
+            try:
+                while lines.more:
+                    found.append(next(reader))
+            except csv.Error:
+                raise _endless(f"row {number + len(found)}") from None
+            number += len(found)
             yield Block(None, found, lines.size)
             continue
         text = str(plain, name, errors).split("\n")
         if not text[-1]:
             text.pop()
-        yield Block(text, None, len(raw))
+        number += len(text)
+        yield Block(text, None, len(raw), delimiter)
 
 
 class _Lines(Iterator[str]):
@@ -254,7 +319,9 @@ def _cut(chunks: Iterable[bytes], size: int, marked: bool) -> Iterator[bytes]:
         while len(rest) - start > size:
             end = rest.find(b"\n", start + size) + 1
             if not end and len(rest) - start > _LONGEST_LINE:  # old Macs end lines with CR only
-                end = rest.rfind(b"\r", start, len(rest) - 1) + 1
+                end = rest.rfind(b"\n", start) + 1 or rest.rfind(b"\r", start, len(rest) - 1) + 1
+            if not end and len(rest) - start > FIELD_LIMIT_CHARACTERS:
+                raise Malformed("a line of more than 16 MiB", at="its rows", fix="end each row with a line end")
             if not end:
                 break
             yield rest[start:end]
@@ -278,6 +345,8 @@ def write_rows(rows: Iterable[list[str]]) -> Iterator[str]:
         buffer.truncate(0)
 
 
+NAME_LIMIT: Final = 64
+DELIMITERS: Final = (",", ";", "\t", "|")
 _PLAIN: Final = re.compile(r"[^a-z0-9]+")
 _SAME: Final = {"hispaniclatinaeo": "hispaniclatinao", "hispaniclatinx": "hispaniclatinao"}
 
@@ -297,9 +366,20 @@ class Header:
     extra: tuple[int, ...]  # indexes of columns that the specification does not know, and of repeated ones
     missing: tuple[str, ...]
 
+    @property
+    def certain(self) -> bool:
+        """Whether this is a header and no row of data: several columns of the specification stand in it."""
+        return len(self.position) >= min(3, len(self.cells))
+
+    def told(self, index: int) -> str:
+        """How a column that the specification does not know is named in reports; never by what may be a cell."""
+        name = self.cells[index]
+        return name if self.certain and name.isprintable() and len(name) <= NAME_LIMIT else f"column {index + 1}"
+
     @classmethod
     def of(cls, cells: list[str], columns: Iterable[str]) -> "Header":
         """Match a header with the specification's columns."""
+        columns = list(columns)
         found: dict[str, int] = {}
         by_key: dict[str, int] = {}
         for index, cell in enumerate(cells):
@@ -315,3 +395,46 @@ class Header:
             tuple(index for index in range(len(cells)) if index not in known),
             tuple(column for column in columns if column not in found),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """How a file begins: its header, the delimiter that it is written with, and the rows before it."""
+
+    header: Header
+    delimiter: str
+    blank: int  # blank rows
+    more: int  # a line ``sep=;``, which is for spreadsheets
+
+    @property
+    def rows(self) -> int:
+        """Rows that are no data."""
+        return self.blank + self.more + 1
+
+
+def read_heading(chunks: Callable[[], Iterable[bytes]], encoding: str, columns: Iterable[str]) -> Heading:
+    """The heading of a file; ``chunks`` gives its bytes anew. Commas, unless another delimiter finds more columns."""
+    columns, best = list(columns), None
+    for delimiter in DELIMITERS:
+        found = _heading(read_rows(chunks(), encoding, delimiter), columns, delimiter)
+        if best is None or len(found.header.position) > len(best.header.position):
+            best = found
+        if len(best.header.position) > 1 or not columns:
+            break
+    assert best is not None  # there are delimiters
+    return best
+
+
+def _heading(rows: Iterator[list[str]], columns: list[str], delimiter: str) -> Heading:
+    blank = more = 0
+    for row in islice(rows, _LEAD_ROWS):
+        if not row:
+            blank += 1
+        elif row[0].lstrip("\ufeff").casefold().startswith("sep=") and not more:
+            more += 1
+        else:
+            return Heading(Header.of(row, columns), delimiter, blank, more)
+    return Heading(Header.of([], columns), delimiter, 0, 0)
+
+
+_LEAD_ROWS: Final = 20

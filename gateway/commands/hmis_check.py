@@ -11,7 +11,7 @@ import click
 from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hmis_export import open_export
 from gateway.adapters.files.hmis_tables import SqliteTables
-from gateway.commands.hmis_run import EXIT_FINDINGS, progress
+from gateway.commands.hmis_run import EXIT_FINDINGS, disk_told, progress
 from gateway.exchange.hmis_check import Checked, check_export, load_rules
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_quality import load_limits
@@ -22,6 +22,7 @@ SHOWN_PROJECTS = 20
 _RULE = ("id", "scope", "severity", "issue", "fix", "not_computed")
 
 
+@disk_told()
 def check_command(path: str, csv_file: str | None, unknowns: bool, limits: Sequence[str], as_json: bool) -> None:
     """Check, report, exit 3 when something was found."""
     conversion = Conversion(open_export(path), read_data, fallback_source=Path(path).stem)

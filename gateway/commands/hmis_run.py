@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,20 @@ EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+@contextmanager
+def disk_told() -> Iterator[None]:
+    """What the disk refuses (a full disk, a folder that is none) is no defect of ours: said in one line.
+
+    Raises:
+        ClickException: exit code 1.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror or 'the disk refuses'}: {error.filename or ''}") from None
+
+
+@disk_told()
 def convert_export(
     path: str, out: str, processes: int, as_json: bool, version: str | None = None, validate: bool = False
 ) -> None:
@@ -29,6 +44,7 @@ def convert_export(
         files, read_data, fallback_source=Path(path).stem, version=version, check=checker() if validate else None
     )
     target = Path(out)
+    (target / "report.json").unlink(missing_ok=True)  # it stands there only when all of a conversion does
     if processes > 1:
         report = _side_by_side(conversion, target, processes)
     else:
@@ -85,7 +101,7 @@ def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Repor
     import shutil
 
     context = multiprocessing.get_context("fork")
-    queue: Any = context.SimpleQueue()
+    pipes = [context.Pipe(duplex=False) for _ in range(processes)]
     target.mkdir(parents=True, exist_ok=True)
 
     def work(number: int) -> None:
@@ -94,14 +110,17 @@ def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Repor
         with NdjsonFolder(own) as folder, FolderScratch() as scratch:
             for seen in conversion.seen:
                 conversion.convert_file(seen, folder.write, scratch, (number, processes))
-        queue.put(conversion.report)
+        pipes[number][1].send(conversion.report)
 
     workers = [context.Process(target=work, args=(n,)) for n in range(processes)]
-    for worker in workers:
+    for worker, (_, mine) in zip(workers, pipes, strict=True):
         worker.start()
-    reports = [queue.get() for _ in workers]
+        mine.close()  # so that the end of a worker that failed is the end of its pipe
+    reports = [_report_of(pipe) for pipe, _ in pipes]
     for worker in workers:
         worker.join()
+    if None in reports:
+        raise click.ClickException("a process of the conversion failed; what it said stands above")
     for report in reports:
         conversion.report.absorb(report)
     with NdjsonFolder(target / f".part{processes}") as folder:
@@ -115,6 +134,14 @@ def _side_by_side(conversion: Conversion, target: Path, processes: int) -> Repor
     return conversion.report
 
 
+def _report_of(pipe: Any) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
+
+
+@disk_told()
 def export_folder(source: str, out: str, version: str | None, neutralise: bool, hashing: bool, as_json: bool) -> None:
     """``doorway hmis export --from``."""
     with FolderScratch() as scratch:

@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.codecs.hmis_csv import Header
 from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_quality import Quality, Tables, Taker
 from gateway.exchange.hmis_rows import ORDER
+from gateway.exchange.hmis_versions import CSV_VERSION
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import list_chooser
 from gateway.mapping.hmis.people import hashed
-from gateway.mapping.hmis.spec import Column, File, Read
+from gateway.mapping.hmis.spec import Column, File, Read, Spec, load_spec
 from gateway.mapping.table import read_table
 
 FINDINGS_KEPT: Final = 200_000
@@ -73,6 +75,8 @@ class Checked:
     counts: dict[str, int] = field(default_factory=dict)
     projects: dict[str, dict[str, int]] = field(default_factory=dict)
     completeness: dict[str, int] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)  # the keys in Project.csv
+    lead: dict[str, int] = field(default_factory=dict)  # by file: rows before the header
 
     def say(self, rule: str, file: str, row: int, column: str = "", project: str = "") -> None:
         """Note a finding; honest answers such as "client does not know" only count, unless asked for."""
@@ -80,6 +84,7 @@ class Checked:
             self.completeness[rule] = self.completeness.get(rule, 0) + 1
             return
         self.counts[rule] = self.counts.get(rule, 0) + 1
+        project = project if project in self.known else ""  # a cell that is no project's key may be anything
         if project:
             own = self.projects.setdefault(project, {})
             own[rule] = own.get(rule, 0) + 1
@@ -102,7 +107,7 @@ class Checked:
                     "severity": self.rules[f.rule].severity,
                     "file": f"{f.file}.csv",
                     "row": f.row,
-                    "line": f.row + 1,
+                    "line": f.row + 1 + self.lead.get(f.file, 0),
                     "column": f.column,
                     "project": f.project,
                     "issue": self.rules[f.rule].issue,
@@ -146,7 +151,7 @@ def check_export(
     checked.delta = any(row.get("ExportDirective", "").strip() == "1" for row in conversion.export[:1])
     quality = Quality(read, conversion.spec, tables, limits or {})
     check = _Check(conversion, read, checked)
-    check.set()
+    check.set(read)
     files = {seen.name: seen for seen in conversion.seen if seen.name}
     for name in dict.fromkeys(("Export", "User", *ORDER, *files)):  # what is referred to, before what refers
         if name in files:
@@ -178,10 +183,12 @@ class _Check:
             for row in read_table(read(path), file=path, columns=("file", "column", "codes"))
         }
 
-    def set(self) -> None:
+    def set(self, read: Read) -> None:
         """Files, their folder and the version."""
         conversion, say = self._conversion, self._checked.say
         present = {seen.name: seen for seen in conversion.seen if seen.name}
+        self._checked.lead = {name: seen.heading.rows - 1 for name, seen in present.items()}
+        self._checked.known = {row.get("ProjectID", "").strip() for row in conversion.dicts("Project")}
         for name in conversion.spec.files:
             if name != "Consent" and (name not in present or not present[name].header.cells):
                 say("125", name, 0)  # a file without even a header is none
@@ -191,8 +198,26 @@ class _Check:
         if len(conversion.export) > 1:
             say("140", "Export", 2)
         told = next(iter(conversion.export), {}).get("CSVVersion", "")
-        if conversion.export and f"{conversion.version[2:]}" not in told:
+        if conversion.export and (f"{conversion.version[2:]}" not in told or self._of_another_year(read)):
             say("124", "Export", 1, "CSVVersion")
+
+    def _of_another_year(self, read: Read) -> bool:
+        """Whether the headers are those of another format year than Export.csv says."""
+
+        def absent(spec: Spec) -> int:
+            """Columns that a file of the year must have and the files do not."""
+            named = [(seen, spec.files[seen.name]) for seen in self._conversion.seen if seen.name in spec.files]
+            return sum(
+                len(
+                    {c.name for c in file.columns if not c.optional}
+                    & set(Header.of(list(seen.header.cells), [c.name for c in file.columns]).missing)
+                )
+                for seen, file in named
+                if seen.header.certain
+            )
+
+        here = absent(self._conversion.spec)
+        return here > 0 and any(absent(load_spec(read, year)) < here for year in CSV_VERSION)
 
     def file(self, seen: FileSeen, file: File, taker: "Taker | None") -> None:
         """One file's header and rows."""
@@ -238,7 +263,7 @@ class _Check:
         for absent in sorted(missing) if seen.header.cells else ():
             self._checked.say("12", file.name, 0, absent)
         for index in seen.header.extra:
-            self._checked.say("82", file.name, 0, seen.header.cells[index])
+            self._checked.say("82", file.name, 0, seen.header.told(index))
         self._at = seen.header.position
 
     def _refer(self, name: str, column: Column, key: str, number: int) -> None:

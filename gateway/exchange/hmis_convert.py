@@ -7,21 +7,25 @@ for cell (hmis_export.py).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
-from gateway.codecs.hmis_csv import Block, EncodingSniffer, Header, read_blocks, read_rows
+from gateway.codecs.hmis_csv import Block, EncodingSniffer, read_blocks, read_heading, read_rows
 from gateway.exchange.hmis_convert_file import FileJob
 from gateway.exchange.hmis_keys import Exits
 from gateway.exchange.hmis_manifest import manifest_of
 from gateway.exchange.hmis_report import WHOLE, FileSeen, Report, Scratch, Share, Sink
+from gateway.kernel.errors import Invalid, Malformed
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis.compile import to_json
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.memo import Ids
+from gateway.mapping.hmis.projects import ProjectRules
 from gateway.mapping.hmis.spec import Read, Spec, load_spec
 from gateway.mapping.hmis.tables import FileMap, Labels, load_maps
-from gateway.mapping.hmis.values import day_of
-from gateway.mapping.table import read_table
+from gateway.mapping.hmis.values import code_text, day_of
 
 __all__ = ["WHOLE", "Conversion", "ExportFiles", "FileSeen", "Report", "Scratch", "Share", "Sink"]
 _NAMES: Final = {"roi": "Consent", "consents": "Consent"}
@@ -83,6 +87,7 @@ class Conversion:
         self.source = Source(self._source(fallback_source))
         self.maps: Mapping[str, FileMap] = load_maps(read, self.spec, self.source, overlays)
         self.labels = Labels.load(read)
+        self.project_rules = ProjectRules.load(read, self.spec)
         self.report.source, self.report.version = self.source.name, self.version
         self.context = Context()
         self.ids: dict[str, Ids] = {}  # of rows that other files refer to
@@ -101,13 +106,17 @@ class Conversion:
                 sniffer.feed(chunk)
                 size += len(chunk)
             encoding = sniffer.finish()
-            name = by_key.get(path.rpartition("/")[2][:-4].casefold(), "")
+            name = by_key.get(path.replace("\\", "/").rpartition("/")[2][:-4].casefold(), "")
             if name in taken:
                 name = ""  # a second Client.csv deeper in the folders is not part of the set
             taken.add(name)
-            header = next(read_rows(self.files.chunks(path), encoding), [])
             columns = [c.name for c in spec.files[name].columns] if name else []
-            found.append(FileSeen(path, name, encoding, Header.of(header, columns), size))
+            with placed(path):
+                heading = read_heading(partial(self.files.chunks, path), encoding, columns)
+            found.append(FileSeen(path, name, encoding, heading, size))
+        if not found:
+            fix = "give the folder or the zip that holds Export.csv; a zip inside of a zip must be unpacked first"
+            raise Invalid("no CSV file in it", at="the export", fix=fix)
         return sorted(found, key=lambda seen: seen.path)
 
     def file(self, name: str) -> FileSeen | None:
@@ -116,18 +125,20 @@ class Conversion:
 
     def rows(self, seen: FileSeen) -> Iterator[list[str]]:
         """The rows below the header."""
-        rows = read_rows(self.files.chunks(seen.path), seen.encoding)
-        next(rows, None)
-        return rows
+        with placed(seen.path):
+            rows = read_rows(self.files.chunks(seen.path), seen.encoding, seen.heading.delimiter)
+            yield from islice(rows, seen.heading.rows, None)
 
     def blocks(self, seen: FileSeen) -> Iterator[Block]:
         """The rows below the header, many at a time."""
-        blocks = read_blocks(self.files.chunks(seen.path), seen.encoding)
-        for block in blocks:
-            block.drop_first()
-            yield block
-            break
-        yield from blocks
+        left = seen.heading.rows
+        with placed(seen.path):
+            for block in read_blocks(self.files.chunks(seen.path), seen.encoding, delimiter=seen.heading.delimiter):
+                if left:
+                    size = len(block)
+                    block.drop_first(left)
+                    left = max(left - size, 0)
+                yield block
 
     def dicts(self, name: str) -> Iterator[dict[str, str]]:
         """The rows of a HUD file by the specification's column names."""
@@ -167,29 +178,27 @@ class Conversion:
     # -- what other rows need ----------------------------------------------------------------------------------------
 
     def _gather(self) -> None:
-        context = self.context
-        rules = self.project_rules = _project_rules(self._read)
-        organizations = {r.get("OrganizationID", ""): r for r in self.dicts("Organization")}
+        context, rules = self.context, self.project_rules
+        organizations: dict[str, list[dict[str, str]]] = {}
+        for row in self.dicts("Organization"):
+            organizations.setdefault(_cell(row, "OrganizationID"), []).append(row)
         end = day_of(self.export[0].get("ExportEndDate", "")) if self.export else None
         funders: dict[str, list[str]] = {}
         for row in self.dicts("Funder"):
-            funders.setdefault(row.get("ProjectID", ""), []).append(row.get("Funder", "").strip())
+            funders.setdefault(_cell(row, "ProjectID"), []).append(_cell(row, "Funder"))
         for row in self.dicts("Project"):
-            key, organization = row.get("ProjectID", ""), row.get("OrganizationID", "")
-            context.organization[key], context.project_type[key] = organization, row.get("ProjectType", "").strip()
-            context.funders[key] = " ".join(dict.fromkeys(code for code in funders.get(key, ()) if code))
-            owner = organizations.get(organization, {})
-            if owner.get("VictimServiceProvider", "").strip() == "1":
-                context.victim_services.add(key)
-            closing = day_of(row.get("OperatingEndDate", ""))
-            if row.get("DateDeleted") or (closing and end and closing <= end):
-                context.closed.add(key)
-            labels: set[str] = set()
-            for table, column, codes, label in rules:
-                told = {"Project": [row.get(column, "")], "Organization": [owner.get(column, "")]}
-                values = funders.get(key, []) if table == "Funder" else told[table]
-                if any(value.strip() in codes for value in values):
-                    labels.add(label)
+            key, organization = _cell(row, "ProjectID"), _cell(row, "OrganizationID")
+            if key not in context.organization:  # of rows with one key the first one is the project
+                context.organization[key], context.project_type[key] = organization, _cell(row, "ProjectType")
+                context.funders[key] = " ".join(dict.fromkeys(code for code in funders.get(key, ()) if code))
+                closing = day_of(row.get("OperatingEndDate", ""))
+                if row.get("DateDeleted") or (closing and end and closing <= end):
+                    context.closed.add(key)
+            labels = set(context.project_labels.get(key, "").split())  # labels are those of any of them
+            for owner in organizations.get(organization, [{}]):
+                labels |= rules.labels(row, owner, funders.get(key, ()))
+                if rules.victims(owner):
+                    context.victim_services.add(key)
             if labels:
                 context.project_labels[key] = " ".join(sorted(labels))
         self._gather_enrollments()
@@ -198,22 +207,23 @@ class Conversion:
         context = self.context
         for row in self.dicts("Exit"):
             if not row.get("DateDeleted"):
-                context.exits.add(row.get("EnrollmentID", ""), day_of(row.get("ExitDate", "")) or "")
+                context.exits.add(_cell(row, "EnrollmentID"), day_of(row.get("ExitDate", "")) or "")
         context.exits.close()
         waiting: dict[tuple[str, str], str] = {}
         for row in self.dicts("Event"):
-            target = row.get("LocationCrisisOrPHHousing", "").strip()
-            if row.get("ReferralResult", "").strip() == "1" and target in context.organization:
-                key = (row.get("PersonalID", ""), target)
+            target = _cell(row, "LocationCrisisOrPHHousing")
+            if code_text(row.get("ReferralResult", "")) == "1" and target in context.organization:
+                key = (_cell(row, "PersonalID"), target)
                 waiting[key] = min(waiting.get(key, "9999"), row.get("EventDate", ""))
         if not waiting and not context.project_labels:
             return
         for row in self.dicts("Enrollment"):
-            project = row.get("ProjectID", "")
+            project = _cell(row, "ProjectID")
             labels = context.project_labels.get(project)
             if labels:
-                context.enrollment_labels[row.get("EnrollmentID", "")] = labels
-            key = (row.get("PersonalID", ""), project)
+                told = set(labels.split()) | set(context.enrollment_labels.get(_cell(row, "EnrollmentID"), "").split())
+                context.enrollment_labels[_cell(row, "EnrollmentID")] = " ".join(sorted(told))
+            key = (_cell(row, "PersonalID"), project)
             if key in waiting and row.get("EntryDate", "") >= waiting[key]:
                 context.enrolled.add(key)
 
@@ -243,11 +253,20 @@ class Conversion:
             self.report.resources[kind] = self.report.resources.get(kind, 0) + 1
 
 
-def _project_rules(read: Read) -> list[tuple[str, str, frozenset[str], str]]:
-    path = "mappings/hmis/projects.csv"
-    columns = ("column", "codes", "label", "note")
-    out = []
-    for row in read_table(read(path), file=path, columns=columns, required=("column", "codes", "label")):
-        table, _, column = row["column"].partition(".")
-        out.append((table, column, frozenset(row["codes"].split()), row["label"]))
-    return out
+@contextmanager
+def placed(path: str) -> Iterator[None]:
+    """Say of which file the bytes are that could not be read.
+
+    Raises:
+        Malformed: what the reader said, with the file.
+    """
+    try:
+        yield
+    except Malformed as error:
+        at = error.at if path in error.at else f"{path}: {error.at}"
+        raise Malformed(error.message, at=at, fix=error.fix) from error
+
+
+def _cell(row: Mapping[str, str], column: str) -> str:
+    """A cell as keys are compared: without blanks around it."""
+    return row.get(column, "").strip()

@@ -25,6 +25,7 @@ FLUSH_LINES: Final = 512
 SHAPES_KEPT: Final = 1 << 16
 SMALL_BYTES: Final = 1 << 18  # files below are dealt out block by block
 _SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
+_UNPRINTABLE: Final = re.compile(r"[\x1f\r\n]")
 Cells = list[str]
 
 
@@ -62,10 +63,10 @@ class FileJob:
             "kept_whole": self.kept,
         }
         if seen.name:
-            out["unknown_columns"] = [seen.header.cells[i] for i in seen.header.extra]
+            out["unknown_columns"] = [seen.header.told(i) for i in seen.header.extra]
             out["missing_columns"] = list(seen.header.missing)
         if self.blank:
-            out["blank_rows"] = self.blank[:1000]
+            out["blank_rows"] = stretches(self.blank)
         return out
 
     def run(self) -> None:
@@ -140,11 +141,12 @@ class FileJob:
             bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
             if bucket % self._processes != self._which:
                 return
-            labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]], "")
+            labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]].strip(), "")
             person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
-            line = "\x1f".join((household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels))
-            if "\n" in line or "\r" in line:
-                line = line.replace("\r", " ").replace("\n", " ")
+            told = (household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels)
+            line = "\x1f".join(told)
+            if line.count("\x1f") >= len(told) or "\n" in line or "\r" in line:
+                line = "\x1f".join(_UNPRINTABLE.sub(" ", each) for each in told)
             self._scratch.add(bucket, line)
 
     def _households(self) -> None:
@@ -322,18 +324,18 @@ class _Mapped:
         first = [True]
 
         def of_enrollment(cells: Cells) -> Cells:
-            project, exit_ = cells[at["ProjectID"]], context.exits.get(cells[at["EnrollmentID"]])
+            project, exit_ = cells[at["ProjectID"]].strip(), context.exits.get(cells[at["EnrollmentID"]].strip())
             self._job.household(cells, at, exit_)
             return [exit_, context.organization.get(project, ""), context.project_type.get(project, ""), *empty[3:]]
 
         def of_event(cells: Cells) -> Cells:
             target = cells[at["LocationCrisisOrPHHousing"]].strip()
             known = target in context.organization
-            enrolled = (cells[at["PersonalID"]], target) in context.enrolled
+            enrolled = (cells[at["PersonalID"]].strip(), target) in context.enrolled
             return ["", "", "", "1" if enrolled else "", "1" if known else "", *empty[5:]]
 
         def of_project(cells: Cells) -> Cells:
-            key = cells[at["ProjectID"]]
+            key = cells[at["ProjectID"]].strip()
             state = "closed" if key in context.closed else ""
             return ["", "", "", "", "", context.funders.get(key, ""), state, "", ""]
 
@@ -344,10 +346,28 @@ class _Mapped:
         made = {"Enrollment": of_enrollment, "Event": of_event, "Project": of_project, "Export": of_export}
         computed = made.get(name)
         if name in ("Enrollment", "ProjectCoC") and context.project_labels:
-            return computed, lambda c: context.project_labels.get(c[at["ProjectID"]], "")
+            return computed, lambda c: context.project_labels.get(c[at["ProjectID"]].strip(), "")
         if "EnrollmentID" in at and context.enrollment_labels:
-            return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]], "")
+            return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]].strip(), "")
         return computed, None
+
+
+def stretches(numbers: list[int]) -> list[str]:
+    """Ascending row numbers in short: ``4``, ``7-3000``."""
+    out: list[list[int]] = []
+    for number in numbers:
+        if out and number == out[-1][1] + 1:
+            out[-1][1] = number
+        else:
+            out.append([number, number])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in out]
+
+
+def unstretched(text: str) -> Iterator[int]:
+    """The row numbers of :func:`stretches`, separated by spaces."""
+    for each in text.split():
+        first, _, last = each.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 _NOTHING: Final = [""] * len(COMPUTED)

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 from gateway.codecs.hmis_csv import Header, write_rows
 from gateway.exchange.hmis_convert import Scratch
+from gateway.exchange.hmis_convert_file import unstretched
 from gateway.exchange.hmis_hash import hash_rows
 from gateway.exchange.hmis_manifest import FILE_EXTENSION
 from gateway.exchange.hmis_versions import Lost, Revision
@@ -30,6 +32,7 @@ class FileForm:
     code: str
     header: tuple[str, ...]
     blank: frozenset[int]
+    lead: int = 0  # blank rows before the header
 
 
 @dataclass(slots=True)
@@ -83,15 +86,19 @@ class Rebuild:
         """One resource as NDJSON text.
 
         Raises:
-            Invalid: not JSON.
+            Invalid: not JSON, or not of the form of a resource.
         """
         resource = _parsed(line, place)
-        row = row_of(resource)
-        if row is None:
-            kind = str(resource.get("resourceType"))
-            self.report.foreign[kind] = self.report.foreign.get(kind, 0) + 1
-        elif "row" in row:
-            self._keep(resource, row)
+        try:
+            row = row_of(resource)
+            if row is None:
+                kind = str(resource.get("resourceType"))
+                self.report.foreign[kind] = self.report.foreign.get(kind, 0) + 1
+            elif "row" in row:
+                self._keep(resource, row)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            fix = "see doorway validate; nothing was written"
+            raise Invalid("a resource that is not of the form of R4", at=place, fix=fix) from None
 
     def _begin(self, manifest: Resource, row: Mapping[str, Any]) -> None:
         self._found = str(row["version"])
@@ -102,9 +109,9 @@ class Rebuild:
             for extension in content.get("extension", ()):
                 if extension.get("url") == FILE_EXTENSION:
                     told = {p["url"]: next(v for k, v in p.items() if k != "url") for p in extension["extension"]}
-                    blank = frozenset(int(n) for n in str(told.get("blank", "")).split())
-                    header = tuple(json.loads(told["header"]))
-                    self.forms.append(FileForm(content["attachment"]["title"], told["file"], header, blank))
+                    blank = frozenset(unstretched(str(told.get("blank", ""))))
+                    header, lead = tuple(json.loads(told["header"])), int(told.get("lead", 0))
+                    self.forms.append(FileForm(content["attachment"]["title"], told["file"], header, blank, lead))
 
     def _keep(self, resource: Resource, row: Mapping[str, Any]) -> None:
         file, part_name, number = str(row["file"]), str(row.get("part", "")), int(row["row"])
@@ -129,13 +136,20 @@ class Rebuild:
                 rows, header = revision.rows(rows), tuple(revision.header)
             if self._hash:
                 rows = hash_rows(form.code, header, rows)
-            if self._neutralise:
-                rows = ([_harmless(cell, self._neutralise) for cell in row] for row in rows)
-            write(form.path, write_rows(_with_header(header, rows)))
-            if revision is not None and revision.custom:
-                path = form.path.removesuffix(f"{form.code}.csv") + f"Custom{form.code}FY{self._found}.csv"
-                write(path, write_rows(_with_header(tuple(revision.custom_header), iter(revision.custom))))
+            rows = self._harmless(rows)
+            write(form.path, write_rows(chain(([] for _ in range(form.lead)), _with_header(header, rows))))
+            if revision is not None and revision.drops:
+                folder = form.path[: len(form.path) - len(form.path.replace("\\", "/").rpartition("/")[2])]
+                path = f"{folder}Custom{form.code}FY{self._found}.csv"
+                custom = _with_header(tuple(revision.custom_header), revision.custom(self._rows(form)))
+                orphans = dict(self.report.orphans)  # the same rows are read again
+                write(path, write_rows(self._harmless(custom)))
+                self.report.orphans = orphans
         return self.report
+
+    def _harmless(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        starts = self._neutralise
+        return ([_harmless(cell, starts) for cell in row] for row in rows) if starts else rows
 
     def _revision(self, form: FileForm) -> Revision | None:
         if self._version in (None, self._found) or form.code not in self._maps or not form.header:

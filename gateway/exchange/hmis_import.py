@@ -189,7 +189,8 @@ class Import:
         extra = labelled(seen.header.cells, seen.header.extra)
         if extra:
             names = [name for name, _ in extra]
-            self.report.unknown_columns[f"{seen.name}.csv"] = names
+            told = names if seen.header.certain else [seen.header.told(at) for at in seen.header.extra]
+            self.report.unknown_columns[f"{seen.name}.csv"] = told
             self._write(partial(keep_columns, source=self._source, file=seen.name, names=names))
         rows = self._rows(seen, shape, extra)
         while batch := list(islice(rows, LOOK_ROWS)):

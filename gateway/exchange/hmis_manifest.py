@@ -31,7 +31,9 @@ def manifest_of(conversion: "Conversion") -> list[JsonObject]:
             {"url": "rows", "valueInteger": int(told.get("rows", 0))},
         ]
         if told.get("blank_rows"):
-            parts.append({"url": "blank", "valueString": " ".join(map(str, told["blank_rows"]))})
+            parts.append({"url": "blank", "valueString": " ".join(told["blank_rows"])})
+        if seen.heading.blank:
+            parts.append({"url": "lead", "valueInteger": seen.heading.blank})
         content.append(
             {
                 "attachment": {"contentType": "text/csv", "title": seen.path},
@@ -44,6 +46,9 @@ def manifest_of(conversion: "Conversion") -> list[JsonObject]:
     ]
     place = {"url": ROW_EXTENSION, "valueString": "manifest"}
     meta: JsonObject = {"extension": [place, {"url": RECORD_EXTENSION, "extension": record}], "source": source.base}
+    if any(not (seen.name and seen.header.certain) for seen in conversion.seen):
+        # a first row that is no header of HUD's may hold a person's cells: fail closed
+        meta["security"] = conversion.labels.security("L3", frozenset({"HEALTH"}))
     document: JsonObject = {
         "resourceType": "DocumentReference",
         "id": source.id("manifest", key),

@@ -23,13 +23,9 @@ def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[t
         facts = {name: value for name, value in facts_of(state).items() if name not in _DERIVED}
         owner = organizations.get(facts.get("OrganizationID", ""), {})
         codes = [code for code in dict.fromkeys(funders.get(state.key, ())) if code]
-        labels = set()
-        for table, column, wanted, label in conversion.project_rules:
-            told = codes if table == "Funder" else [(facts if table == "Project" else owner).get(column, "")]
-            if any(value in wanted for value in told):
-                labels.add(label)
+        labels = conversion.project_rules.labels(facts, owner, codes)
         facts |= {"labels": " ".join(sorted(labels)), "funders": " ".join(codes)}
-        facts["vsp"] = "1" if owner.get("VictimServiceProvider") == "1" else ""
+        facts["vsp"] = "1" if conversion.project_rules.victims(owner) else ""
         yield state, facts
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.codecs.hmis_csv import Header
+from gateway.codecs.hmis_csv import Header, Heading
 from gateway.kernel.fhir import JsonObject
 
 FINDINGS_KEPT: Final = 10_000
@@ -63,7 +63,8 @@ class Report:
             mine["rows"] += told["rows"]
             mine["kept_whole"] += told["kept_whole"]
             if told.get("blank_rows") and mine.get("blank_rows") is not told["blank_rows"]:
-                mine["blank_rows"] = sorted({*mine.get("blank_rows", ()), *told["blank_rows"]})
+                both = [*mine.get("blank_rows", ()), *told["blank_rows"]]
+                mine["blank_rows"] = sorted(both, key=lambda rows: int(rows.partition("-")[0]))
         for kind, count in other.resources.items():
             self.resources[kind] = self.resources.get(kind, 0) + count
         for reason, count in other.reasons.items():
@@ -89,5 +90,10 @@ class FileSeen:
     path: str
     name: str  # HUD's name, or empty for a file that HUD does not know
     encoding: str
-    header: Header
+    heading: Heading
     bytes: int
+
+    @property
+    def header(self) -> Header:
+        """Its header."""
+        return self.heading.header

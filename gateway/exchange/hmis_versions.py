@@ -39,28 +39,37 @@ class Revision:
         self.dropped = [c for c in self._at if c not in names and SAME.get(c) not in names]
         self.columns = [c.name for c in self._file.columns if not c.optional or c.name in self._at]
         self.header = self.columns + [header[i] for i in found.extra]
-        self.custom: list[list[str]] = []
+        self.drops = False  # whether a row had a value that the other year has no column for
         self._choosers = {c.name: list_chooser(c.list) for c in self._file.columns if c.list}
 
     def rows(self, rows: Iterable[list[str]]) -> Iterator[list[str]]:
         """The rows in the new columns; what is dropped is counted and kept for :attr:`custom`."""
-        key = self._at.get(self._file.key)
         for row in rows:
             if not row:
                 yield row
                 continue
-            cells = {name: row[i] if i < len(row) else "" for name, i in self._at.items()}
+            cells = self._cells(row)
             gone = [cells[name] for name in self.dropped]
             if any(gone):
                 for name, cell in zip(self.dropped, gone, strict=True):
                     if cell:
                         self._count(self._lost.columns, name)
-                self.custom.append([row[key] if key is not None and key < len(row) else "", *gone])
+                self.drops = True
             out = [cells.get(name, cells.get(SAME.get(name, ""), "")) for name in self.columns]
             if self._file.name == "Export":
                 out[self.columns.index("CSVVersion")] = CSV_VERSION[self._new.version]
             self._codes(dict(zip(self.columns, out, strict=True)))
             yield out + [row[i] if i < len(row) else "" for i in self._extra]
+
+    def _cells(self, row: list[str]) -> dict[str, str]:
+        return {name: row[i] if i < len(row) else "" for name, i in self._at.items()}
+
+    def custom(self, rows: Iterable[list[str]]) -> Iterator[list[str]]:
+        """Key and dropped values of the rows that have any, for a file of their own: read again, so nothing is held."""
+        for cells in map(self._cells, rows):
+            gone = [cells[name] for name in self.dropped]
+            if any(gone):
+                yield [cells.get(self._file.key, ""), *gone]
 
     @property
     def custom_header(self) -> list[str]:

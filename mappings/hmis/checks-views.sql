@@ -7,9 +7,11 @@ CREATE INDEX enrollment_person ON Enrollment (PersonalID);
 CREATE INDEX exit_enrollment ON Exit (EnrollmentID);
 CREATE INDEX income_enrollment ON IncomeBenefits (EnrollmentID, DataCollectionStage);
 
--- One row: the day of the export and its period; a day that is missing bounds nothing.
+-- One row: the day of the export and its period; a day that is missing bounds nothing. Without a day of the export the
+-- newest entry or exit stands for it: how old something is can be told, and nothing lies in the future.
 CREATE TABLE told AS SELECT
-  coalesce((SELECT ExportDate FROM Export ORDER BY nr LIMIT 1), '9999-12-31') AS today,
+  coalesce((SELECT ExportDate FROM Export ORDER BY nr LIMIT 1), (SELECT max(day) FROM
+    (SELECT max(EntryDate) AS day FROM Enrollment UNION ALL SELECT max(ExitDate) FROM Exit)), '0001-01-01') AS today,
   coalesce((SELECT ExportStartDate FROM Export ORDER BY nr LIMIT 1), '0001-01-01') AS begins,
   coalesce((SELECT ExportEndDate FROM Export ORDER BY nr LIMIT 1), '9999-12-31') AS ends;
 

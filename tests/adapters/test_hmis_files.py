@@ -87,3 +87,21 @@ def test_scratch_gives_lines_back_in_order() -> None:
         scratch.add(1, "c")
         assert list(scratch.read(1)) == ["a", "c"]
         assert list(scratch.read(9)) == []
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_bytes_that_cannot_be_unpacked_are_said_to_be_damaged(tmp_path: Path, packing: int) -> None:
+    place = tmp_path / "x.zip"
+    with zipfile.ZipFile(place, "w", packing) as archive:
+        archive.writestr("Client.csv", b"PersonalID,LastName\r\n" * 500)
+    data = bytearray(place.read_bytes())
+    for at in range(45, 75):
+        data[at] ^= 0x5A
+    place.write_bytes(bytes(data))
+    with pytest.raises(Malformed):
+        list(open_export(str(place)).chunks("Client.csv"))
+
+
+def test_a_name_that_is_file_and_folder_at_once_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Malformed):
+        open_export(str(_zip(tmp_path / "x.zip", {"x.csv": b"a", "x.csv/y.csv": b"b"})))

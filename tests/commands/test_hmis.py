@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from gateway.commands.hmis import hmis
 from gateway.commands.sim import sim
+from gateway.exchange.hmis_convert import Conversion
 from tests.support.hmis import cells_of
 
 
@@ -78,3 +79,34 @@ def test_what_is_no_export_is_an_error_and_no_defect(tmp_path: Path) -> None:
     result = call("convert", str(tmp_path / "x.txt"), "--out", str(tmp_path / "o"))
     assert result.exit_code == 1
     assert "neither a folder nor a zip" in str(result.exception)
+
+
+def test_a_conversion_leaves_nothing_of_the_one_before_in_its_folder(export: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fhir"
+    assert call("convert", str(export), "--out", str(out)).exit_code == 0
+    for file in export.glob("*.csv"):
+        if file.name not in ("Export.csv", "Organization.csv"):
+            file.unlink()
+    assert call("convert", str(export), "--out", str(out)).exit_code == 0
+    left = {"DocumentReference", "Organization", "Device", "Provenance"}
+    assert {file.stem for file in out.glob("*.ndjson")} == left
+
+
+def test_a_folder_that_cannot_be_written_is_no_defect(export: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = call("convert", str(export), "--out", str(tmp_path / "file" / "deeper"))
+    assert said.exit_code == 1
+    assert "Not a directory" in said.output
+
+
+def test_a_process_that_fails_ends_the_conversion_and_leaves_no_report(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Conversion, "convert_file", fails)
+    said = call("convert", str(export), "--out", str(tmp_path / "fhir"), "--processes", "2")
+    assert said.exit_code == 1
+    assert "a process of the conversion failed" in said.output
+    assert not (tmp_path / "fhir" / "report.json").exists()

@@ -224,3 +224,36 @@ def test_the_same_seed_gives_the_same_export(tmp_path: Path) -> None:
         write_export(read_data, tmp_path / name, seed=4, clients=30)
     for file in sorted((tmp_path / "a").iterdir()):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_cells_in_the_place_of_a_header_or_a_project_are_never_told() -> None:
+    files = deepcopy(BASE)
+    files["Client.csv"] = [["C9", "Joanzq", *["Riverzq"] * 36], *files["Client.csv"][1:]]
+    at = files["Enrollment.csv"][0].index("ProjectID")
+    for row in files["Enrollment.csv"][1:]:
+        row[at] = "Jane Doezq"
+        row[files["Enrollment.csv"][0].index("RelationshipToHoH")] = "77"
+    told = json.dumps(checked_of(files).as_json())
+    assert "zq" not in told
+    assert "C9" not in told
+
+
+def test_a_header_of_another_year_than_export_says_is_told() -> None:
+    files = deepcopy(BASE)
+    at = files["Export.csv"][0].index("CSVVersion")
+    files["Export.csv"][1][at] = "2024 v1.3" if "2026" in files["Export.csv"][1][at] else "2026 v1"
+    assert checked_of(files).counts["124"] == 1
+
+
+def test_without_export_nothing_is_called_old_or_in_the_future() -> None:
+    files = deepcopy(BASE)
+    del files["Export.csv"]
+    assert set(checked_of(files).counts) == {"125"}
+
+
+def test_lines_are_counted_with_what_stands_before_the_header() -> None:
+    files = deepcopy(BASE)
+    files["Client.csv"][1][files["Client.csv"][0].index("VeteranStatus")] = "77"
+    files["Client.csv"].insert(0, [])
+    found = [f for f in checked_of(files).as_json()["findings"] if f["rule"] == "50"]
+    assert [(f["row"], f["line"]) for f in found] == [(1, 3)]

@@ -11,6 +11,7 @@ from gateway.exchange import hmis_convert_file
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import Households, household_of
+from gateway.kernel.errors import Invalid
 from gateway.mapping.hmis.explain import row_of
 from gateway.mapping.hmis.spec import load_spec
 from tests.support.hmis import MemoryFiles, MemoryScratch, cells_of, convert, convert_lines, export, export_of, table
@@ -222,3 +223,53 @@ def shares(files: dict[str, bytes], processes: int) -> tuple[dict[str, list[str]
     for report in reports:
         total.absorb(report)
     return out, total
+
+
+def test_keys_with_blanks_around_them_carry_the_labels_of_their_project() -> None:
+    organization = table([["OrganizationID", "VictimServiceProvider"], ["O ", "1.0"]])
+    project = table([["ProjectID", "OrganizationID"], ["P", " O"], ["P", "other"]])
+    enrollment = table([["EnrollmentID", "PersonalID", "ProjectID"], ["E", "1", " P "]])
+    services = table([["ServicesID", "PersonalID", "EnrollmentID", "RecordType"], ["S", "1", "E ", "200.0"]])
+    files = {"Export.csv": EXPORT, "Organization.csv": organization, "Project.csv": project}
+    found, _ = convert({**files, "Enrollment.csv": enrollment, "Services.csv": services})
+    for kind in ("EpisodeOfCare", "Encounter"):
+        assert "SDV" in {c["code"] for c in found[kind][0]["meta"]["security"]}
+
+
+def test_a_household_key_may_hold_any_character() -> None:
+    rows = [["EnrollmentID", "PersonalID", "HouseholdID"], ["E", "1\x1f", "H\x1f\nzq"], ["F", "2", "H\x1f\nzq"]]
+    found, _ = convert({"Export.csv": EXPORT, "Enrollment.csv": table(rows)})
+    assert [group["quantity"] for group in found["Group"]] == [2]
+
+
+def test_blank_rows_come_back_however_many_and_where_they_were() -> None:
+    client = table([["PersonalID", "LastName"], [], ["1", "Azq"], *([[]] * 3000), ["2", "Bzq"], []])
+    lines, report = convert_lines({"Export.csv": EXPORT, "Client.csv": b"\r\n" + client})
+    assert report.files["Client.csv"]["blank_rows"] == ["1", "3-3002", "3004"]
+    assert cells_of(export(lines)[0]["Client.csv"]) == [[], *cells_of(client)]
+
+
+def test_other_delimiters_are_read_and_come_back_as_commas() -> None:
+    client = b'sep=;\r\nPersonalID;LastName;DOB;Mine\r\n1;"A;zq";2000-01-02;"x,y"\r\n'
+    lines, _ = convert_lines({"Export.csv": EXPORT, "Client.csv": client})
+    assert json.loads(lines["Patient"][0])["name"][0]["family"] == "A;zq"
+    rows = [["PersonalID", "LastName", "DOB", "Mine"], ["1", "A;zq", "2000-01-02", "x,y"]]
+    assert cells_of(export(lines)[0]["Client.csv"]) == rows
+
+
+def test_a_file_without_a_header_comes_back_and_its_first_row_is_told_nowhere() -> None:
+    client = table([["C1", "Joanzq", "Riverzq"], ["C2", "Annzq", "Lakezq"]])
+    lines, report = convert_lines({"Export.csv": EXPORT, "Client.csv": client})
+    assert "zq" not in json.dumps(report.as_json())
+    assert json.loads(lines["DocumentReference"][-1])["meta"]["security"]
+    assert cells_of(export(lines)[0]["Client.csv"]) == cells_of(client)
+
+
+def test_a_resource_of_no_known_form_is_refused_by_its_line() -> None:
+    lines, _ = convert_lines({"Export.csv": EXPORT, "Client.csv": table([["PersonalID"], ["1"]])})
+    patient = json.loads(lines["Patient"][0])
+    patient["meta"]["extension"] = "zq"
+    lines["Patient"] = [json.dumps(patient)]
+    with pytest.raises(Invalid, match="Patient:1") as refused:
+        export(lines)
+    assert "zq" not in str(refused.value)

@@ -1,8 +1,10 @@
 """HMIS exports on disk: a folder or a zip (folders in it too), refused by declared size before anything is unpacked."""
 
+import lzma
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -82,10 +84,15 @@ class ZipExport:
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(self._entries[name]) as handle:
                 yield from _pieces(handle)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-            raise Malformed(
-                "the zip is damaged", at=f"{self._path.name}: entry", fix="make the export again"
-            ) from error
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, ValueError) as error:
+            raise self._damaged() from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's; without a number it is what bz2 says of its data
+                raise
+            raise self._damaged() from error
+
+    def _damaged(self) -> Malformed:
+        return Malformed("the zip is damaged", at=f"{self._path.name}: entry", fix="make the export again")
 
     def bytes_of(self, name: str) -> int:
         """The entry's declared size."""
@@ -117,6 +124,9 @@ def _refuse_tricks(entries: list[zipfile.ZipInfo], at: str) -> None:
         names.add(entry.filename)
         if entry.file_size > max(EXPANSION_FLOOR_BYTES, entry.compress_size * EXPANSION_LIMIT):
             raise TooLarge("declares far more bytes than are packed: a zip bomb", at=place)
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    if folders & names:
+        raise Malformed("a file and a folder of one name", at=at)
     ends = 0
     for entry in sorted(entries, key=lambda e: e.header_offset):
         if entry.header_offset < ends:
@@ -185,7 +195,10 @@ class NdjsonFolder:
         self._open: dict[str, IO[bytes]] = {}
 
     def __enter__(self) -> "NdjsonFolder":
+        """Make the folder; files that an earlier run left there would be taken for a part of this one: they go."""
         self._root.mkdir(parents=True, exist_ok=True)
+        for old in self._root.glob("[A-Z]*.ndjson"):
+            old.unlink()
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -43,7 +43,7 @@ def _program_code(b: Binding) -> tuple[Forward, Inverse]:
     """The program: HUD's project type with the standard service type beside it."""
 
     def forward(cells: Cells) -> Members | list[Any] | None:
-        code = b.spec.code("2.02.6", cells[0])
+        code = values.code_of(b.spec, "2.02.6", cells[0])
         if code is None:
             return {"code": {"text": "housing program"}}
         return {"code": values.concept_of(b.spec, "2.02.6", code)}
@@ -93,7 +93,7 @@ def _funder_programs(b: Binding) -> tuple[Forward, Inverse]:
     """HealthcareService.program from the project's Funder rows (codes separated by spaces)."""
 
     def forward(cells: Cells) -> Members | list[Any] | None:
-        codes = [code for each in cells[0].split() if (code := b.spec.code("2.06.1", each))]
+        codes = [code for each in cells[0].split() if (code := values.code_of(b.spec, "2.06.1", each))]
         return [values.concept_of(b.spec, "2.06.1", code) for code in codes] or None
 
     return forward, _nothing
@@ -102,7 +102,7 @@ def _funder_programs(b: Binding) -> tuple[Forward, Inverse]:
 def _request_status(b: Binding) -> tuple[Forward, Inverse]:
     def forward(cells: Cells) -> Members | list[Any] | None:
         said = _by_role(b, cells)
-        result = said["result"].strip()
+        result = values.code_text(said["result"])
         if said["deleted"]:
             return {"status": "entered-in-error"}
         return {
@@ -115,7 +115,7 @@ def _request_status(b: Binding) -> tuple[Forward, Inverse]:
 def _path_request_status(b: Binding) -> tuple[Forward, Inverse]:
     def forward(cells: Cells) -> Members | list[Any] | None:
         said = _by_role(b, cells)
-        done = said["outcome"].strip() == "1"
+        done = values.code_text(said["outcome"]) == "1"
         return {"status": "entered-in-error" if said["deleted"] else "completed" if done else "active"}
 
     return forward, _nothing
@@ -130,7 +130,7 @@ def _task_state(b: Binding) -> tuple[Forward, Inverse]:
 
     def forward(cells: Cells) -> Members | list[Any] | None:
         said = _by_role(b, cells)
-        result = said["result"].strip()
+        result = values.code_text(said["result"])
         states = {"1": "completed" if said["enrolled"] else "accepted", "2": "cancelled", "3": "rejected"}
         members: JsonObject = {"status": "entered-in-error" if said["deleted"] else states.get(result, "requested")}
         if result in _REASON:
@@ -180,7 +180,7 @@ def _path_state(b: Binding) -> tuple[Forward, Inverse]:
 
     def forward(cells: Cells) -> Members | list[Any] | None:
         said = _by_role(b, cells)
-        result = said["outcome"].strip()
+        result = values.code_text(said["outcome"])
         states = {"1": "completed", "2": "failed"}
         members: JsonObject = {"status": "entered-in-error" if said["deleted"] else states.get(result, "requested")}
         if result == "2":

@@ -188,7 +188,12 @@ def list_chooser(rule: str) -> tuple[tuple[str, ...], Callable[[Sequence[str]], 
     by, _, choices = rule[3:].partition(":")
     table = dict(choice.strip().split("=") for choice in choices.split(";"))
     default = table.pop("else", "")
-    return tuple(by.strip().split("+")), lambda cells: table.get("+".join(cells), default)
+    return tuple(by.strip().split("+")), lambda cells: table.get("+".join(map(values.code_text, cells)), default)
+
+
+def lists_of(rule: str) -> list[str]:
+    """The lists that a rule can choose."""
+    return [part.split("=")[1].strip() for part in rule.split(":")[1].split(";")] if rule.startswith("by ") else [rule]
 
 
 def _identifier(b: Binding) -> tuple[Forward, Inverse]:
@@ -316,7 +321,7 @@ def _concept(b: Binding) -> tuple[Forward, Inverse]:
     """A CodeableConcept of a HUD list. A code that no list knows becomes text, where the place is the column's own."""
     by, choose = list_chooser(b.first.list)
     shared = b.element.endswith("[]")
-    wanted = set(_lists_of(b.first.list))
+    wanted = {LIST_SYSTEM + list_.lower() for list_ in lists_of(b.first.list)}
     needed = b.element == "code"  # Observation.code and the like are 1..1
 
     def forward(cells: Cells) -> Members | list[Any] | None:
@@ -340,12 +345,6 @@ def _concept(b: Binding) -> tuple[Forward, Inverse]:
 
     del by
     return forward, inverse
-
-
-def _lists_of(rule: str) -> list[str]:
-    if not rule.startswith("by "):
-        return [LIST_SYSTEM + rule.lower()]
-    return [LIST_SYSTEM + part.split("=")[1].strip().lower() for part in rule.split(":")[1].split(";")]
 
 
 def _value(b: Binding) -> tuple[Forward, Inverse]:

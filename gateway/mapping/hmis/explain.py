@@ -159,8 +159,8 @@ def source_uri(table: FileMap) -> str:
 def labels_of(part: Part, cells: Mapping[str, str], inherited: str) -> frozenset[str]:
     """Labels of the columns, of the values and of the project."""
     names = set(part.labels) | set(inherited.split())
-    for column, codes in part.value_labels.items():
-        names.update(codes.get(cells.get(column, "").strip(), "").split())
+    for column, labels in part.value_labels.items():
+        names.update(labels.of(cells.get(column, "")))
     return frozenset(names)
 
 

@@ -175,7 +175,7 @@ class Security(dict[Any, str]):
         inherited, *cells = key if self._columns else (key,)
         names = set(self._part.labels) | set(inherited.split())
         for column, cell in zip(self._columns, cells, strict=True):
-            names.update(self._part.value_labels[column].get(cell.strip(), "").split())
+            names.update(self._part.value_labels[column].of(cell))
         found = self._table.labels.security(self._part.level, frozenset(names))
         if len(self) >= KEPT_VALUES:
             self.clear()
@@ -286,6 +286,8 @@ def _quick_name(block: Block) -> Callable[[Any], str | None]:
     def text(cells: tuple[str, ...]) -> str | None:
         given, middle, family, suffix, quality = ("" if at < 0 else cells[at] for at in order)
         whole = given + middle + family + suffix
+        if quality and not values.INTEGER.fullmatch(quality):
+            return None
         if not given or not family or len(whole) >= SHORTEST_DIGEST or not _plain(whole):
             return None
         if any(part.strip() != part for part in (given, middle, family, suffix)):

@@ -14,7 +14,9 @@ _HASH: Final = re.compile(r"[0-9a-fA-F]{32}(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{32}|[0-
 _HASHED_SSN: Final = re.compile(
     r"[0-9xX]{4}[0-9a-fA-F]{32}(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{32}|[0-9a-fA-F]{96})?", re.ASCII
 )
-_SSN: Final = re.compile(r"(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4}", re.ASCII)
+_SSN: Final = re.compile(  # no area 000, 666, 9xx, no zero group or serial, no one digit or 1-9, and two from adverts
+    r"(?!000|666|9\d\d)(?!(\d)\1{8}|123456789|078051120|219099999)\d{3}(?!00)\d{2}(?!0000)\d{4}", re.ASCII
+)
 _RACE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race"
 _ETHNICITY: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity"
 _SEX: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-sex"
@@ -69,7 +71,7 @@ def _client_name(b: Binding) -> tuple[Forward, Inverse]:
             name["suffix"] = [part["suffix"]]
         if not name:
             return None
-        return [{"use": "nickname" if cells[index["quality"]] == "2" else "official", **name}]
+        return [{"use": "nickname" if values.code_text(cells[index["quality"]]) == "2" else "official", **name}]
 
     def inverse(resource: Resource) -> Cells:
         name = next(items(resource, "name"), {})
@@ -208,7 +210,7 @@ def _birth(b: Binding) -> tuple[Forward, Inverse]:
         day = values.day_of(cells[date_at])
         if day is None:
             return None
-        if cells[quality_at].strip() == "2" and day.endswith("-01-01"):
+        if values.code_text(cells[quality_at]) == "2" and day.endswith("-01-01"):
             return {"birthDate": day[:4], "_birthDate": {"extension": [{"url": RECORDED_DATE, "valueDate": day}]}}
         return {"birthDate": day}
 
@@ -261,7 +263,7 @@ def _race(b: Binding) -> tuple[Forward, Inverse]:
     def forward(cells: Cells) -> Members | list[Any] | None:
         if not any(cells[i] for i, _ in slots):
             return None
-        yes = [code for i, code in slots if cells[i].strip() == "1"]
+        yes = [code for i, code in slots if values.code_text(cells[i]) == "1"]
         parts = [
             {
                 "url": "detailed" if code == "2118-8" else "ombCategory",
@@ -269,7 +271,7 @@ def _race(b: Binding) -> tuple[Forward, Inverse]:
             }
             for code in yes
         ]
-        missing = {"8": "UNK", "9": "ASKU", "99": "UNK"}.get(cells[none_at].strip())
+        missing = {"8": "UNK", "9": "ASKU", "99": "UNK"}.get(values.code_text(cells[none_at]))
         if not yes and missing:
             parts.append({"url": "ombCategory", "valueCoding": {"system": _NULL, "code": missing}})
         text = ", ".join(_RACES[code] for code in yes) or "none recorded"
@@ -287,7 +289,7 @@ def _race(b: Binding) -> tuple[Forward, Inverse]:
 
 def _ethnicity(b: Binding) -> tuple[Forward, Inverse]:
     def forward(cells: Cells) -> Members | list[Any] | None:
-        answer = cells[0].strip()
+        answer = values.code_text(cells[0])
         if answer not in ("0", "1"):
             return None
         hispanic = {"system": _CDC, "code": "2135-2"}

@@ -8,10 +8,11 @@ from typing import Any, Final
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import CONFIDENTIALITY, DOORWAY, LEVEL, JsonObject
 from gateway.mapping.hmis.care import CARE
-from gateway.mapping.hmis.conversions import BASIC, Binding, Block, Maker, Slot, Source, list_chooser
+from gateway.mapping.hmis.conversions import BASIC, Binding, Block, Maker, Slot, Source, list_chooser, lists_of
 from gateway.mapping.hmis.people import PEOPLE
 from gateway.mapping.hmis.roi import ROI
 from gateway.mapping.hmis.spec import File, Read, Spec
+from gateway.mapping.hmis.values import code_text
 from gateway.mapping.table import TableRow, read_table
 
 CONVERSIONS: Final[dict[str, Maker]] = {**BASIC, **PEOPLE, **CARE, **ROI}
@@ -42,6 +43,21 @@ NO_LEVEL: Final = "N"  # directory data: of organizations, not of a person
 
 
 @dataclass(frozen=True, slots=True)
+class ValueLabels:
+    """Labels that some codes of a column call for. A cell that is no code of its list may mean any of them: all."""
+
+    codes: Mapping[str, str]
+    known: frozenset[str]
+
+    def of(self, cell: str) -> list[str]:
+        """The labels of a cell."""
+        code = code_text(cell)
+        if not code or code in self.codes or code in self.known:
+            return self.codes.get(code, "").split()
+        return " ".join(self.codes.values()).split()
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One resource that a row becomes."""
 
@@ -57,7 +73,7 @@ class Part:
     blocks: tuple[Block, ...]
     audit: tuple[str, ...]
     labels: frozenset[str]  # of columns, whatever their value
-    value_labels: Mapping[str, Mapping[str, str]]  # column -> code -> labels
+    value_labels: Mapping[str, "ValueLabels"]  # by column
     places: Mapping[str, str]  # column -> mappings/...:line
 
     @property
@@ -90,7 +106,7 @@ class FileMap:
         held = {
             i
             for i, p in enumerate(self.parts)
-            if p.when and p.when[0] and cells.get(p.when[0], "").strip() in p.when[1]
+            if p.when and p.when[0] and code_text(cells.get(p.when[0], "")) in p.when[1]
         }
         other = not any(self.parts[i].anchor for i in held)
         return [
@@ -226,9 +242,20 @@ def _part(name: str, rows: list[TableRow], spec: Spec, file: File, source: Sourc
         blocks=_blocks([row for row in rows if row["convert"] not in _DIRECT], spec, file, source),
         audit=audit,
         labels=static,
-        value_labels=by_value,
+        value_labels=_value_labels(rows, spec, by_value),
         places={row["column"].removeprefix("~"): row.place for row in rows if row["column"]},
     )
+
+
+def _value_labels(
+    rows: list[TableRow], spec: Spec, by_value: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, ValueLabels]:
+    lists = {row["column"].removeprefix("~"): row["list"] for row in rows if row["column"] and row["list"]}
+    out = {}
+    for column, codes in by_value.items():
+        known = frozenset(code for list_ in lists_of(lists.get(column, "")) for code in spec.lists.get(list_, ()))
+        out[column] = ValueLabels(codes, known)
+    return out
 
 
 def _when(text: str) -> tuple[str, tuple[str, ...]] | None:

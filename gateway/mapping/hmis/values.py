@@ -11,10 +11,14 @@ from gateway.mapping.hmis.spec import ABSENT, LIST_SYSTEM, Code, Spec
 
 ELEMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-element"
 INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})", re.ASCII)
+_LOOSE: Final = re.compile(r"\+?0*([0-9]{1,9})(?:\.0*)?", re.ASCII)
 MONEY: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)
 _DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _OTHER_DAY: Final = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:[ T].*)?", re.ASCII)  # US order: HUD is a US form
-_DAY_AND_TIME: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T].*)?", re.ASCII)
+_YEAR_FIRST: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[ T].*)?|(\d{4})(\d\d)(\d\d)", re.ASCII)
+_MONTH_NAMED: Final = re.compile(r"(\d{1,2})[- ]([A-Za-z]{3})[a-z]*[- ](\d{4})(?:[ T].*)?", re.ASCII)
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_GROUPED: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?", re.ASCII)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 LONGEST_STRING: Final = 1_000_000
 
@@ -29,7 +33,9 @@ def text_of(cell: str) -> str | None:
 
 @lru_cache(maxsize=1 << 14)  # days repeat within an export; a birth date is looked at once
 def day_of(cell: str) -> str | None:
-    """A cell as ``YYYY-MM-DD``; US day-month order is read too, a year of two digits is not guessed.
+    """A cell as ``YYYY-MM-DD``; other orders that say which is which are read too (2026/3/9, 20260309, 9-Mar-2026).
+
+    Of two numbers before a year the first one is the month, as in the US; a year of two digits is not guessed.
 
     None: empty, or no such day.
     """
@@ -37,9 +43,7 @@ def day_of(cell: str) -> str | None:
     found = _DAY.fullmatch(text)
     parts = found.groups() if found else None
     if parts is None:
-        other = _OTHER_DAY.fullmatch(text)
-        longer = _DAY_AND_TIME.fullmatch(text)
-        parts = (other[3], other[1], other[2]) if other else longer.groups() if longer else None
+        parts = _other_order(text)
     if parts is None:
         return None
     try:
@@ -48,22 +52,45 @@ def day_of(cell: str) -> str | None:
         return None
 
 
+def _other_order(text: str) -> tuple[str, ...] | None:
+    """Year, month and day of a date that is not written YYYY-MM-DD."""
+    if found := _OTHER_DAY.fullmatch(text):
+        return found[3], found[1], found[2]
+    if found := _YEAR_FIRST.fullmatch(text):
+        return tuple(part for part in found.groups() if part)
+    found = _MONTH_NAMED.fullmatch(text)
+    if found and found[2].casefold() in _MONTHS:
+        return found[3], str(_MONTHS.index(found[2].casefold()) + 1), found[1]
+    return None
+
+
 def integer_of(cell: str) -> int | None:
-    """A cell as a whole number; ``01`` and ``1.0`` are read as 1."""
+    """A cell as a whole number; ``01``, ``+1``, ``1.0`` and ``1.`` are read as 1."""
     text = cell.strip()
     if not INTEGER.fullmatch(text):
-        text = text.removesuffix(".0").lstrip("0") or "0" if text[:1].isdigit() else text
-    if not INTEGER.fullmatch(text):
-        return None
+        found = _LOOSE.fullmatch(text)
+        return int(found[1]) if found else None
     number = int(text)
     return number if text != "-0" else None
 
 
+@lru_cache(maxsize=1 << 12)
+def code_text(cell: str) -> str:
+    """A coded cell as lists and tables write it: ``" 08"`` and ``8.0`` are 8; what is no number is only trimmed.
+
+    Whatever depends on a code (labels, parts, lists chosen by another column) compares this: a spelling that becomes
+    the code in FHIR must not slip past its label.
+    """
+    number = integer_of(cell)
+    return cell.strip() if number is None else str(number)
+
+
 def money_of(cell: str) -> Decimal | None:
-    """A cell as an amount, digits kept; a dollar sign and thousands separators are read past."""
+    """A cell as an amount, digits kept; dollar sign and thousands separators are read past, a decimal comma is not."""
     text = cell.strip()
     if not MONEY.fullmatch(text):
-        text = text.replace("$", "").replace(",", "").strip()
+        text = text.replace("$", "", 1).strip()
+        text = text.replace(",", "") if _GROUPED.fullmatch(text) else text
     if not MONEY.fullmatch(text) or text == "-0":
         return None
     try:

@@ -11,9 +11,11 @@ import pytest
 from gateway.adapters.files.data import read_data
 from gateway.codecs.fhir_json import second_opinion
 from gateway.kernel.errors import Invalid
+from gateway.mapping.hmis import values
 from gateway.mapping.hmis.compile import Odd, compile_file, compile_map, to_json
 from gateway.mapping.hmis.conversions import Source, id_maker, part_tag
 from gateway.mapping.hmis.explain import Facts, Made, convert_row, restore_row
+from gateway.mapping.hmis.projects import ProjectRules
 from gateway.mapping.hmis.spec import Spec, load_spec
 from gateway.mapping.hmis.tables import COMPUTED, FileMap, Labels, load_map, load_maps
 from tests.support.hmis import good_cell
@@ -365,3 +367,65 @@ def test_every_hud_code_is_mapped_or_said_to_be_unmapped() -> None:
             continue
         assert system in systems
         assert {code for one, code in seen if one == system} == set(codes), name
+
+
+@pytest.mark.parametrize("spelling", ["{}", "0{}", "{}.0", " {} ", "+{}"])
+@pytest.mark.parametrize(("kind", "label"), [("8", "HIV"), ("9", "MH"), ("10", "42CFRPart2")])
+def test_another_spelling_of_a_code_does_not_slip_past_its_label(spelling: str, kind: str, label: str) -> None:
+    table = MAPS["2026"]["Disabilities"]
+    told = {"DisabilityType": spelling.format(kind), "DisabilityResponse": spelling.format("1")}
+    made = convert_row(table, {"DisabilitiesID": "1", "PersonalID": "p", **told}, Facts())
+    assert [m.resource["resourceType"] for m in made] == ["Observation", "Condition"]
+    assert all(label in {c["code"] for c in m.resource["meta"]["security"]} for m in made)
+
+
+@pytest.mark.parametrize("kind", ["HIV", "88", "?", ""])
+def test_a_disability_of_a_kind_that_cannot_be_read_is_as_sensitive_as_any(kind: str) -> None:
+    row = {"DisabilitiesID": "1", "PersonalID": "p", "DisabilityType": kind, "DisabilityResponse": "1"}
+    for made in convert_row(MAPS["2026"]["Disabilities"], row, Facts()):
+        assert {"HIV", "MH", "SUD", "DVD", "R"} <= {c["code"] for c in made.resource["meta"]["security"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "day"),
+    [
+        ("2026/3/9", "2026-03-09"),
+        ("20260309", "2026-03-09"),
+        ("9-Mar-2026", "2026-03-09"),
+        ("9 March 2026 3:04 PM", "2026-03-09"),
+        ("3/9/2026 3:04:05 PM", "2026-03-09"),
+        ("31/12/2026", None),
+        ("03-09-26", None),
+        ("20261399", None),
+        ("44266", None),
+    ],
+)
+def test_a_day_is_read_in_every_order_that_says_which_is_which(cell: str, day: str | None) -> None:
+    assert values.day_of(cell) == day
+
+
+@pytest.mark.parametrize(
+    ("cell", "amount"),
+    [("$1,200.50", "1200.50"), ("1200,50", None), ("1,2", None), ("-3,000", "-3000"), ("1.2.3", None)],
+)
+def test_a_decimal_comma_is_never_read_as_thousands(cell: str, amount: str | None) -> None:
+    assert values.money_of(cell) == (None if amount is None else Decimal(amount))
+
+
+@pytest.mark.parametrize("digits", ["111111111", "123456789", "078051120", "000123456", "900123456"])
+def test_numbers_that_nobody_was_given_are_no_ssn(digits: str) -> None:
+    row = {"PersonalID": "p", "SSN": digits}
+    patient = convert_row(MAPS["2026"]["Client"], row, Facts())[0].resource
+    assert not any(i["system"] == "http://hl7.org/fhir/sid/us-ssn" for i in patient["identifier"])
+    assert restore_row(MAPS["2026"]["Client"], {"Patient": patient})["SSN"] == digits
+
+
+@pytest.mark.parametrize(
+    ("cell", "counts"), [("1", True), ("01", True), ("1.0", True), ("Yes", True), ("0", False), ("", False)]
+)
+def test_an_answer_on_victim_services_that_cannot_be_read_counts_as_yes(cell: str, counts: bool) -> None:
+    rules = ProjectRules.load(read_data, SPECS["2026"])
+    owner = {"VictimServiceProvider": cell}
+    assert rules.victims(owner) is counts
+    assert rules.labels({}, owner, ()) == (frozenset({"SDV"}) if counts else frozenset())
+    assert rules.labels({}, {}, ["021"]) == {"MH"}
