@@ -41,7 +41,7 @@ class Ruling:
 
 
 def read_rulings(text: str, *, file: str) -> dict[tuple[str, str], Ruling]:
-    """``guide.csv``: (kind, the guide's map) to what we do with it."""
+    """``guide.csv``: (kind, the guide's map) to what we do with it; of kind ``rows``, a map and one of its fields."""
     rows = read_table(text, file=file, columns=("kind", "guide", "ours", "reason"), required=("kind", "guide"))
     return {(row["kind"], row["guide"]): Ruling(row["ours"], row["reason"]) for row in rows}
 
@@ -85,7 +85,8 @@ def _fields(
         mine = [r for r in (own.rows if own else ()) if r.source.field == field]
         alike = [r for r in mine if _same_target(r, target)]
         elsewhere = [r for m in others for r in m.rows if r.source.field == field and (r.target or r.extension)]
-        yield _judged(kind, name, number, place, target, alike, [*_mapped(mine), *elsewhere], mine, ruling)
+        said = rulings.get(("rows", f"{name} {place}"), ruling)
+        yield _judged(kind, name, number, place, target, alike, [*_mapped(mine), *elsewhere], mine, said)
 
 
 def _judged(
@@ -116,16 +117,16 @@ def _mapped(rows: Iterable[Row]) -> list[Row]:
 
 def _same_target(row: Row, target: str) -> bool:
     """The same element, whatever instance numbers say; url and value rows of one extension are one row of ours."""
-    bare = re.sub(r"\[[^\]]*\]|\s", "", target)
+    bare = _plain(target)
     if re.match(r"(.*\.)?extension", bare):
         return bool(row.extension)
-    ours = re.sub(r"\[[^\]]*\]", "", row.target)
-    plain = bare.replace("$this", "").replace("$value", "")
-    return bool(ours) and (
-        ours == bare
-        or (bool(plain) and ours.split(".")[0].split("(")[0] == plain.split(".")[0].split("(")[0])
-        or (ours in ("$this", "$value") and bare in ("$this", "$value"))
-    )
+    return bool(row.target) and (_plain(row.target) == bare or (row.target in ("$this", "$value") and bare == "$this"))
+
+
+def _plain(path: str) -> str:
+    """A path without instances, blanks, leading point and the word for the whole: ``$this`` where nothing is left."""
+    bare = re.sub(r"\[[^\]]*\]|\s", "", path).split("=")[0].removeprefix(".")
+    return bare.replace("$value", "$this") or "$this"
 
 
 def _segments(

@@ -2,9 +2,8 @@
 
 Senders leave out, repeat and misplace segments. The walk takes the first of these that fits: the same segment again; a
 later place in the innermost group, or in a group that this segment can begin; a new repetition of the group; the same
-in the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place. A segment
-that stands once outside all groups is taken once, wherever it comes.
-Steps are computed once and remembered.
+in the groups around; an earlier place of an open group; a later place in a group whose beginning is missing; any place.
+A segment that stands once outside all groups is taken once, wherever it comes. Steps are computed once and remembered.
 """
 
 from collections.abc import Container

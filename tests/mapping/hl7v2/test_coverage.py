@@ -23,7 +23,10 @@ GUIDE = {
         "F,Female,HL70001,,,,female,,Female,x"
     ),
 }
-RULINGS = {("segments", "SFT[Device]"): Ruling("", "software is no person")}
+RULINGS = {
+    ("segments", "SFT[Device]"): Ruling("", "software is no person"),
+    ("rows", "PID[Patient] PID-9"): Ruling("", "an alias is a name of the person"),
+}
 
 
 def test_each_row_of_the_guide_has_a_status_and_a_reason() -> None:
@@ -31,7 +34,8 @@ def test_each_row_of_the_guide_has_a_status_and_a_reason() -> None:
         (r.map, r.source): (r.status, bool(r.ours), r.reason) for r in guide_rows(GUIDE, converter().tables, RULINGS)
     }
     assert rows["PID[Patient]", "PID-5"][:2] == ("executed", True)
-    assert rows["PID[Patient]", "PID-9"][:2] == ("replaced", True)
+    assert rows["PID[Patient]", "PID-9"] == ("replaced", True, "an alias is a name of the person")
+    assert rows["PID[Patient]", "PID-12"][0] == "executed"
     assert rows["PID[Patient]", "PID-1"][0] == "no target"
     assert rows["PID[Patient]", "PID-99"][0] == "left"
     assert rows["SFT[Device]", "SFT-1"] == ("left", False, "software is no person")
