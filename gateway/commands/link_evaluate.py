@@ -25,6 +25,7 @@ from gateway.linkage.scoring import Scorer
 from gateway.linkage.traits import COLUMNS, Traits
 
 EXIT_FINDINGS = 3
+_LINES_TOLD = 5
 _MOST_GROUPS = 40  # a column with more is a trait of persons, which is not printed
 
 
@@ -59,6 +60,8 @@ def run_evaluate(asked: Asked) -> None:
     unknown = set(asked.columns) - set(COLUMNS)
     if unknown:
         raise Invalid(f"unknown name {sorted(unknown)[0]}", at="--columns", fix="one of " + ", ".join(COLUMNS))
+    if asked.out and not Path(asked.out).absolute().parent.is_dir():
+        raise Invalid("cannot be written", at=f"--out {asked.out}", fix="a file in a folder that exists")
     start = time.perf_counter()
     reader = default_reader()
     model = load_model(asked.model)
@@ -91,7 +94,7 @@ def run_evaluate(asked: Asked) -> None:
         **result,
     }
     if missing:
-        result["truth_without_record"] = missing
+        result |= {"truth_without_record": len(missing), "truth_without_record_lines": missing[:_LINES_TOLD]}
     if len(set(groups.values())) > _MOST_GROUPS:
         raise Invalid(
             "has too many different values for groups", at=f"--group {asked.group}", fix="choose a coarse column"
@@ -158,29 +161,35 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 
 
 def _write(file: str, pairs: Sequence[Pair], left: Sequence[Traits], right: Sequence[Traits]) -> None:
-    with Path(file).open("w", encoding="utf-8", newline="") as stream_:
-        writer = csv.writer(stream_)
-        writer.writerow(("left_id", "right_id", "score", "grade"))
-        for pair in sorted(pairs, key=lambda p: (-p.bits, p.left, p.right)):
-            writer.writerow((left[pair.left].key, right[pair.right].key, f"{pair.bits:.4f}", pair.grade.value))
+    try:
+        with Path(file).open("w", encoding="utf-8", newline="") as stream_:
+            writer = csv.writer(stream_)
+            writer.writerow(("left_id", "right_id", "score", "grade"))
+            for pair in sorted(pairs, key=lambda p: (-p.bits, p.left, p.right)):
+                writer.writerow((left[pair.left].key, right[pair.right].key, f"{pair.bits:.4f}", pair.grade.value))
+    except OSError:
+        raise Invalid("cannot be written", at=f"--out {file}", fix="a file in a folder that exists") from None
 
 
 def _truth(
     file: str | None, left: Sequence[Traits], right: Sequence[Traits], *, one_file: bool
-) -> tuple[set[tuple[int, int]] | None, int]:
-    """(pairs of record numbers, pairs whose ids no file has); a header is what neither file knows, in the first row."""
+) -> tuple[set[tuple[int, int]] | None, list[int]]:
+    """(pairs of record numbers, lines whose ids no file has); a header is what neither file knows, in the first row."""
     if file is None:
-        return None, 0
+        return None, []
     of_left = {person.key: i for i, person in enumerate(left)}
     of_right = {person.key: i for i, person in enumerate(right)}
     pairs: set[tuple[int, int]] = set()
-    missing = 0
-    for n, (x, y) in enumerate(read_pairs(file)):
+    missing: list[int] = []
+    for n, (line, x, y) in enumerate(read_pairs(file)):
         i, j = of_left.get(x), of_right.get(y)
         if i is None or j is None:
             i, j = of_left.get(y), of_right.get(x)  # some write the columns the other way round
         if i is None or j is None:
-            missing += n > 0 or x in of_left or y in of_right
+            if n or x in of_left or y in of_right:
+                missing.append(line)
+        elif one_file and i == j:
+            raise Invalid("a pair of one record with itself", at=f"{file}:{line}", fix="leave it out")
         elif one_file:
             pairs.add((min(i, j), max(i, j)))
         else:
@@ -231,7 +240,10 @@ def _table(result: dict[str, Any]) -> str:
     for name, group in result.get("groups", {}).items():
         lines.append(f"  group {name:<14} recall {group['recall']:.4f} of {group['pairs']} pairs")
     if result.get("truth_without_record"):
-        lines.append(f"finding: {result['truth_without_record']} true pairs name an id that no file has")
+        told = ", ".join(str(line) for line in result["truth_without_record_lines"])
+        lines.append(
+            f"finding: {result['truth_without_record']} true pairs name an id that no file has (--truth lines {told})"
+        )
     seconds = result["seconds"]
     lines.append(f"seconds              {seconds['total']} (load {seconds['load']}, link {seconds['link']})")
     if "latency_ms" in result:

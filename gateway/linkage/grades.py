@@ -40,12 +40,16 @@ class Guard(StrEnum):
 
 
 RUNNER_UP_BITS: Final = 3.0
-WEAK_SUPPORT_BITS: Final = 4.0
-WEAK_NEEDS_BITS: Final = 3.0  # above certain, where only weak items support the name and birth date
+WEAK_SUPPORT_BITS: Final = 3.0  # what items that corroborate nothing by themselves must say together
+WEAK_NEEDS_BITS: Final = 1.5  # above certain, where only weak items support the name and birth date
+SLIPPED_SUPPORT_BITS: Final = 6.0  # the same where a name has a slip, a nickname or a part missing
+SLIPPED_NEEDS_BITS: Final = 5.0
 _CAPS_TO_POSSIBLE: Final = frozenset({Guard.VETO})
 _CONTRADICTS: Final = frozenset({Guard.SSN_CONFLICT, Guard.HEALTH_CONFLICT, Guard.GENERATION})
 _GIVEN_AGREES: Final = frozenset({"same", "alias", "nickname", "one_edit", "swapped", "middle", "two_edits", "near"})
+_OF_KIN: Final = frozenset({"middle"})  # children are given a brother's or a parent's name as their second
 _GIVEN_SAME: Final = frozenset({"same", "alias", "nickname", "swapped"})
+_LAST_SAME: Final = frozenset({"same", "alias", "unknown"})  # unknown: swapped names are counted by the given name
 _LAST_AGREES: Final = frozenset({"same", "alias", "part", "one_edit", "two_edits", "near"})
 _DOB_AGREES: Final = frozenset({"same", "swapped", "one_edit", "month", "two_parts"})
 _DOB_SAME: Final = frozenset({"same", "swapped"})
@@ -74,19 +78,41 @@ def corroboration(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozens
     return frozenset(found)
 
 
-def weak_support_bits(scorer: Scorer, score: Score, a: Traits, b: Traits) -> float:
-    """Bits of what agrees beyond name and birth date without being corroboration by itself: a postal code, a near
-    address, a phone or number with one slip. Never a middle name: it is part of the name."""
-    explained = scorer.explain_levels(score.vector, a, b)
-    return sum(bits for name, level, bits in explained if level in _WEAK.get(name, ()) and bits > 0)
-
-
-_WEAK: Final[Mapping[str, frozenset[str]]] = {
+_BEYOND_NAME: Final[Mapping[str, frozenset[str]]] = {
+    "place": frozenset({"same", "near", "postal", "city"}),
     "phone": frozenset({"local", "one_edit"}),
-    "place": frozenset({"near", "postal"}),
     "ssn": frozenset({"two_edits"}),
     "health": frozenset({"two_edits"}),
 }
+
+
+def weak_support_bits(scorer: Scorer, score: Score, a: Traits, b: Traits) -> float:
+    """Bits of what agrees beyond given name, surname and birth date without being corroboration by itself: the
+    model's ``weak_support``."""
+    weak = scorer.model.weak_support
+    explained = scorer.explain_levels(score.vector, a, b)
+    return sum(bits for name, level, bits in explained if level in weak.get(name, ()) and bits > 0)
+
+
+def _weakly_supported(scorer: Scorer, score: Score, a: Traits, b: Traits, level: Mapping[str, str]) -> bool:
+    """Whether a full birth date, both names and weak items together stand for what one strong item would.
+
+    One of them is no name, be it the same city: a middle name is part of the name, which never links with a birth date
+    alone. With a slip in a name, more is asked of the rest.
+    """
+    if level.get("dob") not in _DOB_SAME or level.get("sex") == "else":
+        return False
+    if not any(level.get(name) in levels for name, levels in _BEYOND_NAME.items()):
+        return False
+    given, last = level.get("given", ""), level.get("last", "")
+    if given in _GIVEN_SAME and last in _LAST_SAME:
+        support, needs = WEAK_SUPPORT_BITS, WEAK_NEEDS_BITS
+    elif given in _GIVEN_AGREES - {"middle"} and last in _LAST_AGREES:
+        support, needs = SLIPPED_SUPPORT_BITS, SLIPPED_NEEDS_BITS
+    else:
+        return False
+    enough = score.bits >= scorer.model.grades.certain + needs
+    return enough and weak_support_bits(scorer, score, a, b) >= support
 
 
 def _levels(scorer: Scorer, score: Score) -> Mapping[str, str]:
@@ -118,24 +144,19 @@ def guards_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[G
         out.add(Guard.SSN_CONFLICT)
     if health == "else":
         out.add(Guard.HEALTH_CONFLICT)
-    if not _enough(support, given, last, dob) and not (
-        score.bits >= scorer.model.grades.certain + WEAK_NEEDS_BITS
-        and given in _GIVEN_AGREES
-        and last in _LAST_AGREES
-        and dob in _DOB_SAME
-        and weak_support_bits(scorer, score, a, b) >= WEAK_SUPPORT_BITS
-    ):
+    if not _enough(support, level) and not _weakly_supported(scorer, score, a, b, level):
         out.add(Guard.NOT_CORROBORATED)
     return frozenset(out)
 
 
-def _enough(support: frozenset[str], given: str, last: str, dob: str) -> bool:
+def _enough(support: frozenset[str], level: Mapping[str, str]) -> bool:
     """Whether what agrees tells the person from kin in one household, who share phone and address and surname."""
+    given, last, dob = (level.get(name, "unknown") for name in ("given", "last", "dob"))
     if "number" in support:
         return given in _GIVEN_AGREES or dob in _DOB_AGREES
     if "last four" in support:
         return dob in _DOB_LIKELY and (given in _GIVEN_AGREES or last in _LAST_AGREES)
-    if not support or given not in _GIVEN_AGREES:
+    if not support or given not in _GIVEN_AGREES - _OF_KIN or level.get("sex") == "else":
         return False
     # kin of one household and one given name are a generation apart, so that here an estimated date is enough
     return dob in _DOB_AGREES or (given in _GIVEN_SAME and last in _LAST_AGREES and dob in _DOB_LIKELY)

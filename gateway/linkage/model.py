@@ -60,6 +60,11 @@ class Grades:
     possible: float = -6.0
 
 
+_WEAK_SUPPORT: Final[Mapping[str, tuple[str, ...]]] = {  # of a model file that names none
+    "phone": ("local", "one_edit"), "place": ("near", "postal"), "ssn": ("two_edits",), "health": ("two_edits",),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """Everything that scoring needs, as read from one file; ``digest`` names it in every link that it causes."""
@@ -73,6 +78,7 @@ class Model:
     kin_in_one_file: float = 0.2  # share of kin believed where one file tells of name and birth date only
     shared_value_limit: int = 12  # an address or phone of more people is no corroboration
     review_budget_per_1000: float = 80.0  # of arriving records, how many reviewers are given; more wait, and are told
+    weak_support: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _WEAK_SUPPORT)  # comparison -> levels
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,6 +101,7 @@ class Model:
             "shared_value_limit": self.shared_value_limit,
             "kin_in_one_file": self.kin_in_one_file,
             "review_budget_per_1000": self.review_budget_per_1000,
+            "weak_support": {name: list(levels) for name, levels in self.weak_support.items()},
             "grades": {
                 "certain": self.grades.certain,
                 "probable": self.grades.probable,
@@ -154,6 +161,7 @@ def read_model(text: str, *, at: str) -> Model:
             shared_value_limit=int(data["shared_value_limit"]),
             kin_in_one_file=float(data["kin_in_one_file"]),
             review_budget_per_1000=float(data["review_budget_per_1000"]),
+            weak_support=_read_weak(data.get("weak_support", _WEAK_SUPPORT), at),
             grades=Grades(**{k: float(v) for k, v in data["grades"].items()}),
             trained=dict(data["trained"]),
         )
@@ -161,6 +169,15 @@ def read_model(text: str, *, at: str) -> Model:
         raise Invalid(
             f"not a linkage model ({type(error).__name__})", at=at, fix="see mappings/linkage/README.md"
         ) from None
+
+
+def _read_weak(data: Mapping[str, Any], at: str) -> Mapping[str, tuple[str, ...]]:
+    for name, levels in data.items():
+        if not set(levels) <= set(COMPARISONS.get(name, ())):
+            raise Invalid(
+                "unknown comparison or level", at=f"{at} weak_support.{name}", fix="see gateway/linkage/ladders"
+            )
+    return {name: tuple(levels) for name, levels in data.items()}
 
 
 def _read_comparison(data: Mapping[str, Any], at: str) -> Comparison:

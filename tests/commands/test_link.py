@@ -103,6 +103,46 @@ def test_an_empty_file_and_one_without_values_are_no_error(tmp_path: Path) -> No
     assert json.loads(printed)["pairs"]["certain"] == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"id,first\n1,Zqa\n1,Zqb\n", r"f\.csv:3 id: this id is used twice"),
+        (b"id,first\n1,Zqa\n,Zqb\n", r"f\.csv:3 id: no id"),
+        (b"", r"f\.csv:1: has no column id"),
+        (b"id;first\n1;Zqa\n", r"f\.csv:1: has no column id .*commas"),
+        (b"id,first,last\n1,Zqa\n2,Zqb, Jr,Zqc\n", r"f\.csv:3: 4 values under 3 headings"),
+        (b'id,first,last\n1,"Zqa,b\n2,Zqb,c\n', r"f\.csv:2: a quotation mark is not closed"),
+        (b"id,first,First\n1,Zqa,Zqb\n", r"f\.csv:1 first: two columns have this heading"),
+        (b"id,first\n1,Zqa\n2,Zq\xe9\n", r"f\.csv:3: not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_by_line_and_column(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_bytes(content)
+    with pytest.raises(Invalid, match=told) as error:
+        run("evaluate", str(tmp_path / "f.csv"))
+    assert "zq" not in str(error.value).lower()
+
+
+def test_a_byte_order_mark_another_order_and_short_rows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbfLAST,Id,dob\r\nZqa,1,1980-01-02\r\nZqb,2\r\n,,\r\n")
+    code, printed = run("evaluate", str(tmp_path / "f.csv"), "--json")
+    assert (code, json.loads(printed)["left"]) == (0, 2)
+
+
+def test_pairs_that_name_unknown_ids_are_a_finding_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("id,last\n1,Zqa\n2,Zqb\n")
+    (tmp_path / "t.csv").write_text("left,right\n1,2\n\n1,7\n")
+    asked = ("evaluate", str(tmp_path / "f.csv"), "--truth", str(tmp_path / "t.csv"))
+    code, printed = run(*asked)
+    assert code == 3
+    assert "1 true pairs name an id that no file has (--truth lines 4)" in printed
+    (tmp_path / "t.csv").write_text("2,2\n")
+    with pytest.raises(Invalid, match=r"t\.csv:1: a pair of one record with itself"):
+        run(*asked)
+    with pytest.raises(Invalid, match=r"--out .*cannot be written"):
+        run("evaluate", str(tmp_path / "f.csv"), "--out", str(tmp_path / "none" / "out.csv"))
+
+
 def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'd.db'}"
     store = open_store(read_settings(None, {}, database_url=url))

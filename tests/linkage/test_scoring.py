@@ -81,6 +81,18 @@ def test_name_and_birth_date_alone_are_never_certain() -> None:
     assert Guard.NOT_CORROBORATED in guards
 
 
+@pytest.mark.parametrize(
+    "slip",
+    [{"middle": ""}, {"dob": "1980-04-18"}, {"dob": "1980-04"}, {"sex": "F"}, {"city": ""}, {"city": "Fairview"}],
+)
+def test_a_middle_name_supports_whole_names_and_dates_in_one_city_and_nothing_less(slip: dict[str, str]) -> None:
+    bare = {name: _WHOLE[name] for name in ("first", "middle", "last", "dob", "sex", "city")}
+    assert graded(person("a", **bare), person("b", **bare)) == (Grade.CERTAIN, frozenset())
+    grade, guards = graded(person("a", **bare), person("b", **bare | slip))
+    assert grade is not Grade.CERTAIN
+    assert Guard.NOT_CORROBORATED in guards
+
+
 HOME = {name: _WHOLE[name] for name in ("address", "city", "postal", "phone")}
 
 
@@ -121,6 +133,16 @@ HOME = {name: _WHOLE[name] for name in ("address", "city", "postal", "phone")}
             {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "health_no": "987612345"},
             {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "health_no": "100200309"},
             Guard.HEALTH_CONFLICT,
+        ),
+        (  # twins of similar names, a boy and a girl
+            {"first": "Carl", "last": "Zqone", "dob": "1990-01-09", "sex": "M"},
+            {"first": "Carla", "last": "Zqone", "dob": "1990-01-09", "sex": "F"},
+            Guard.NOT_CORROBORATED,
+        ),
+        (  # a brother's name as the second
+            {"first": "Serhii", "last": "Zqone", "dob": "1990-01-09"},
+            {"first": "Bohdan", "middle": "Serhii", "last": "Zqone", "dob": "1990-01-09"},
+            Guard.NOT_CORROBORATED,
         ),
     ],
 )

@@ -77,28 +77,55 @@ def read_people(file: str, columns: Mapping[str, str], group: str = "") -> Itera
             if group.strip().casefold() in heads:
                 sources["group"] = [heads.index(group.strip().casefold())]
             seen: set[str] = set()
+            began = reader.line_num + 1
             for row in reader:
+                at, began = f"{file}:{began}", reader.line_num + 1
                 if not any(cell.strip() for cell in row):
                     continue
+                if len(row) != len(heads):
+                    _check_width(row, len(heads), at)
                 values = {
                     name: " ".join(cell for i in places if i < len(row) and (cell := row[i].strip()))
                     for name, places in sources.items()
                 }
                 id_ = values["id"]
                 if not id_ or id_ in seen:
-                    raise Invalid("no id" if not id_ else "this id is used twice", at=f"{file}:{reader.line_num}")
+                    raise Invalid("no id" if not id_ else "this id is used twice", at=f"{at} id")
                 seen.add(id_)
                 yield values
     except OSError:
         raise Invalid("cannot be read", at=file) from None
     except UnicodeDecodeError:
-        raise Invalid("not UTF-8", at=file, fix="write the file again as UTF-8") from None
+        raise _not_utf8(file) from None
     except csv.Error:
         raise Invalid("not CSV", at=f"{file}:{reader.line_num}") from None
 
 
+def _check_width(row: list[str], width: int, at: str) -> None:
+    """A row may end early; one that is longer, or that a quotation mark stretched over lines, is shifted."""
+    if any("\n" in cell for cell in row):
+        raise Invalid("a quotation mark is not closed", at=at, fix='write " as "" within quoted values')
+    if any(cell.strip() for cell in row[width:]):
+        raise Invalid(f"{len(row)} values under {width} headings", at=at, fix="quote values that hold a comma")
+
+
+def _not_utf8(file: str) -> Invalid:
+    """The error with the line: decoding in pieces does not tell it."""
+    read = Path(file).read_bytes()
+    try:
+        read.decode("utf-8")
+        line = 1
+    except UnicodeDecodeError as error:
+        line = read.count(b"\n", 0, error.start) + 1
+    return Invalid("not UTF-8", at=f"{file}:{line}", fix="write the file again as UTF-8")
+
+
 def _sources(file: str, heads: list[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
     out: dict[str, list[int]] = {}
+    used = {part.strip().casefold() for theirs in columns.values() for part in theirs.split("+")} | set(COLUMNS)
+    twice = sorted({head for head in used if heads.count(head) > 1})
+    if twice:
+        raise Invalid("two columns have this heading", at=f"{file}:1 {twice[0]}", fix="rename or remove one")
     for name in COLUMNS:
         theirs = columns.get(name)
         wanted = [part.strip().casefold() for part in theirs.split("+")] if theirs else [name]
@@ -108,12 +135,14 @@ def _sources(file: str, heads: list[str], columns: Mapping[str, str]) -> dict[st
         if places:
             out[name] = places
     if "id" not in out:
-        raise Invalid("has no column id", at=file, fix="--columns id=heading")
+        other = next((mark for mark in ";\t|" if len(heads) == 1 and mark in heads[0]), "")
+        fix = "separate values by commas" if other else "--columns id=heading"
+        raise Invalid("has no column id", at=f"{file}:1", fix=fix)
     return out
 
 
-def read_pairs(file: str) -> list[tuple[str, str]]:
-    """The first two columns of a CSV of pairs, the header included (the caller knows the ids, so it knows a header).
+def read_pairs(file: str) -> list[tuple[int, str, str]]:
+    """(line, and the first two columns) of a CSV of pairs, the header included (who knows the ids knows a header).
 
     Raises:
         Invalid: not readable, or a row with fewer than two columns.
@@ -122,13 +151,15 @@ def read_pairs(file: str) -> list[tuple[str, str]]:
         with Path(file).open(encoding="utf-8-sig", newline="") as stream:
             out = []
             for number, row in enumerate(csv.reader(stream, skipinitialspace=True), start=1):
-                if not row:
+                if not any(cell.strip() for cell in row):
                     continue
                 if len(row) < 2:
-                    raise Invalid("needs two columns", at=f"{file}:{number}")
-                out.append((row[0].strip(), row[1].strip()))
+                    raise Invalid("needs two columns", at=f"{file}:{number}", fix="left id, right id")
+                out.append((number, row[0].strip(), row[1].strip()))
             return out
     except OSError:
         raise Invalid("cannot be read", at=file) from None
-    except (UnicodeDecodeError, csv.Error):
-        raise Invalid("not UTF-8 CSV", at=file) from None
+    except UnicodeDecodeError:
+        raise _not_utf8(file) from None
+    except csv.Error:
+        raise Invalid("not CSV", at=file) from None
