@@ -36,6 +36,10 @@ class LabelTables:
     implied: Mapping[str, tuple[str, ...]]
     levels: Mapping[str, str]
     version: str
+    prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)  # what the ``sources`` begin with
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefixes", tuple(prefix for prefix, _ in self.sources))
 
 
 def read_label_tables(
@@ -94,12 +98,26 @@ class Labeller:
     _known: dict[tuple[bool, bytes], tuple[tuple[str, ...], tuple[str, ...]]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _made: dict[tuple[object, ...], tuple[JsonObject, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _joined: dict[bytes, tuple[JsonObject, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, resource: Resource) -> tuple[JsonObject, ...]:
-        """The Codings for ``meta.security``: level, Confidentiality, sensitivities, each with its basis."""
+        """The Codings for ``meta.security``: level, Confidentiality, sensitivities, each with its basis.
+
+        Many resources have the same ones, and share them: they are not to be changed.
+        """
         found = self.sensitivities(resource)
         type_ = str(resource.get("resourceType", ""))
         level = "L3" if found else self.tables.levels.get(type_, self.tables.levels["*"])
+        key = (level, *found.items())
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _KNOWN_LIMIT:
+                self._made.clear()
+            made = self._made[key] = self._labels(found, level)
+        return made
+
+    def _labels(self, found: Mapping[str, str], level: str) -> tuple[JsonObject, ...]:
         out = [self._coding(LEVEL, level, "levels"), self._coding(CONFIDENTIALITY, "R" if found else "N", "levels")]
         out += [
             self._coding(HANDLING if code in _HANDLING_CODES else ACT_CODE, code, basis)
@@ -109,7 +127,10 @@ class Labeller:
 
     def sensitivities(self, resource: Resource) -> dict[str, str]:
         """Label code -> the table that says so (the first that did)."""
-        by_code, by_words = self._in_node({name: value for name, value in resource.items() if isinstance(value, str)})
+        by_code: tuple[str, ...] = ()
+        by_words: tuple[str, ...] = ()
+        if any(isinstance(resource.get(name), str) for name in _SAYING):
+            by_code, by_words = self._in_node({name: one for name, one in resource.items() if isinstance(one, str)})
         for name, value in resource.items():
             if isinstance(value, (dict, list)) and name != "meta":
                 for item in value if isinstance(value, list) else (value,):
@@ -127,6 +148,8 @@ class Labeller:
 
     def with_implied(self, found: Mapping[str, str]) -> dict[str, str]:
         """The labels and what they bring with them."""
+        if not found:
+            return {}
         grown = dict(found)
         todo = list(found)
         while todo:
@@ -138,7 +161,19 @@ class Labeller:
 
     def join(self, vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
         """:func:`merged`, with what the vouched labels bring with them."""
-        mapped, tabled = list(vouched), list(found)
+        both = list(vouched), list(found)
+        try:
+            key = orjson.dumps(both)
+        except TypeError:  # decimals that keep their digits
+            return self._join(*both)
+        known = self._joined.get(key)
+        if known is None:
+            if len(self._joined) >= _KNOWN_LIMIT:
+                self._joined.clear()
+            known = self._joined[key] = self._join(*both)
+        return known
+
+    def _join(self, mapped: list[JsonObject], tabled: list[JsonObject]) -> tuple[JsonObject, ...]:
         codes = {str(c["code"]): "mapping" for c in mapped if c.get("system") == ACT_CODE and "code" in c}
         grown = self.with_implied(codes)
         tabled += [self._coding(ACT_CODE, code, "implied") for code in sorted(grown) if code not in codes]
@@ -204,9 +239,10 @@ class Labeller:
         marks = [meta.get("source")]
         marks += [tag.get("code") for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, dict)]
         for mark in marks:
-            for prefix, labels in self.tables.sources:
-                if isinstance(mark, str) and mark.startswith(prefix):
-                    yield from labels
+            if isinstance(mark, str) and mark.startswith(self.tables.prefixes):
+                for prefix, labels in self.tables.sources:
+                    if mark.startswith(prefix):
+                        yield from labels
 
     def _by_inference(self, resource: Resource) -> Iterator[str]:
         if not self.organizations or resource.get("resourceType") in ("Organization", "Location", "HealthcareService"):
@@ -236,6 +272,7 @@ def _collect_codings(node: Any, found: list[tuple[str, str]]) -> None:
                 _collect_codings(item, found)
 
 
+_SAYING: Final = ("code", "text", "display")  # strings of a resource itself that say what it is about
 _NARRATIVE: Final = frozenset({"meta", "name", "address", "telecom", "contact", "div"})
 
 

@@ -24,6 +24,7 @@ VICTIM_SERVICE: Final = "urn:doorway:programme:victim-service"
 _COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
 _FLAG: Final = "Organization.VictimServiceProvider"
 _PAGE: Final = 500
+_NOBODY: Final[frozenset[str]] = frozenset()
 _SILENT: Final = frozenset({"Organization", "Location", "HealthcareService"})  # the directory names itself
 
 
@@ -39,9 +40,9 @@ class OrganizationLabels:
         self._labeller = labeller
         self._definitions = definitions
 
-    def told(self, unit: Unit, resources: Sequence[Resource]) -> list[tuple[JsonObject, ...]]:
-        """For each resource the labels that the Organizations tell which it names; one look for all of them."""
-        named = [_named(resource) for resource in resources]
+    def told(self, unit: Unit, drafts: Sequence[Draft]) -> list[tuple[JsonObject, ...]]:
+        """For each draft the labels that the Organizations tell which it names; one look for all of them."""
+        named = [_named(draft.resource) if draft.may_name("Organization") else _NOBODY for draft in drafts]
         wanted = frozenset[str]().union(*named)
         flagged = self._flagged(unit, wanted) if wanted else {}
         return [self._codings(flagged, names) if flagged else () for names in named]

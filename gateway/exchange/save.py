@@ -1,7 +1,6 @@
 """Writing resources from any door: labelled, versioned, stored; the one path for REST, HL7 v2, HMIS and referrals."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from gateway.consent.labels import merged
@@ -59,14 +58,14 @@ class Saver:
 
     def labelled(self, unit: Unit, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts with every label that they are to carry."""
-        resources = [draft.resource for draft in drafts]
-        told = self._told(unit, resources) if self._told is not None else [()] * len(drafts)
-        return [
-            replace(draft, labels=self._join(draft.labels, (*self._label(draft.resource), *more)))
-            for draft, more in zip(drafts, told, strict=True)
-        ]
+        told = self._told(unit, drafts) if self._told is not None else [()] * len(drafts)
+        out = []
+        for draft, more in zip(drafts, told, strict=True):
+            found = self._label(draft.resource)
+            out.append(draft.with_labels(self._join(draft.labels, (*found, *more) if more else found)))
+        return out
 
 
 Prepare: TypeAlias = Callable[[Unit, Draft], Draft]
 Follower: TypeAlias = Callable[[Saver, Unit, Sequence[Stored], int], None]
-Told: TypeAlias = Callable[[Unit, Sequence[Resource]], Sequence[Iterable[JsonObject]]]
+Told: TypeAlias = Callable[[Unit, Sequence[Draft]], Sequence[tuple[JsonObject, ...]]]

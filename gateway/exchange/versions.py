@@ -1,9 +1,10 @@
 """How one version of a resource follows another; shared by every store, so that they cannot differ."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 from gateway.codecs.json_text import Document, document_with_identity, read, with_last_member, write
 from gateway.consent.redact import spliced
@@ -15,18 +16,22 @@ from gateway.kernel.identifiers import key_of
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Facets:
+class Facets(NamedTuple):
     """What the store keeps beside a body so that consent, compartments and search need not parse it."""
 
     shard: int  # which part of every table the rows belong to: that of the subject Patient, else of the resource itself
     subject: str  # ``Patient/id`` or empty
-    patients: tuple[str, ...] = field(repr=False)  # every Patient that the resource names
+    patients: tuple[str, ...]  # every Patient that the resource names
+
+    def __repr__(self) -> str:
+        """Without the references."""
+        return f"Facets(shard={self.shard})"
 
 
 _SHARDS: Final = 1 << 15  # small enough for two bytes in every row, many more than there will be machines
 
 
+@lru_cache(maxsize=64)  # what is written together has one instant
 def instant(updated_us: int) -> str:
     """Microseconds since 1970 UTC as a FHIR instant with milliseconds (``2026-01-02T03:04:05.678Z``)."""
     return (_EPOCH + timedelta(microseconds=updated_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -43,16 +48,24 @@ def no_view(resource: Resource, literals: Iterable[str] | None) -> bytes:
 def facets_of(resource: Resource, literals: Sequence[str]) -> Facets:
     """The facets of a resource that has its id, with its references."""
     subject = subject_of(resource) or ""
-    return Facets(key_of(subject or reference_of(resource)) % _SHARDS, subject, patients_named(resource, literals))
+    return Facets(_shard(subject or reference_of(resource)), subject, patients_named(resource, literals))
 
 
-@dataclass(frozen=True, slots=True)
-class NewVersion:
+@lru_cache(maxsize=1_024)  # the resources of one person come together
+def _shard(reference: str) -> int:
+    return key_of(reference) % _SHARDS
+
+
+class NewVersion(NamedTuple):
     """A version to be written: the text, and the parsed resource (id and meta in place) from which to index."""
 
     stored: Stored
-    resource: Resource = field(repr=False)
+    resource: Resource
     facets: Facets
+
+    def __repr__(self) -> str:
+        """Without the content."""
+        return f"NewVersion({self.stored!r})"
 
 
 def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, now_us: int) -> NewVersion | None:

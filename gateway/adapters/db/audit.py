@@ -23,7 +23,9 @@ AUDIT: Final = Table(
 )
 
 _INSERT: Final = Statement(insert(AUDIT))
-_HEAD: Final = Sql("SELECT sequence, recorded_us, digest FROM audit WHERE lane = :lane ORDER BY sequence DESC LIMIT 1")
+_HEAD: Final = Sql(
+    "SELECT sequence, recorded_us, digest FROM audit WHERE lane = :lane ORDER BY sequence DESC LIMIT 1", apart=True
+)
 _LANES_USED: Final = Sql("SELECT DISTINCT lane FROM audit ORDER BY lane")
 _SINCE: Final = Sql(
     "SELECT lane, sequence, recorded_us, event, digest FROM audit"
@@ -43,7 +45,7 @@ _ONE: Final = Sql(
 _LAST: Final = (1 << 62, 1 << 62, 1 << 62)
 _CHUNK: Final = 2_000
 _LANES: Final = 64
-_CLAIM: Final = Sql("SELECT pg_try_advisory_lock(:claim)")
+_CLAIM: Final = Sql("SELECT pg_try_advisory_lock(:claim)", apart=True)
 _CLAIM_BASE: Final = 0x0D00_12A7_0000
 
 

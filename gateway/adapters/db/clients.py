@@ -7,7 +7,7 @@ from sqlalchemy import Column, LargeBinary, Table, delete, insert, select
 from sqlalchemy import bindparam as bind
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Statement
+from gateway.adapters.db.engine import Row, Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.exchange.ports.clients import Client, Grant
 
@@ -52,9 +52,7 @@ _GET: Final = Statement(select(CLIENT).where(CLIENT.c.name == bind("name")))
 _ALL: Final = Statement(select(CLIENT).order_by(CLIENT.c.name))
 _DROP: Final = Statement(delete(CLIENT).where(CLIENT.c.name == bind("name")))
 _ADD: Final = Statement(insert(CLIENT))
-_GRANT: Final = Statement(
-    select(TOKEN.c.client, TOKEN.c.scopes, TOKEN.c.purposes, TOKEN.c.expires_us).where(TOKEN.c.digest == bind("digest"))
-)
+_GRANT: Final = Sql("SELECT client, scopes, purposes, expires_us FROM client_token WHERE digest = :digest", apart=True)
 _ISSUE: Final = Statement(insert(TOKEN))
 _WITHDRAW: Final = Statement(delete(TOKEN).where(TOKEN.c.client == bind("client")))
 _EXPIRE_TOKENS: Final = Statement(delete(TOKEN).where(TOKEN.c.expires_us < bind("now_us")))

@@ -228,7 +228,7 @@ class GroupCommit:
     ) -> None:
         """One job behind its savepoint."""
         execute = session.connection.execute
-        waiting = len(session.trail)
+        mark = session.mark()
         execute("SAVEPOINT one")
         try:
             answer = job.work(session)
@@ -239,9 +239,7 @@ class GroupCommit:
             if session.dialect == "sqlite" and not session.connection.in_transaction:
                 raise _Lost from None  # SQLite undid everything by itself (disk full, no memory)
             execute("ROLLBACK TO SAVEPOINT one")
-            session.memo.clear()
-            session.systems.clear()
-            del session.trail[waiting:]
+            session.back_to(mark)
             execute("RELEASE SAVEPOINT one")
             if isinstance(error, _RACES):
                 again.append(job)
@@ -272,11 +270,13 @@ class GroupCommit:
 def _begin(session: Session) -> None:
     session.memo.clear()
     session.trail.clear()
+    session.waiting.clear()
     session.connection.execute("BEGIN IMMEDIATE" if session.dialect == "sqlite" else "BEGIN")
 
 
 def _commit(session: Session) -> None:
     """Commit, and make sure that it was one: PostgreSQL answers COMMIT of a failed transaction with ROLLBACK."""
+    session.settle()
     session.flush()
     done = session.connection.execute("COMMIT")
     if session.dialect == "postgresql" and done.statusmessage != "COMMIT":

@@ -14,7 +14,7 @@ from typing import Final
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_index import number_of
 from gateway.adapters.db.search_sql import Compiler, KeySet, Words, inexact, of_row
-from gateway.adapters.db.search_visible import visible_part
+from gateway.adapters.db.search_visible import visible_keys, visible_part
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
 from gateway.exchange.search import (
@@ -70,9 +70,14 @@ class DbSearch:
         shown: Shown | None = None,
     ) -> list[Candidate]:  # fmt: skip
         """At most ``limit`` matches in order from behind ``after``, without what ``shown`` leaves out."""
+        self._session.settle()
         if not all(_in_sql(sort) for sort in sorts):
             return self._sorted_here(type_, criteria, sorts, after, limit, shown)
-        plan = self._plan(type_, criteria, stream=not sorts)
+        keys = None if shown is None else visible_keys(self._session, shown, type_, _CARRIED)
+        plan = self._plan(type_, criteria, stream=not sorts and keys is None)
+        if keys is not None:  # little can be visible: that is what the search walks
+            plan.impossible = plan.impossible or not keys
+            plan.conditions.append(_among(plan.words, sorted(keys)))
         if shown is not None and not plan.impossible:
             alias = "r" if plan.driver is None else "x0"
             plan.conditions.append(visible_part(plan.words, shown, type_, alias))
@@ -94,6 +99,7 @@ class DbSearch:
 
     def count(self, type_: str, criteria: Sequence[Criterion], limit: int | None) -> int:
         """How many live resources fulfil the criteria; counting stops at ``limit``."""
+        self._session.settle()
         plan = self._plan(type_, criteria, stream=True)
         if plan.impossible:
             return 0

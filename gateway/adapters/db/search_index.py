@@ -8,10 +8,11 @@ parameters find anything at all is one number beside the body. Rows are derived 
 only the difference to what the old body gave.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, SmallInteger, Table
 
@@ -139,6 +140,8 @@ class Rows:
     present: int = 0
 
 
+NOTHING: Final = Rows()  # of what is not there; nobody adds to it
+
 # rows by table, tables without any left out; systems; bits
 Found: TypeAlias = tuple[tuple[tuple[str, frozenset[tuple[Any, ...]]], ...], frozenset[tuple[int, str]], int]
 
@@ -158,72 +161,106 @@ class _Indexer:
 
     A path goes down from one top-level element, so what is found in a resource is what is found in each of its
     elements, and of a list in each of its items. ``meta`` is taken apart once more, since its time differs in every
-    resource.
+    resource. What was met lately is kept: when the young memory is full it becomes the old one, and what is met there
+    is young again.
     """
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        self._known: dict[tuple[str, str, object], Found] = {}
+        self._young: dict[tuple[str, str, object], Found] = {}
+        self._old: dict[tuple[str, str, object], Found] = {}
+        self._sources: dict[str, dict[str, tuple[Source, ...]]] = {}  # by type and element, once they were asked for
 
     def rows(self, resource: Resource) -> Rows:
         """The index rows of a resource."""
         type_, rows = resource["resourceType"], Rows()
+        known = self._sources.get(type_)
+        if known is None:
+            known = self._sources[type_] = {}
         for name, value in resource.items():
             if name == "meta" and isinstance(value, dict):
-                self._add_meta(rows, type_, value)
-            elif self._definitions.beginning_at(type_, name):
+                self._add_meta(rows, type_, value, known)
+                continue
+            sources = known.get(name)
+            if sources is None:
+                sources = self._beginning_at(type_, name, known)
+            if sources:
                 for item in value if isinstance(value, list) else (value,):
                     if not isinstance(item, list):  # no FHIR: a path would find nothing in it
-                        _join(rows, self._found(type_, name, item))
+                        _join(rows, self._found(type_, name, item, sources))
         for source in self._definitions.always(type_):
             _add(rows, source, resource)
         return rows
 
-    def _add_meta(self, rows: Rows, type_: str, meta: JsonObject) -> None:
-        for part, value in meta.items():
-            if part not in _OURS:
-                for item in value if isinstance(value, list) else (value,):
-                    if not isinstance(item, list):
-                        _join(rows, self._found(type_, f"meta.{part}", item))
-        for source in self._definitions.beginning_at(type_, "meta"):
-            if source.parameter.path.endswith(_OUR_PATHS):
-                _add(rows, source, {"resourceType": type_, "meta": meta})
+    def _beginning_at(self, type_: str, name: str, known: dict[str, tuple[Source, ...]]) -> tuple[Source, ...]:
+        """The sources that begin at an element, or at one of ``meta``, and give rows."""
+        head, _, part = name.partition(".")
+        found = tuple(
+            source
+            for source in self._definitions.beginning_at(type_, head)
+            if _gives_rows(source) and (not part or re.split(r"[.\[]", f"{source.parameter.path}..")[1] in (part, ""))
+        )
+        if len(known) < _NAMES_LIMIT:  # names come from senders
+            known[name] = found
+        return found
 
-    def _found(self, type_: str, name: str, value: Any) -> Found:
+    def _add_meta(self, rows: Rows, type_: str, meta: JsonObject, known: dict[str, tuple[Source, ...]]) -> None:
+        for part, value in meta.items():
+            sources = known.get(f"meta.{part}")
+            if sources is None:
+                sources = self._beginning_at(type_, f"meta.{part}", known)
+            for item in (value if isinstance(value, list) else (value,)) if sources else ():
+                if isinstance(item, list):
+                    continue
+                if part in _OURS:
+                    for source in sources:
+                        _add(rows, source, {"resourceType": type_, "meta": {part: item}})
+                else:
+                    _join(rows, self._found(type_, f"meta.{part}", item, sources))
+
+    def _found(self, type_: str, name: str, value: Any, sources: tuple[Source, ...]) -> Found:
         key = type_, name, value if type(value) is str else write_json(value)
-        known = self._known.get(key)
-        if known is None:
-            rows = Rows()
-            head, _, part = name.partition(".")
-            node = {"resourceType": type_, head: {part: value} if part else value}
-            for source in self._definitions.beginning_at(type_, head):
-                _add(rows, source, node)
-            tables = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
-            known = tables, frozenset(rows.systems), rows.present
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key) or self._look(type_, name, value, sources)
             if len(key[2]) <= _KNOWN_SIZE:
-                if len(self._known) >= _KNOWN_LIMIT:
-                    self._known.clear()
-                self._known[key] = known
-        return known
+                if len(self._young) >= _KNOWN_LIMIT:
+                    self._old, self._young = self._young, {}
+                self._young[key] = found
+        return found
+
+    def _look(self, type_: str, name: str, value: Any, sources: tuple[Source, ...]) -> Found:
+        rows = Rows()
+        head, _, part = name.partition(".")
+        node = {"resourceType": type_, head: {part: value} if part else value}
+        for source in sources:
+            _add(rows, source, node)
+        tables = tuple((table, frozenset(found)) for table, found in rows.tables.items() if found)
+        return tables, frozenset(rows.systems), rows.present
 
 
 _OURS: Final = frozenset({"versionId", "lastUpdated"})  # other in every resource, so not worth remembering
-_OUR_PATHS: Final = ("meta.versionId", "meta.lastUpdated")
-_KNOWN_LIMIT: Final = 8_192  # elements that are remembered
-_KNOWN_SIZE: Final = 4_000  # bytes of an element that is worth it
+_NAMES_LIMIT: Final = 400  # elements of a type whose sources are remembered
+_KNOWN_LIMIT: Final = 8_192  # elements that are remembered in each of the two memories
+_KNOWN_SIZE: Final = 2_000  # bytes of an element that is worth it
 
 
 def _join(rows: Rows, found: Found) -> None:
     tables, systems, bits = found
     for table, some in tables:
         rows.tables[table] |= some
-    rows.systems |= systems
+    if systems:
+        rows.systems |= systems
     rows.present |= bits
+
+
+def _gives_rows(source: Source) -> bool:
+    return source.parameter.kind in _ADD and not all(one.code in _OWN_COLUMNS for one in source.served)
 
 
 def _add(rows: Rows, source: Source, node: Resource) -> None:
     """What a source finds in a resource or in a part of it."""
-    if source.parameter.kind not in _ADD or all(one.code in _OWN_COLUMNS for one in source.served):
+    if not _gives_rows(source):
         return
     _ADD[source.parameter.kind](rows, source, node)
     for parameter in source.served:
@@ -329,8 +366,7 @@ _SYSTEMS: Final = (
 _SYSTEMS_KNOWN: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The index rows of one resource (``key``) before and after, each with its person's shard."""
 
     key: int
@@ -350,6 +386,8 @@ def write(session: Session, changes: Iterable[Change]) -> None:
         own, was = (change.key, change.new_shard), (change.key, change.old_shard)
         for table, new in change.new.tables.items():
             old = change.old.tables[table]
+            if not new and not old:
+                continue
             if old:
                 gone[table] += [(*row, *was) for row in (old if moved else old - new)]
                 new = new if moved else new - old

@@ -1,18 +1,22 @@
 """Writing resources: many at a time, in a dozen statements, whatever their number.
 
-A version, what it is found by, and whom it names are written together; the version before moves to the history.
+A version, what it is found by, and whom it names are written together; the version before moves to the history. What
+is new waits until somebody looks at resources or the transaction commits (:meth:`Session.settle`), so that the new
+resources of everybody who shares a commit are one group of statements.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import insert
 
-from gateway.adapters.db.engine import Session, Sql, Statement
-from gateway.adapters.db.resources import FORM, NAMED, RESOURCE, DbResourceReader
+from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.resources import FORM, RESOURCE, DbResourceReader
 from gateway.adapters.db.search import COLUMNS, stored_of
-from gateway.adapters.db.search_index import Change, Rows, rows_of, write
+from gateway.adapters.db.search_index import NOTHING, Change, rows_of, write
+from gateway.adapters.db.session import Positional
 from gateway.codecs.json_text import parse
 from gateway.consent.outline import traits_of
 from gateway.exchange.ports.resources import Draft, Stored
@@ -21,11 +25,12 @@ from gateway.kernel.fhir import subject_of
 from gateway.kernel.identifiers import key_of
 from gateway.profiles.search_parameters import Definitions
 
-_ALL: Final = ", ".join(column.name for column in RESOURCE.columns)
+_COLUMNS: Final = tuple(column.name for column in RESOURCE.columns)
+_ALL: Final = ", ".join(_COLUMNS)
 _LOCKED: Final = Sql(
     f"SELECT {COLUMNS}, shard, patients FROM resource r WHERE type = :type AND key IN :keys ORDER BY key", lock=True
 )
-_INSERT: Final = Statement(insert(RESOURCE))
+_INSERT: Final = Positional("resource", _COLUMNS)
 _KEEP: Final = Sql(
     f"INSERT INTO resource_history ({_ALL}) SELECT {_ALL} FROM resource WHERE type = :type AND key = :key"
 )
@@ -35,13 +40,14 @@ _REPLACE: Final = Sql(
     " facets = :facets, body = :body"
     " WHERE type = :type AND key = :key"
 )
-_NAME: Final = Statement(insert(NAMED))
+_NAME: Final = Positional("resource_patient", ("patient", "type", "key", "shard"))
 _UNNAME: Final = Sql(
     "DELETE FROM resource_patient WHERE patient = :patient AND type = :type AND key = :key AND shard = :shard"
 )
 _FORM: Final = Statement(insert(FORM))
 _NO_FORM: Final = Sql("DELETE FROM consent_form WHERE subject = :subject AND key = :key")
-_HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)")
+_WAITING: Final = 1_000  # new resources that wait at most
+_HOLD: Final = Sql("SELECT pg_advisory_xact_lock(:key)", apart=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,9 @@ class _Current:
     stored: Stored
     shard: int
     patients: tuple[str, ...]
+
+
+_Written: TypeAlias = tuple[_Current | None, NewVersion]  # what was there, what comes
 
 
 class DbResources(DbResourceReader):
@@ -65,6 +74,7 @@ class DbResources(DbResourceReader):
         super().__init__(session)
         self._definitions = definitions
         self._view = view
+        session.write_waiting = self._write_now
 
     @property
     def memo(self) -> dict[Any, Any]:
@@ -130,49 +140,66 @@ class DbResources(DbResourceReader):
                 found[stored.reference] = _Current(stored, row[8], tuple(row[9].split()))
         return found
 
-    def _write(self, changes: Sequence[tuple[_Current | None, NewVersion]]) -> None:
+    def _write(self, changes: Sequence[_Written]) -> None:
+        """New ones wait; a change of what is there is written now, behind what waits."""
         if not changes:
             return
         self._session.memo.clear()
+        later = [one for one in changes if one[0] is not None]
+        waiting = self._session.waiting
+        waiting.extend(changes if not later else [one for one in changes if one[0] is None])
+        if later or len(waiting) > _WAITING:
+            self._session.settle()
+        if later:
+            self._write_now(later)
+
+    def _write_now(self, changes: Sequence[_Written]) -> None:
         session = self._session
         index = [self._change(before, made) for before, made in changes]
-        fresh: list[dict[str, Any]] = []
+        fresh: list[Row] = []
         later: list[dict[str, Any]] = []
         kept: list[dict[str, Any]] = []
         for (before, made), change in zip(changes, index, strict=True):
-            (fresh if before is None else later).append(_values(made, change))
-            if before is not None and before.stored.version != made.stored.version:
+            values = _values(made, change)
+            if before is None:
+                fresh.append(values)
+                continue
+            later.append(dict(zip(_COLUMNS, values, strict=True)))
+            if before.stored.version != made.stored.version:
                 kept.append({"type": made.stored.type, "key": change.key})
-        session.many(_INSERT, fresh)
+        session.rows(_INSERT, fresh)
         session.many(_KEEP, kept)
         session.many(_REPLACE, later)
         write(session, index)
-        gone: list[dict[str, Any]] = []
-        come: list[dict[str, Any]] = []
+        gone: list[Row] = []
+        come: list[Row] = []
         for (before, made), change in zip(changes, index, strict=True):
             _name(before, made, change.key, gone, come)
-        session.many(_UNNAME, gone)
-        session.many(_NAME, come)
-        consents = [made for _, made in changes if made.stored.type == "Consent"]
-        session.many(_NO_FORM, [{"subject": subject, "key": key} for subject, key in _formed(changes)])
-        session.many(_FORM, [row for made in consents if (row := form_row(made.stored, made.facets)) is not None])
+        session.many(_UNNAME, [dict(zip(_NAME.names, row, strict=True)) for row in gone])
+        session.rows(_NAME, come)
+        consents = [one for one in changes if one[1].stored.type == "Consent"]
+        if consents:
+            session.many(_NO_FORM, [{"subject": subject, "key": key} for subject, key in _formed(consents)])
+            rows = (form_row(made.stored, made.facets) for _, made in consents)
+            session.many(_FORM, [row for row in rows if row is not None])
 
     def _change(self, before: _Current | None, made: NewVersion) -> Change:
         """The search index from what the old body gave to what the new one gives."""
-        nothing = Rows()
-        gone = before is None or before.stored.deleted
-        old = nothing if before is None or gone else rows_of(self._definitions, parse(before.stored.body))
-        new = nothing if made.stored.deleted else rows_of(self._definitions, made.resource)
-        shard = before.shard if before is not None else made.facets.shard
-        return Change(key_of(made.stored.reference), shard, old, made.facets.shard, new)
+        stored = made.stored
+        new = NOTHING if stored.method == "DELETE" else rows_of(self._definitions, made.resource)
+        key, shard = key_of(f"{stored.type}/{stored.id}"), made.facets.shard
+        if before is None:
+            return Change(key, shard, NOTHING, shard, new)
+        old = NOTHING if before.stored.deleted else rows_of(self._definitions, parse(before.stored.body))
+        return Change(key, before.shard, old, shard, new)
 
 
-def _formed(changes: Sequence[tuple[_Current | None, NewVersion]]) -> list[tuple[str, int]]:
+def _formed(changes: Sequence[_Written]) -> list[tuple[str, int]]:
     """Where a Consent may have stood in consent_form before."""
     return [
         (subject_of(parse(before.stored.body)) or "", key_of(before.stored.reference))
-        for before, made in changes
-        if made.stored.type == "Consent" and before is not None and not before.stored.deleted
+        for before, _ in changes
+        if before is not None and not before.stored.deleted
     ]
 
 
@@ -185,36 +212,27 @@ def form_row(stored: Stored, facets: Facets) -> dict[str, Any] | None:
     return {**place, "form": found.form, "low_us": found.low_us, "high_us": found.high_us}
 
 
-def _values(made: NewVersion, change: Change) -> dict[str, Any]:
+def _values(made: NewVersion, change: Change) -> Row:
+    """The row of resource, in the order of its columns."""
     stored, facets = made.stored, made.facets
     traits = traits_of(stored.facets)
-    return {
-        "type": stored.type,
-        "kind": traits.kind,
-        "maker": traits.maker,
-        "key": change.key,
-        "id": stored.id,
-        "version": stored.version,
-        "shard": facets.shard,
-        "updated_us": stored.updated_us,
-        "method": stored.method,
-        "source": stored.source,
-        "subject": facets.subject,
-        "patients": " ".join(facets.patients),
-        "present": change.new.present,
-        "facets": stored.facets,
-        "body": stored.body,
-    }
+    return (
+        stored.type, change.key, stored.version, facets.shard, stored.id, stored.updated_us, stored.method,
+        stored.source, facets.subject, " ".join(facets.patients), change.new.present, traits.kind, traits.maker,
+        stored.facets, stored.body,
+    )  # fmt: skip
 
 
-def _name(
-    before: _Current | None, made: NewVersion, key: int, gone: list[dict[str, Any]], come: list[dict[str, Any]]
-) -> None:
+def _name(before: _Current | None, made: NewVersion, key: int, gone: list[Row], come: list[Row]) -> None:
     """Rows of resource_patient that go and that come."""
-    old = {(patient, before.shard) for patient in before.patients} if before is not None else set()
-    new = {(patient, made.facets.shard) for patient in made.facets.patients}
-    for some, rows in ((old - new, gone), (new - old, come)) if old else (((), gone), (new, come)):
-        rows += [
-            {"type": made.stored.type, "key": key, "patient": key_of(patient), "shard": shard}
-            for patient, shard in sorted(some)
-        ]
+    type_, shard, patients = made.stored.type, made.facets.shard, made.facets.patients
+    if before is None:
+        come += [(_patient_key(patient), type_, key, shard) for patient in patients]
+        return
+    old = {(patient, before.shard) for patient in before.patients}
+    new = {(patient, shard) for patient in patients}
+    for some, rows in ((old - new, gone), (new - old, come)):
+        rows += [(key_of(patient), type_, key, shard) for patient, shard in sorted(some)]
+
+
+_patient_key: Final = lru_cache(maxsize=1_024)(key_of)  # the resources of one person come together

@@ -52,6 +52,16 @@ class Draft:
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
 
+    def with_labels(self, labels: tuple[JsonObject, ...]) -> "Draft":
+        """The same with other labels."""
+        return Draft(
+            self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend
+        )  # fmt: skip
+
+    def may_name(self, type_: str) -> bool:
+        """Whether its text can hold a reference to a resource of the type; a glance at the text, if there is one."""
+        return self.document is None or f"{type_}/" in self.document.text or "\\" in self.document.text
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
