@@ -20,11 +20,13 @@ from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis import values
 from gateway.mapping.hmis.conversions import list_chooser
 from gateway.mapping.hmis.people import hashed
+from gateway.mapping.hmis.roi import UNLIMITED
 from gateway.mapping.hmis.spec import Column, File, Read, Spec, load_spec
 from gateway.mapping.table import read_table
 
 FINDINGS_KEPT: Final = 200_000
 CELLS_REMEMBERED: Final = 10_000  # of a column
+EACH: Final = "each "  # before a list: the cell holds several codes, separated by semicolons
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
@@ -340,6 +342,18 @@ class _Check:
         spec, version = self._conversion.spec, self._conversion.version
         wrong = _RULE_OF_CODE.get((column.file, column.name), "50" if column.file == "Client" else "code")
         barred = self._not_allowed.get((column.file, column.name), frozenset())
+        if column.list.startswith(EACH):
+            known = spec.lists[column.list.removeprefix(EACH)]
+
+            def each(text: str, _: Sequence[str]) -> str:
+                parts = [part.strip() for part in text.split(";") if part.strip()]
+                return (
+                    ""
+                    if text.casefold() in UNLIMITED or all(p in known or p.upper() in known for p in parts)
+                    else wrong
+                )
+
+            return (), each
 
         def read(text: str, told: Sequence[str]) -> str:
             list_ = choose(list(told))

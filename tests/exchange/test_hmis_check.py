@@ -257,3 +257,13 @@ def test_lines_are_counted_with_what_stands_before_the_header() -> None:
     files["Client.csv"].insert(0, [])
     found = [f for f in checked_of(files).as_json()["findings"] if f["rule"] == "50"]
     assert [(f["row"], f["line"]) for f in found] == [(1, 3)]
+
+
+def test_a_purpose_of_a_release_that_is_no_code_is_told() -> None:
+    files = deepcopy(BASE)
+    person = files["Client.csv"][1][0]
+    names = ["ConsentID", "PersonalID", "ConsentStatus", "StartDate", "SignedDate", "Purposes"]
+    row = ["1", person, "full", "2026-01-01", "2026-01-01"]
+    files["Consent.csv"] = [names, [*row, "TREAT; etreat"], ["2", *row[1:], "All"], ["3", *row[1:], "TREAT;help zq"]]
+    found = [(f.file, f.row, f.column, f.rule) for f in checked_of(files).found]
+    assert found == [("Consent", 3, "Purposes", "code")]

@@ -7,6 +7,8 @@ import pytest
 
 from gateway.adapters.files.data import read_data
 from gateway.codecs import hmis_csv
+from gateway.consent.decide import decide
+from gateway.consent.lint import lint
 from gateway.exchange import hmis_convert_file
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_keys import Seen
@@ -14,6 +16,7 @@ from gateway.exchange.hmis_manifest import Households, household_of
 from gateway.kernel.errors import Invalid
 from gateway.mapping.hmis.explain import row_of
 from gateway.mapping.hmis.spec import load_spec
+from tests.consent.build import directive, line, words
 from tests.support.hmis import MemoryFiles, MemoryScratch, cells_of, convert, convert_lines, export, export_of, table
 
 EXPORT = table(
@@ -181,6 +184,28 @@ def test_a_limit_of_a_consent_that_cannot_be_read_is_never_lost(column: str, cel
     lines, _ = convert_lines(files)
     assert json.loads(lines["Consent"][0])["status"] == "proposed"
     assert cells_of(export(lines)[0]["Consent.csv"]) == cells_of(files["Consent.csv"])
+
+
+def test_a_purpose_in_words_stays_words_and_the_linter_and_the_check_tell_of_it() -> None:
+    names = ("ConsentID", "PersonalID", "ConsentStatus", "StartDate", "Purposes")
+    rows = [names, ("1", "1", "full", "2026-01-01", "treat; housing help zq")]
+    files = {"Export.csv": EXPORT, "Consent.csv": table(rows)}
+    consent = json.loads(convert_lines(files)[0]["Consent"][0])
+    told = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "TREAT"}
+    assert consent["provision"]["purpose"] == [told, {"display": "housing help zq"}]
+    said = [(f.place, f.rule) for f in lint([directive(consent)], words(), 0)]
+    assert ("provision.purpose", "unreadable-value") in said
+    assert cells_of(export(convert_lines(files)[0])[0]["Consent.csv"]) == cells_of(files["Consent.csv"])
+
+
+@pytest.mark.parametrize(("purposes", "permitted"), [("TREAT", True), ("help;TREAT", True), ("help", False)])
+def test_a_purpose_in_words_permits_nothing(purposes: str, permitted: bool) -> None:
+    names = ("ConsentID", "PersonalID", "ConsentStatus", "StartDate", "Purposes")
+    files = {"Consent.csv": table([names, ("1", "1", "full", "2026-01-01", purposes)]), "Export.csv": EXPORT}
+    consent = json.loads(convert_lines(files)[0]["Consent"][0])
+    patient = {"resourceType": "Patient", "id": consent["patient"]["reference"].removeprefix("Patient/")}
+    answer = decide(line([consent], [patient]), words())
+    assert [one["decision"] == "permit" for one in answer["resources"]] == [permitted]
 
 
 def test_a_revocation_ends_a_consent_whatever_its_status_says() -> None:

@@ -96,6 +96,8 @@ def good_cell(rng: Random, spec: Spec, column: Column, number: int) -> str:
         return f"{column.key.split()[1].split('.')[0]}-{number}"
     if column.list.startswith("by "):
         return "1"
+    if column.list.startswith("each "):
+        return ";".join(rng.sample(sorted(spec.lists[column.list.removeprefix("each ")]), 2))
     if column.list:
         return rng.choice(sorted(code.code for code in spec.lists[column.list].values()))
     samples = {

@@ -24,9 +24,11 @@ def _listed(cell: str) -> list[str]:
 
 def _roi(b: Binding) -> tuple[Forward, Inverse]:
     index = {slot.role: i for i, slot in enumerate(b.slots)}
+    known = frozenset(b.spec.lists.get(next((slot.list for slot in b.slots if slot.role == "purposes"), ""), ()))
 
     def forward(cells: Cells) -> Members | list[Any] | None:
         said = {role: cells[i].strip() for role, i in index.items()}
+        purposes = [_purpose(text, known) for text in _listed(said["purposes"])]
         status = said["status"].casefold()
         organization = (
             b.source.reference("Organization", said["organization"])
@@ -37,7 +39,7 @@ def _roi(b: Binding) -> tuple[Forward, Inverse]:
             "status": _state(said, status),
             "organization": [organization],
             "policy": [{"uri": POLICY}],
-            "provision": _provision(b, said, status),
+            "provision": _provision(b, said, status, purposes),
         }
         signed = values.day_of(said["signed"]) or values.day_of(said["start"])
         if signed:
@@ -69,7 +71,14 @@ def _readable(said: dict[str, str]) -> bool:
     return days and lists and order and said.get("regime", "").casefold() in ("", "explicit")
 
 
-def _provision(b: Binding, said: dict[str, str], status: str) -> JsonObject:
+def _purpose(text: str, known: frozenset[str]) -> JsonObject:
+    """A purpose of use. Words that are no code of HL7's stay words: the engine knows that it cannot read them, so they
+    permit nothing and a denial holds for every purpose; ``consent lint`` tells of them."""
+    code = text if text in known else text.upper()
+    return {"system": ACT_REASON, "code": code} if code in known else {"display": text}
+
+
+def _provision(b: Binding, said: dict[str, str], status: str, purposes: list[JsonObject]) -> JsonObject:
     provision: JsonObject = {"type": "deny" if status == "declined" else "permit"}
     ends = [d for d in (values.day_of(said["end"]), values.day_of(said["revoked"])) if d]
     period = {"start": values.day_of(said["start"]), "end": min(ends) if ends else None}
@@ -85,9 +94,8 @@ def _provision(b: Binding, said: dict[str, str], status: str) -> JsonObject:
     actors += [{"identifier": {"system": COC_SYSTEM, "value": code}} for code in _listed(said["cocs"])]
     if actors:
         provision["actor"] = [{"role": _ROLE, "reference": actor} for actor in actors]
-    purposes = _listed(said["purposes"])
     if purposes:
-        provision["purpose"] = [{"system": ACT_REASON, "code": code} for code in purposes]
+        provision["purpose"] = purposes
     if status == "partial":
         provision["securityLabel"] = [{"system": LEVEL, "code": "L1"}]
     return provision
@@ -111,7 +119,7 @@ def _said(resource: Resource) -> dict[str, str]:
         ),
         "agencies": ";".join(agencies),
         "cocs": ";".join(cocs),
-        "purposes": ";".join(str(p.get("code", "")) for p in items(provision, "purpose")),
+        "purposes": ";".join(str(p.get("code") or p.get("display", "")) for p in items(provision, "purpose")),
         "organization": next((referenced(r) for r in items(resource, "organization")), ""),
         "signed": str(resource.get("dateTime", "")),
     }
