@@ -1,6 +1,7 @@
-"""The web application: FHIR below /fhir as raw ASGI, everything else (tokens, health, metrics, console) in FastAPI.
+"""The web application: FHIR below /fhir as raw ASGI, everything else (tokens, health, metrics, console) in Starlette.
 
-A FastAPI route costs as much again as everything else in a read, so FHIR requests never enter it.
+Not in FastAPI: nothing here is read or written by its models, its import costs a quarter of a second at every start,
+and a route of it as much again as everything else in a read. The OpenAPI document is our own (openapi.py).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,13 +9,12 @@ from concurrent.futures import Executor
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import __version__
 from gateway.adapters.http.exchange import Exchange
 from gateway.adapters.http.fhir import FhirApi
 from gateway.adapters.http.metrics import Metrics
@@ -44,9 +44,9 @@ class _Tokens:
 
 
 class Front:
-    """Gives FHIR requests to the FHIR API and all others to the FastAPI application."""
+    """Gives FHIR requests to the FHIR API and all others to the Starlette application."""
 
-    def __init__(self, fhir: FhirApi, app: FastAPI) -> None:
+    def __init__(self, fhir: FhirApi, app: Starlette) -> None:
         self._fhir = fhir
         self.app = app
 
@@ -92,8 +92,6 @@ def build_app(
         openapi: the OpenAPI document of what runs.
         console: what is served at ``/``; None: a short page that says where the API is.
     """
-    app = FastAPI(title="Doorway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-
     async def livez(_request: Request) -> Response:
         return Response(b"ok\n", media_type="text/plain")
 
@@ -116,7 +114,7 @@ def build_app(
     async def home(_request: Request) -> Response:
         return Response(b"Doorway. FHIR R4 at /fhir, its statement at /fhir/metadata.\n", media_type="text/plain")
 
-    app.router.routes[:] = [
+    routes = [
         Route(_SMART, smart),
         Route("/.well-known/smart-configuration", smart),
         Route("/livez", livez),
@@ -126,8 +124,6 @@ def build_app(
         Route("/oauth/token", _Tokens(tokens, executor)),
         Mount("/", app=console) if console is not None else Route("/", home),
     ]
+    app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _wrong_method})
     app.router.redirect_slashes = False
-
-    app.add_exception_handler(404, _missing)
-    app.add_exception_handler(405, _wrong_method)
     return Front(fhir, app)
