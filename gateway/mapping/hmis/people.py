@@ -221,9 +221,8 @@ def _birth(b: Binding) -> tuple[Forward, Inverse]:
 
 
 def _sex(b: Binding) -> tuple[Forward, Inverse]:
-    """HUD 4.21 as administrative gender with us-core-sex beside it; never derived from gender columns."""
+    """HUD 4.21 as administrative gender with HUD's own coding beside it; never derived from gender columns."""
     genders = {"0": "female", "1": "male"}
-    snomed = {"0": "248152002", "1": "248153007", "8": "asked-unknown", "9": "asked-declined"}
     marker = f"{DOORWAY}/StructureDefinition/hmis-sex"
 
     def forward(cells: Cells) -> Members | list[Any] | None:
@@ -233,12 +232,7 @@ def _sex(b: Binding) -> tuple[Forward, Inverse]:
         own = b.spec.codings(b.first.list, code)[0]
         return {
             "gender": genders.get(code.code, "unknown"),
-            "_gender": {
-                "extension": [
-                    {"url": marker, "valueCoding": own},
-                    *([{"url": _SEX, "valueCode": snomed[code.code]}] if code.code in snomed else []),
-                ]
-            },
+            "_gender": {"extension": [{"url": marker, "valueCoding": own}]},
         }
 
     def inverse(resource: Resource) -> Cells:
@@ -253,6 +247,20 @@ def _sex(b: Binding) -> tuple[Forward, Inverse]:
         return ("",)
 
     return forward, inverse
+
+
+_SEXES: Final = {"0": "248152002", "1": "248153007", "8": "asked-unknown", "9": "asked-declined"}
+
+
+def _us_core_sex(b: Binding) -> tuple[Forward, Inverse]:
+    """The same answer as Patient's us-core-sex (US Core 7: a code of SNOMED CT, or why there is none)."""
+
+    def forward(cells: Cells) -> Members | list[Any] | None:
+        code = values.code_of(b.spec, b.first.list, cells[0])
+        told = _SEXES.get(code.code) if code is not None else None
+        return None if told is None else [{"url": _SEX, "valueCode": told}]
+
+    return forward, lambda resource: ()
 
 
 def _race(b: Binding) -> tuple[Forward, Inverse]:
@@ -354,6 +362,7 @@ PEOPLE: Final[dict[str, Maker]] = {
     "ssn": _ssn,
     "birth": _birth,
     "sex": _sex,
+    "us-core-sex": _us_core_sex,
     "race": _race,
     "ethnicity": _ethnicity,
     "address": _address,

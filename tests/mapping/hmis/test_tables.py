@@ -210,6 +210,25 @@ def test_sex_is_not_derived_from_gender() -> None:
     assert "us-core-sex" not in json.dumps(patient)
 
 
+@pytest.mark.parametrize(
+    ("cell", "gender", "told"),
+    [
+        ("0", "female", "248152002"),
+        ("1", "male", "248153007"),
+        ("9", "unknown", "asked-declined"),
+        ("99", "unknown", ""),
+    ],
+)
+def test_sex_is_an_extension_of_the_patient_beside_the_gender(cell: str, gender: str, told: str) -> None:
+    patient = convert_row(MAPS["2026"]["Client"], {"PersonalID": "1", "Sex": cell}, Facts())[0].resource
+    assert patient["gender"] == gender
+    assert [e["valueCode"] for e in patient.get("extension", ()) if "us-core-sex" in e["url"]] == (
+        [told] if told else []
+    )
+    assert "us-core-sex" not in json.dumps(patient["_gender"])
+    assert restore_row(MAPS["2026"]["Client"], {"Patient": patient})["Sex"] == cell
+
+
 def test_ids_are_those_of_the_kernel_and_parts_have_their_own() -> None:
     from gateway.kernel.identifiers import resource_id
 
