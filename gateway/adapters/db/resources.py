@@ -8,7 +8,7 @@ drawn; the person key ``shard`` stands in every primary key, so that the tables 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, Table
+from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, Table, text
 from sqlalchemy.types import BigInteger
 
 from gateway.adapters.db.engine import Session, Sql
@@ -41,12 +41,17 @@ def _version_columns() -> list[Column[Any]]:
     ]
 
 
+_MADE: Final = text("maker <> 0")
+_NOBODYS: Final = text("subject = ''")
 RESOURCE: Final = Table(
     "resource",
     METADATA,
     *_version_columns(),
     Index("resource_id", "type", "id", unique=True),
     Index("resource_updated", "type", "updated_us", "key"),
+    Index("resource_source", "type", "source", "key"),  # one's own records, for those who see little else
+    Index("resource_maker", "type", "maker", "key", sqlite_where=_MADE, postgresql_where=_MADE),
+    Index("resource_nobody", "type", "key", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
 )
 _history = _version_columns()
 _history[2].primary_key = True

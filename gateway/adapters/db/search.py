@@ -71,7 +71,6 @@ class DbSearch:
     ) -> list[Candidate]:  # fmt: skip
         """At most ``limit`` matches in order from behind ``after``, without what ``shown`` leaves out."""
         self._session.settle()
-        self._session.settle()
         if not all(_in_sql(sort) for sort in sorts):
             return self._sorted_here(type_, criteria, sorts, after, limit, shown)
         keys = None if shown is None else visible_keys(self._session, shown, type_, _CARRIED)
@@ -100,7 +99,6 @@ class DbSearch:
 
     def count(self, type_: str, criteria: Sequence[Criterion], limit: int | None) -> int:
         """How many live resources fulfil the criteria; counting stops at ``limit``."""
-        self._session.settle()
         self._session.settle()
         plan = self._plan(type_, criteria, stream=True)
         if plan.impossible:

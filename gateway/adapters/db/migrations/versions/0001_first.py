@@ -274,6 +274,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("type", "key", "shard"),
     )
     op.create_index("resource_id", "resource", ["type", "id"], unique=True)
+    op.create_index(
+        "resource_maker",
+        "resource",
+        ["type", "maker", "key"],
+        unique=False,
+        sqlite_where=sa.text("maker <> 0"),
+        postgresql_where=sa.text("maker <> 0"),
+    )
+    op.create_index(
+        "resource_nobody",
+        "resource",
+        ["type", "key"],
+        unique=False,
+        sqlite_where=sa.text("subject = ''"),
+        postgresql_where=sa.text("subject = ''"),
+    )
+    op.create_index("resource_source", "resource", ["type", "source", "key"], unique=False)
     op.create_index("resource_updated", "resource", ["type", "updated_us", "key"], unique=False)
     op.create_table(
         "resource_history",
