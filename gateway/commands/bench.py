@@ -15,6 +15,7 @@ _TAKES = {
     "database": ("linkage", "growth"),
     "resources": ("growth",),
     "batch": ("linkage",),
+    "packages": ("validation",),
 }
 
 
@@ -48,6 +49,7 @@ def _lines(figures: Any, indent: str = "  ") -> list[str]:
 @click.option("--people", type=click.IntRange(100), help="linkage: records in the index.")
 @click.option("--database", help="linkage, growth: an empty database; growth takes postgresql://HOST/NAME only.")
 @click.option("--resources", type=click.IntRange(20_000), help="growth: resources in the larger store.")
+@click.option("--packages", help="validation: a folder of FHIR packages (.tgz) whose examples are checked.")
 @click.option("--batch", is_flag=True, help="linkage: whole files beside Splink instead, time and peak memory.")
 def bench(
     name: str | None,
@@ -56,6 +58,7 @@ def bench(
     people: int | None,
     database: str | None,
     resources: int | None,
+    packages: str | None,
     batch: bool,
 ) -> None:
     """Benchmarks, as ratios against the floor that each measures in the same run."""
@@ -65,7 +68,9 @@ def bench(
         return
     if name is not None and name not in known:
         raise click.UsageError(f"no benchmark {name!r}; there are: {', '.join(known)}")
-    asked: dict[str, Any] = {"people": people, "database": database, "resources": resources, "batch": batch}
+    asked: dict[str, Any] = {
+        "people": people, "database": database, "resources": resources, "packages": packages, "batch": batch,
+    }  # fmt: skip
     asked = {option: value for option, value in asked.items() if value}
     for option in asked:
         if name not in _TAKES[option]:
