@@ -3,6 +3,7 @@
 import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.kernel.errors import Invalid
@@ -14,6 +15,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO: Final = timedelta(microseconds=1)
 
 
+@lru_cache(maxsize=4_096)  # days repeat
 def bounds_of(text: str, zone: tzinfo) -> tuple[int, int]:
     """The first and the last microsecond that a FHIR date, dateTime or instant can mean.
 

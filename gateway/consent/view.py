@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import orjson
@@ -153,28 +154,57 @@ def view_of(resource: Resource, zone: tzinfo = UTC, literals: Iterable[str] | No
     type_ = str(resource.get("resourceType", ""))
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    labels = frozenset(keys_of(meta.get("security")))
-    systems = {label.rpartition("|")[0] for label in labels}
+    labels, labelled, confidential, rank = _labels(meta.get("security"))
     id_ = resource.get("id")
     own = f"{type_}/{id_}" if isinstance(id_, str) else type_
     refers = frozenset(local(literal) for literal in (references_in(resource) if literals is None else literals))
     return ResourceView(
         reference=own,
         type=type_,
-        classes=frozenset(_classes(resource, type_, meta)),
+        classes=_classes(resource, type_, meta),
         codes=_codes(resource, type_),
         labels=labels,
-        labelled=not systems.isdisjoint(KNOWN_LABEL_SYSTEMS),
-        confidential=any(label in RANKED for label in labels),
+        labelled=labelled,
+        confidential=confidential,
         interval=_interval(resource, type_, zone),
         refers=refers,
         authors=frozenset(_authors(resource)),
         source=str(meta.get("source", "")),
-        tags=frozenset(keys_of(meta.get("tag"))),
+        tags=frozenset(keys_of(meta["tag"]) if "tag" in meta else ()),
         patients=_patients(type_, own, refers),
-        rank=rank_of(labels),
+        rank=rank,
         makers=frozenset(_makers(resource, type_)),
     )
+
+
+_Labels: TypeAlias = tuple[frozenset[str], bool, bool, int]  # keys, whether computed, whether ranked, rank
+_LABELS: Final[dict[bytes, _Labels]] = {}  # the labels of many resources are the same
+_CODES_OF: Final[dict[tuple[str, bytes], frozenset[str] | None]] = {}  # and their codes
+_UNREAD: Final[frozenset[str]] = frozenset({""})  # stands for what is not remembered; no key is empty
+_REMEMBERED: Final = 8_192
+_REMEMBERED_SIZE: Final = 2_000  # bytes
+
+
+def _labels(security: Any) -> _Labels:
+    try:
+        text = orjson.dumps(security)
+    except TypeError:  # decimals that keep their digits
+        return _read_labels(security)
+    found = _LABELS.get(text)
+    if found is None:
+        found = _read_labels(security)
+        if len(text) <= _REMEMBERED_SIZE:
+            if len(_LABELS) >= _REMEMBERED:
+                _LABELS.clear()
+            _LABELS[text] = found
+    return found
+
+
+def _read_labels(security: Any) -> _Labels:
+    labels = frozenset(keys_of(security))
+    systems = {label.rpartition("|")[0] for label in labels}
+    confidential = any(label in RANKED for label in labels)
+    return labels, not systems.isdisjoint(KNOWN_LABEL_SYSTEMS), confidential, rank_of(labels)
 
 
 _PACKED: Final = b"1"  # the shape of packed facets; another one is not read
@@ -328,12 +358,25 @@ def _at(node: Any, path: str) -> Iterator[Any]:
             yield item
 
 
-def _classes(resource: Resource, type_: str, meta: JsonObject) -> Iterator[str]:
-    yield f"{RESOURCE_TYPES}|{type_}"
-    for profile in meta.get("profile") or ():
-        if isinstance(profile, str):
-            yield profile.split("|")[0]
-    if type_ in ("DocumentReference", "Composition", "DocumentManifest"):
+def _classes(resource: Resource, type_: str, meta: JsonObject) -> frozenset[str]:
+    profiles = meta.get("profile")
+    claimed = tuple(one for one in profiles if isinstance(one, str)) if isinstance(profiles, list) else ()
+    plain = _plain_classes(type_, claimed)
+    if type_ in _DOCUMENTS or "content" in resource or "contentType" in resource:
+        return plain.union(_document_classes(resource, type_))
+    return plain
+
+
+@lru_cache(maxsize=4_096)
+def _plain_classes(type_: str, profiles: tuple[str, ...]) -> frozenset[str]:
+    return frozenset({f"{RESOURCE_TYPES}|{type_}", *(profile.split("|")[0] for profile in profiles)})
+
+
+_DOCUMENTS: Final = ("DocumentReference", "Composition", "DocumentManifest")
+
+
+def _document_classes(resource: Resource, type_: str) -> Iterator[str]:
+    if type_ in _DOCUMENTS:
         for concept in (*_at(resource, "type"), *_at(resource, "category")):
             yield from keys_of(concept)
     for path in ("content.attachment.contentType", "contentType", "content.contentType"):
@@ -346,6 +389,27 @@ def _classes(resource: Resource, type_: str, meta: JsonObject) -> Iterator[str]:
 
 
 def _codes(resource: Resource, type_: str) -> frozenset[str] | None:
+    """The keys of the element that says what it is about; None when nobody can tell."""
+    paths = _CODES.get(type_, ())
+    if len(paths) != 1 or "." in paths[0]:
+        return _read_codes(resource, type_)
+    try:
+        key = type_, orjson.dumps(resource.get(paths[0]))
+    except TypeError:  # decimals that keep their digits
+        return _read_codes(resource, type_)
+    if "medicationReference" in resource:
+        return _read_codes(resource, type_)
+    found = _CODES_OF.get(key, _UNREAD)
+    if found is _UNREAD:
+        found = _read_codes(resource, type_)
+        if len(key[1]) <= _REMEMBERED_SIZE:
+            if len(_CODES_OF) >= _REMEMBERED:
+                _CODES_OF.clear()
+            _CODES_OF[key] = found
+    return found
+
+
+def _read_codes(resource: Resource, type_: str) -> frozenset[str] | None:
     found: set[str] = set()
     concepts = [concept for path in _CODES.get(type_, ()) for concept in _at(resource, path)]
     held = resource.get("contained")
