@@ -1,29 +1,58 @@
 """``doorway hl7v2 check``: messages in files, or a live peer."""
 
-import time
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
 
 import click
 
+from gateway.commands.hl7v2_peer import ask, peer_address, tls_context
 
-@click.command(epilog="Example: doorway hl7v2 check feed.hl7; doorway hl7v2 check --peer 127.0.0.1:2575")
-@click.argument("files", nargs=-1, type=click.File("rb"))
+_Findings: TypeAlias = Iterator[tuple[str, dict[str, str]]]  # place, and what is found there
+_ADDRESS: Final = re.compile(r"[^/\\]+:\d+")
+
+
+class _FileOrPeer(click.File):
+    """A file to read, or the HOST:PORT of a peer where no file has that name."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """An open file, or the address as it was typed."""
+        if isinstance(value, str) and _ADDRESS.fullmatch(value) and not Path(value).exists():
+            return value
+        return super().convert(value, param, ctx)
+
+
+@click.command(epilog="Example: doorway hl7v2 check feed.hl7; doorway hl7v2 check 127.0.0.1:2575")
+@click.argument("files", nargs=-1, metavar="[FILE...|HOST:PORT]", type=_FileOrPeer("rb"))
 @click.option(
-    "--peer", metavar="HOST:PORT", help="A listener: connection, framing, answers, charset, acknowledgement modes."
+    "--peer",
+    metavar="HOST:PORT",
+    help="A listener, as HOST:PORT alone: connection, framing, answers, charset, acknowledgement modes.",
 )
 @click.option("--tls", is_flag=True, help="Speak TLS to the peer.")
 @click.option("--ca", type=click.Path(exists=True), help="Certificates of the authorities to trust (PEM).")
+@click.option("--cert", type=click.Path(exists=True), help="Own certificate for mutual TLS (PEM).")
+@click.option("--key", type=click.Path(exists=True), help="Its key (PEM).")
 @click.option(
-    "--timeout", "timeout_s", default=5.0, show_default=True, help="Longest wait for each answer of the peer, seconds."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.05, 600),
+    default=5.0,
+    show_default=True,
+    help="Longest wait for each answer of the peer, seconds; all questions end within eight times that.",
 )
 @click.option("--site", default="", help="Overlay: a name below mappings/sites, or a folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
 def check(
-    files: tuple[IO[bytes], ...],
+    files: tuple[IO[bytes] | str, ...],
     peer: str | None,
     tls: bool,
     ca: str | None,
+    cert: str | None,
+    key: str | None,
     timeout_s: float,
     site: str,
     as_json: bool,
@@ -35,9 +64,16 @@ def check(
     """
     import orjson
 
-    if bool(files) == bool(peer):
-        raise click.UsageError("give message files, or --peer HOST:PORT")
-    found = _of_peer(peer, tls, ca, timeout_s) if peer else _of_files(files, site)
+    given = [one for one in files if not isinstance(one, str)]
+    peers = [one for one in files if isinstance(one, str)] + ([peer] if peer else [])
+    if len(peers) > 1 or bool(given) == bool(peers):
+        raise click.UsageError("give message files, or the HOST:PORT of one peer")
+    if peers:
+        address = peer_address(peers[0], "a peer")
+        context = tls_context(ca, cert, key) if tls else None
+        found: _Findings = ((peers[0], _finding(*told)) for told in ask(*address, timeout_s=timeout_s, tls=context))
+    else:
+        found = _of_files(given, site)
     worst = 0
     for place, finding in found:
         worst += finding["severity"] in ("error", "warning")
@@ -50,7 +86,7 @@ def check(
         raise SystemExit(3)
 
 
-def _of_files(files: tuple[IO[bytes], ...], site: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _of_files(files: list[IO[bytes]], site: str) -> _Findings:
     from gateway.adapters.files.hl7v2_tables import load_tables
     from gateway.codecs.er7 import Message
     from gateway.codecs.er7_batch import split_interchange
@@ -94,190 +130,3 @@ def _of_files(files: tuple[IO[bytes], ...], site: str) -> Iterator[tuple[str, di
 
 def _finding(severity: str, place: str, problem: str, fix: str) -> dict[str, str]:
     return {"severity": severity, "place": place, "problem": problem, "fix": fix}
-
-
-# -- a live peer -------------------------------------------------------------------------------------------------------
-
-
-class _Line:
-    """One connection to the peer."""
-
-    def __init__(self, host: str, port: int, timeout_s: float, context: Any) -> None:
-        import socket
-
-        from gateway.codecs.mllp import FrameDecoder
-
-        raw = socket.create_connection((host, port), timeout=timeout_s)
-        self._socket = context.wrap_socket(raw, server_hostname=host) if context else raw
-        self._decoder = FrameDecoder(16 * 1024 * 1024)
-        self._timeout_s = timeout_s
-        self._waiting: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def read(self) -> bytes | None:
-        """The next frame; None when none comes in time."""
-        if self._waiting:
-            return self._waiting.pop(0)
-        deadline = time.monotonic() + self._timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(65536)
-            except (TimeoutError, OSError):
-                return None
-            if not data:
-                return None
-            self._waiting += [frame.payload for frame in self._decoder.feed(data)]
-            if self._waiting:
-                return self._waiting.pop(0)
-        return None
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _query(control_id: str, *, modes: str = "", name: str = "Zqnobody", charset: str = "UNICODE UTF-8") -> bytes:
-    """A demographics query for nobody: it changes nothing wherever it arrives."""
-    modes = modes or "||"
-    sent = time.strftime("%Y%m%d%H%M%S")
-    head = f"MSH|^~\\&|DOORWAY|CHECK|||{sent}+0000||QBP^Q22^QBP_Q21|{control_id}|T|2.5.1|{modes}||{charset}"
-    encoding = "latin-1" if charset.startswith("8859") else "utf-8"
-    return f"{head}\rQPD|Q22^Find Candidates^HL7|{control_id}|@PID.5.1^{name}\rRCP|I|1^RD\r".encode(encoding)
-
-
-def _of_peer(peer: str, tls: bool, ca: str | None, timeout_s: float) -> Iterator[tuple[str, dict[str, str]]]:
-    host, _, port = peer.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.UsageError("--peer is HOST:PORT")
-    context = None
-    if tls:
-        import ssl
-
-        context = ssl.create_default_context(cafile=ca)
-
-    def opened() -> _Line:
-        return _Line(host.strip("[]"), int(port), timeout_s, context)
-
-    try:
-        opened().close()
-    except OSError as error:
-        yield (
-            peer,
-            _finding(
-                "error",
-                "connection",
-                f"refused or unreachable ({type(error).__name__})",
-                "address, port, firewall, TLS",
-            ),
-        )
-        return
-    yield (
-        peer,
-        _finding(
-            "note",
-            "connection",
-            "accepted" + (" with TLS" if tls else " without TLS"),
-            "" if tls else "use TLS off this host",
-        ),
-    )
-    for name, probe in _PROBES.items():
-        problem, fix = _probed(opened, probe)
-        yield (
-            peer,
-            _finding(
-                "warning" if problem else "note", name, problem or "answered as it should", fix if problem else ""
-            ),
-        )
-
-
-def _probed(opened: Callable[[], _Line], probe: Callable[[_Line], tuple[str, str]]) -> tuple[str, str]:
-    line = None
-    try:
-        line = opened()
-        return probe(line)
-    except OSError as error:
-        return f"the connection broke ({type(error).__name__})", "see the peer's log"
-    finally:
-        if line is not None:
-            line.close()
-
-
-def _answers(line: _Line, *ids: str) -> tuple[str, str]:
-    """Whether one answer for each id comes, in order."""
-    from gateway.codecs.er7 import Message
-    from gateway.kernel.errors import DoorwayError
-
-    for number, control_id in enumerate(ids, 1):
-        payload = line.read()
-        if payload is None:
-            return f"no answer to message {number} of {len(ids)}", "answer every frame; see the peer's framing"
-        try:
-            said = Message.parse(payload).get("MSA-2")
-        except DoorwayError as error:
-            return f"an answer that is no message: {error.message}", "answer with MSH and MSA"
-        if said != control_id:
-            return f"answer {number} does not carry the control id asked for", "copy MSH-10 to MSA-2 verbatim"
-    return "", ""
-
-
-def _framed(payload: bytes) -> bytes:
-    from gateway.codecs.mllp import encode_frame
-
-    return encode_frame(payload)
-
-
-def _plainly(line: _Line) -> tuple[str, str]:
-    line.write(_framed(_query("C1")))
-    return _answers(line, "C1")
-
-
-def _twice(line: _Line) -> tuple[str, str]:
-    line.write(_framed(_query("C2")))
-    first = _answers(line, "C2")
-    if first[0]:
-        return first
-    line.write(_framed(_query("C3")))
-    return _answers(line, "C3")
-
-
-def _split(line: _Line) -> tuple[str, str]:
-    data = _framed(_query("C4"))
-    for piece in (data[:1], data[1:40], data[40:-2], data[-2:-1], data[-1:]):
-        line.write(piece)
-        time.sleep(0.02)
-    return _answers(line, "C4")
-
-
-def _together(line: _Line) -> tuple[str, str]:
-    line.write(_framed(_query("C5")) + _framed(_query("C6")))
-    return _answers(line, "C5", "C6")
-
-
-def _latin(line: _Line) -> tuple[str, str]:
-    line.write(_framed(_query("C7", name="Zqnöbödy", charset="8859/1")))
-    return _answers(line, "C7")
-
-
-def _enhanced(line: _Line) -> tuple[str, str]:
-    from gateway.codecs.er7 import Message
-
-    line.write(_framed(_query("C8", modes="||AL|NE")))
-    payload = line.read()
-    if payload is None:
-        return "no accept acknowledgement for MSH-15 AL", "enhanced mode: answer CA, CE or CR at once"
-    code = Message.parse(payload).get("MSA-1") or ""
-    if not code.startswith("C"):
-        return "answers MSH-15 AL with an application acknowledgement", "enhanced mode wants CA, CE or CR first"
-    return "", ""
-
-
-_PROBES: dict[str, Callable[[_Line], tuple[str, str]]] = {
-    "one message": _plainly,
-    "a second message on the same connection": _twice,
-    "a message in five packets, FS and CR apart": _split,
-    "two messages in one packet": _together,
-    "MSH-18 8859/1": _latin,
-    "MSH-15 AL, MSH-16 NE": _enhanced,
-}

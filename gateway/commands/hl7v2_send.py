@@ -6,16 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    import ssl
+from gateway.commands.hl7v2_peer import peer_address, tls_context
 
+if TYPE_CHECKING:
     from gateway.adapters.mllp.client import Client
 
 
 @click.command(epilog="Example: doorway hl7v2 send feed/*.hl7 --to 127.0.0.1:2575")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--to", "address", required=True, metavar="HOST:PORT", help="The listener.")
-@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Longest wait for each answer, seconds.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.05, 3600),
+    default=30.0,
+    show_default=True,
+    help="Longest wait for each answer, seconds.",
+)
 @click.option("--tls", is_flag=True, help="Speak TLS; the server's name must be in its certificate.")
 @click.option("--ca", type=click.Path(exists=True), help="Certificates of the authorities to trust (PEM).")
 @click.option("--cert", type=click.Path(exists=True), help="Own certificate for mutual TLS (PEM).")
@@ -39,10 +46,8 @@ def send(
     """
     from gateway.adapters.mllp.client import Client
 
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.UsageError("--to is HOST:PORT")
-    client = Client(host.strip("[]"), int(port), timeout_s=timeout_s, tls=_context(ca, cert, key) if tls else None)
+    host, port = peer_address(address, "--to")
+    client = Client(host, port, timeout_s=timeout_s, tls=tls_context(ca, cert, key) if tls else None)
     tally = {"sent": 0, "accepted": 0, "unasked": 0, "refused": 0, "unanswered": 0}
     try:
         for place, payload in _messages(files):
@@ -56,16 +61,6 @@ def send(
         click.echo(", ".join(f"{number} {name}" for name, number in tally.items()), err=True)
     if tally["refused"] or tally["unanswered"] or not tally["sent"]:
         sys.exit(1)
-
-
-def _context(ca: str | None, cert: str | None, key: str | None) -> "ssl.SSLContext":
-    import ssl
-
-    context = ssl.create_default_context(cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if cert:
-        context.load_cert_chain(cert, key)
-    return context
 
 
 def _messages(files: tuple[str, ...]) -> list[tuple[str, bytes]]:

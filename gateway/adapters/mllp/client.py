@@ -4,6 +4,7 @@ Most clients take any reply for a success; some return after the first packet, o
 deadline, and closes the connection when it is out of step, so that a late answer can never be taken for another's.
 """
 
+import select
 import socket
 import ssl
 import time
@@ -59,7 +60,9 @@ class Client:
         asked = (head.raw(15), head.raw(16))
         wanted = ["A"] if not enhanced(*asked) else [way for way, c in zip("CA", asked, strict=True) if wants_any(c)]
         try:
-            self._connected().sendall(encode_frame(payload))
+            connection = self._connected()
+            connection.settimeout(self._timeout_s)
+            connection.sendall(encode_frame(payload))
             return self._answers(head.message.control_id, wanted, sure=not enhanced(*asked) or asked[0] == "AL")
         except (OSError, ssl.SSLError):
             self.close()
@@ -79,12 +82,14 @@ class Client:
             try:
                 plain = socket.create_connection(self._address, timeout=self._timeout_s)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._socket = (
-                    self._tls.wrap_socket(plain, server_hostname=self._address[0]) if self._tls is not None else plain
-                )
+                self._socket = plain
+                if self._tls is not None:
+                    self._socket = shake_hands(plain, self._tls, self._address[0], self._timeout_s)
             except ssl.SSLError:
+                self.close()
                 raise Busy("TLS was refused", at="peer", fix="check the certificates of both sides") from None
             except OSError:
+                self.close()
                 raise Busy("nobody answers there", at="peer", fix="is the listener running?") from None
         return self._socket
 
@@ -117,7 +122,9 @@ class Client:
                     return payload
             left = min(deadline, time.monotonic() + (self._timeout_s if hopeful else _PERHAPS_S)) - time.monotonic()
             try:
-                connection.settimeout(max(left, 0.001))
+                if left <= 0:  # a peer that goes on sending without an end is waited for no longer than a silent one
+                    raise TimeoutError
+                connection.settimeout(left)
                 data = connection.recv(65536)
             except TimeoutError:
                 if not hopeful:
@@ -126,3 +133,35 @@ class Client:
             if not data:
                 raise Busy("the peer closed without an answer", at="peer", fix="send again, unchanged")
             self._frames.extend(frame.payload for frame in self._decoder.feed(data))
+
+
+def shake_hands(plain: socket.socket, context: ssl.SSLContext, name: str, timeout_s: float) -> ssl.SSLSocket:
+    """TLS over a connection, within ``timeout_s`` however slowly the other side sends its part.
+
+    Raises:
+        TimeoutError: it did not end in time.
+        SSLError: it was refused, by one side or the other.
+        OSError: the connection broke.
+    """
+    deadline = time.monotonic() + timeout_s
+    plain.setblocking(False)  # a time-out of the socket would begin anew with every byte
+    made = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                made.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            waiting = select.poll()
+            waiting.register(made, wanted)
+            left = deadline - time.monotonic()
+            if left <= 0 or not waiting.poll(left * 1000):
+                raise TimeoutError
+    except BaseException:
+        made.close()
+        raise
+    made.settimeout(timeout_s)
+    return made

@@ -1,17 +1,14 @@
 """Bounds and modes of the listener: idle, slow, huge, too many, out of step, batches, release 2, TLS, noise."""
 
-import datetime
 import random
 import socket
 import ssl
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.adapters.db.store import DbStore
 from gateway.adapters.mllp.client import Client
@@ -20,6 +17,7 @@ from gateway.adapters.mllp.tls import server_context
 from gateway.exchange.ports.inbox import State
 from gateway.exchange.receive import Feed
 from gateway.kernel.errors import Busy
+from tests.support.authority import Authority
 from tests.support.mllp import Peer, adt, framed, msa, receiving
 
 
@@ -182,45 +180,6 @@ def test_mutated_frames_are_answered_or_closed_and_nothing_hangs(sqlite_store: D
 # -- TLS -------------------------------------------------------------------------------------------------------------
 
 
-class Authority:
-    """A certificate authority for one test."""
-
-    def __init__(self, folder: Path, name: str = "ca") -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.file = str(folder / f"{name}.pem")
-        Path(self.file).write_bytes(self._signed(self.name, self.key, ca=True).public_bytes(serialization.Encoding.PEM))
-
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
-        day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(day)
-            .not_valid_after(datetime.datetime(2090, 1, 1, tzinfo=datetime.UTC))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        )
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, name: str) -> tuple[str, str]:
-        """(certificate file, key file)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, secret = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        certificate.write_bytes(self._signed(subject, key, ca=False).public_bytes(serialization.Encoding.PEM))
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return str(certificate), str(secret)
-
-
 def test_a_certificate_is_bound_to_the_sender_that_it_may_be(sqlite_store: DbStore, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     tls = server_context(*authority.issue("gateway"), authority.file)
@@ -251,6 +210,49 @@ def test_a_certificate_is_bound_to_the_sender_that_it_may_be(sqlite_store: DbSto
         plain.close()
     with sqlite_store.reading() as reading:
         assert {one.peer for one in reading.inbox.find("1")} <= {"west", "east"}
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x0bMSH|"])
+def test_a_tls_handshake_that_does_not_end_is_closed_and_harms_nobody(
+    begun: bytes, sqlite_store: DbStore, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    listener = Listener(port=0, tls=server_context(*authority.issue("gateway"), ""), frame_timeout_s=0.3)
+    with receiving(sqlite_store, listener) as receiver:
+        started = time.monotonic()
+        silent = Peer(receiver.addresses[0])
+        silent.send(begun)
+        context = ssl.create_default_context(cafile=authority.file)
+        client = Client("localhost", receiver.addresses[0][1], timeout_s=3, tls=context)
+        last = client.send(adt("1")).last
+        assert last is not None
+        assert last.code == "AA", "served beside it"
+        client.close()
+        with suppress(ConnectionError):
+            while silent.socket.recv(100):
+                pass
+        assert time.monotonic() - started < 2
+        silent.close()
+
+
+def test_a_tls_peer_that_sends_its_handshake_byte_by_byte_does_not_hold_up_our_sender(tmp_path: Path) -> None:
+    def trickle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            for byte in b"\x16\x03\x03\x40\x00" + bytes(500):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.02)
+
+    server = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: trickle(server.accept()[0]), daemon=True)
+    thread.start()
+    context = ssl.create_default_context(cafile=Authority(tmp_path).file)
+    client = Client("localhost", server.getsockname()[1], timeout_s=0.2, tls=context)
+    started = time.monotonic()
+    with pytest.raises(Busy):
+        client.send(adt("1"))
+    assert time.monotonic() - started < 1
+    thread.join(2)
+    server.close()
 
 
 def test_a_feed_may_be_named_by_its_listener(sqlite_store: DbStore) -> None:
