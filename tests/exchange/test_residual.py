@@ -182,6 +182,27 @@ def test_a_search_of_a_store_with_little_to_see_reads_little(sqlite_store: DbSto
     assert sum(reads) < 150  # of 360
 
 
+@pytest.mark.parametrize("asker", ["Organization/nobody", HOSPITAL])
+def test_a_search_costs_what_the_asker_may_see_and_not_what_others_have(sqlite_store: DbStore, asker: str) -> None:
+    fill(sqlite_store, *(one for n in range(2) for one in _person(n, PERMIT)))
+
+    def steps(people: range) -> int:
+        """Instructions of SQLite that one search and its total take, in hundreds."""
+        fill(sqlite_store, *(one for n in people for one in _person(n, OTHERS)))
+        ticks: list[int] = []
+        with sqlite_store.reading() as reading:
+            gate = Gate(reading.resources, asks(organization=asker), knowledge())
+            connection: Any = reading.resources._session.connection
+            connection.set_progress_handler(lambda: ticks.append(1), 100)
+            page = search(reading.resources, Query("Observation", count=10, total="none"), gate)
+            connection.set_progress_handler(None, 0)
+        assert len(page.matches) == (10 if asker == HOSPITAL else 0)
+        return len(ticks)
+
+    few, many = steps(range(2, 20)), steps(range(20, 120))
+    assert many < few * 1.5
+
+
 def _person(number: int, provision: JsonObject) -> list[JsonObject]:
     person = f"p{number}"
     return [

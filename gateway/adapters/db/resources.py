@@ -51,7 +51,7 @@ RESOURCE: Final = Table(
     Index("resource_updated", "type", "updated_us", "key"),
     Index("resource_source", "type", "source", "key"),  # one's own records, for those who see little else
     Index("resource_maker", "type", "maker", "key", sqlite_where=_MADE, postgresql_where=_MADE),
-    Index("resource_nobody", "type", "key", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
+    Index("resource_nobody", "type", "subject", "key", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
 )
 _history = _version_columns()
 _history[2].primary_key = True

@@ -57,6 +57,7 @@ class _Plan:
     confirm: bool
     impossible: bool = False  # some small set leaves nothing
     driver: KeySet | None = None  # walked in the order of keys
+    keyed: bool = False  # its keys are given: no range of keys is to be walked instead
 
 
 class DbSearch:
@@ -78,6 +79,7 @@ class DbSearch:
         if keys is not None:  # little can be visible: that is what the search walks
             plan.impossible = plan.impossible or not keys
             plan.conditions.append(_among(plan.words, sorted(keys)))
+            plan.keyed = True
         if shown is not None and not plan.impossible:
             alias = "r" if plan.driver is None else "x0"
             plan.conditions.append(visible_part(plan.words, shown, type_, alias))
@@ -132,7 +134,7 @@ class DbSearch:
                 conditions.append(compiler.probe(criterion, type_, row))
         if keys is not None:
             conditions.append(_among(words, sorted(keys)))
-        return _Plan(words, conditions, confirm, driver=driver)
+        return _Plan(words, conditions, confirm, driver=driver, keyed=keys is not None)
 
     def _small_sets(self, type_: str, criteria: Sequence[Criterion], stream: bool) -> tuple[set[int] | None, set[int]]:
         """The intersection of the small key sets (None: there is none), and which criteria it settles."""
@@ -196,7 +198,7 @@ class DbSearch:
         inner = f"SELECT {', '.join([*sort_columns, f'{key} AS key'])} FROM {_source(plan)}"
         conditions = list(plan.conditions)
         if after is not None and not sorts:
-            conditions.append(f"{key} > {words.bind(after[-1])}")
+            conditions.append(f"{'+' if plan.keyed else ''}{key} > {words.bind(after[-1])}")
         inner += f" WHERE {' AND '.join(conditions) or '1 = 1'}"
         order = [f"s{index}{' DESC' if sort.descending else ''}" for index, sort in enumerate(sorts)]
         if after is not None and sorts:

@@ -285,7 +285,7 @@ def upgrade() -> None:
     op.create_index(
         "resource_nobody",
         "resource",
-        ["type", "key"],
+        ["type", "subject", "key"],
         unique=False,
         sqlite_where=sa.text("subject = ''"),
         postgresql_where=sa.text("subject = ''"),
