@@ -1,11 +1,9 @@
-"""Foreign MLLP peers outside the suite: ``python -m tests.peers.run [LIB]``.
+"""HAPI HL7v2 as an MLLP peer, outside the suite: ``python -m tests.peers.run LIB``.
 
-hl7lw is used where it is installed. LIB is a folder with HAPI HL7v2, made by ``mvn -f tests/peers/hapi
+LIB is a folder with HAPI HL7v2, made by ``mvn -f tests/peers/hapi
 dependency:copy-dependencies -DoutputDirectory=LIB``; with it, HAPI drives the listener and receives from our client.
 """
 
-import importlib
-import importlib.util
 import socket
 import subprocess
 import sys
@@ -17,21 +15,6 @@ from tests.exam.test_kill import Process, kept
 from tests.support.mllp import adt
 
 HERE = Path(__file__).resolve().parent
-
-
-def light(port: int) -> str:
-    """What hl7lw was answered."""
-    if importlib.util.find_spec("hl7lw") is None:
-        return "hl7lw is not installed"
-    client = importlib.import_module("hl7lw").MllpClient()
-
-    client.connect("127.0.0.1", port)
-    said = []
-    for number in range(5):
-        client.send(adt(f"L{number}"))
-        said.append(client.recv().decode().split("\r")[1])
-    client.close()
-    return "\n".join(said)
 
 
 def hapi(port: int, library: str) -> str:
@@ -60,9 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "peers.db"
         process = Process(database)
-        print("hl7lw", light(process.port), sep="\n")
-        if len(sys.argv) > 1:
-            print("HAPI", hapi(process.port, sys.argv[1]), sep="\n")
+        print("HAPI", hapi(process.port, sys.argv[1]), sep="\n")
         process.stop()
         print("kept", *sorted(kept(database)))
 

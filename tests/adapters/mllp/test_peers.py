@@ -1,6 +1,8 @@
-"""A real peer, the python-hl7 library: its client drives the listener, its server receives from the sender."""
+"""Real peers, the libraries python-hl7 and hl7lw: their clients drive the listener, their servers receive from ours."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,6 +12,7 @@ import hl7
 import pytest
 from hl7.client import MLLPClient
 from hl7.mllp import start_hl7_server
+from hl7lw import Hl7Parser, MllpClient
 
 from gateway.adapters.db.store import DbStore
 from gateway.adapters.mllp.client import Client
@@ -65,6 +68,61 @@ def test_its_server_receives_from_our_client(server: tuple[tuple[str, int], list
         assert (last.code, last.control_id) == ("AA", f"Q{number}")
     client.close()
     assert received == [f"Q{number}" for number in range(5)]
+
+
+def test_the_client_of_hl7lw_is_answered_message_after_message(sqlite_store: DbStore) -> None:
+    client = MllpClient()
+    with receiving(sqlite_store) as receiver:
+        client.connect(*receiver.addresses[0])
+        client.socket.settimeout(5)  # it has no time-out of its own
+        for number in range(5):
+            client.send(adt(f"L{number}", msh="|||AL|NE" if number % 2 else ""))
+            said = Hl7Parser().parse_message(client.recv())
+            assert (said["MSA-1"], said["MSA-2"]) == ("CA" if number % 2 else "AA", f"L{number}")
+        client.send(adt("L0"))
+        assert b"MSA|AA|L0" in client.recv(), "a repeat is answered as before"
+        client.close()
+    with sqlite_store.reading() as reading:
+        assert [len(reading.inbox.find(f"L{number}")) for number in range(5)] == [1] * 5
+
+
+# hl7lw's server listens on every interface, never returns and spins once its peer has left: so it gets a process and
+# the loopback address, and is ended with the test
+_HL7LW_SERVER = """
+import socket, sys
+import hl7lw
+from hl7lw.utils import Acks, generate_ack
+
+def answer(message):
+    parser = hl7lw.Hl7Parser()
+    parsed = parser.parse_message(message)
+    print(parsed["MSH-10"], flush=True)
+    said = generate_ack(parsed, Acks.AE if parsed["MSH-10"] == "L3" else Acks.AA)
+    return parser.format_message(said, encoding="utf-8")
+
+made = socket.create_server
+def bound(address, **options):
+    server = made(("127.0.0.1", address[1]), **options)
+    print(server.getsockname()[1], flush=True)
+    return server
+socket.create_server = bound
+hl7lw.MllpServer(0, answer).serve_forever()
+"""
+
+
+def test_the_server_of_hl7lw_receives_from_our_client() -> None:
+    with subprocess.Popen([sys.executable, "-c", _HL7LW_SERVER], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        try:
+            client = Client("127.0.0.1", int(program.stdout.readline()), timeout_s=5)
+            said = [client.send(adt(f"L{number}")).last for number in range(5)]
+            assert [(one.code, one.control_id) for one in said if one is not None] == [
+                ("AE" if number == 3 else "AA", f"L{number}") for number in range(5)
+            ]
+            assert [program.stdout.readline().strip() for _ in range(5)] == [f"L{number}" for number in range(5)]
+            client.close()
+        finally:
+            program.kill()
 
 
 def test_an_answer_in_pieces_and_two_answers_in_one_packet_are_told_apart() -> None:
