@@ -5,7 +5,8 @@ people, hidden resources that point at visible ones, hidden Consents. Requests a
 the types at hand, with chains, ``_has``, includes, sorts, totals, summaries, pages, reads, histories and batches.
 
 ``DOORWAY_NON_INTERFERENCE`` sets how many requests are made a store (about 350 in the normal run, all stores together
-1,000); ``doorway test --nightly`` sets 100,000.
+1,000); ``doorway test --nightly`` sets 100,000. ``DOORWAY_NON_INTERFERENCE_HIDDEN`` adds so many hidden people: the
+more of a store is hidden, the more of its searches leave out beforehand what cannot be visible (the residual).
 """
 
 import os
@@ -27,6 +28,7 @@ from tests.consent.build import actor, label, purposes
 from tests.support.stores import DERIVED, KINDS
 
 REQUESTS = int(os.environ.get("DOORWAY_NON_INTERFERENCE", "340"))
+HIDDEN = int(os.environ.get("DOORWAY_NON_INTERFERENCE_HIDDEN", "0"))
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01
 LOINC = "http://loinc.org"
 HOSPITAL = "Organization/h"
@@ -46,7 +48,7 @@ def person(n: int, **more: Any) -> JsonObject:
         "resourceType": "Patient",
         "id": f"p{n}",
         "name": [{"family": f"Zq{n % 3}", "given": [f"G{n}"]}],
-        "birthDate": f"19{50 + n}-01-0{1 + n % 9}",
+        "birthDate": f"19{50 + n % 50}-01-0{1 + n % 9}",
         "gender": ("male", "female")[n % 2],
         "identifier": [{"system": "urn:mrn", "value": str(n)}],
         "generalPractitioner": [ref("Practitioner/d")],
@@ -176,7 +178,7 @@ def visible_part() -> list[JsonObject]:
 def hidden_part(rng: random.Random) -> list[JsonObject]:
     """What only one world has; the asker may see none of it."""
     found: list[JsonObject] = []
-    for n in range(20, 26):
+    for n in (*range(20, 26), *range(40, 40 + HIDDEN)):
         found += [person(n), *about(n, str(n))]
         if n % 2:
             found.append(consent(n, OTHERS))
