@@ -92,6 +92,7 @@ def build_app(
         openapi: the OpenAPI document of what runs.
         console: what is served at ``/``; None: a short page that says where the API is.
     """
+
     async def livez(_request: Request) -> Response:
         return Response(b"ok\n", media_type="text/plain")
 
