@@ -1,9 +1,12 @@
 """One HL7 v2 message on its way through a compiled program: walk, map, account, relate, resolve."""
 
+import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from gateway.codecs.er7 import DELETE, Message, Segment
+from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject
 from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2 import after
@@ -16,9 +19,15 @@ from gateway.mapping.hl7v2.model import Tables, Trigger
 from gateway.mapping.hl7v2.program import FIELDS, Action, Connection, Deletions, Program
 from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope
 from gateway.mapping.hl7v2.settle import Requirements, prune
-from gateway.mapping.hl7v2.values import Stamps
+from gateway.mapping.hl7v2.values import Stamps, zone_of
 
 _FREE_TEXT: Final = frozenset({"NTE", "OBX"})  # blanks at the ends of their parts belong to the text
+
+
+@lru_cache(64)
+def _hollow(field: str, inner: str) -> re.Pattern[str]:
+    """Finds a field that holds delimiters and nothing else."""
+    return re.compile(rf"{re.escape(field)}[{re.escape(inner)}]+(?:{re.escape(field)}|\r)")
 
 
 class Ledger:
@@ -109,7 +118,7 @@ class Job:
         escaped = escaped or CONTROL.search(self.whole) is not None
         escaped = escaped or "\n" in self.whole or "\t" in self.whole  # a value may be blank without being empty
         sent = sent.split(marks.component or "^", 1)[0]
-        zone = f"{sent[-5:-2]}:{sent[-2:]}" if sent[-5:-4] in ("+", "-") and sent[-4:].isdigit() else feed.zone
+        zone = zone_of(sent[-5:]) or feed.zone
         facts = {
             "JURISDICTION": feed.jurisdiction,
             "TRIGGER": message.trigger,
@@ -141,6 +150,8 @@ class Job:
         self._require()
         resources = cx.resolver.resolve(self.made, self._reachable(), cx.things)
         after.provenance(resources)
+        if not resources and not self.ledger.left:
+            raise Invalid("the message says nothing", at="MSH", fix="send the segments that the event demands")
         sets, lists = self._snapshots(resources)
         left = self.ledger.left.values()
         labels = after.residue(resources, left, self.sender, self.control_id) if left else {}
@@ -158,6 +169,9 @@ class Job:
         segments = self.message.segments
         stack = [self.cx.scope]
         trim, nulls = self._padded(), DELETE in self.whole
+        marks = self.message.delimiters
+        inner = marks.repetition + marks.component + marks.subcomponent
+        hollow = nulls or bool(inner and _hollow(marks.field, inner).search(self.whole, len(self.message.header.text)))
         for segment, stop in zip(segments, self.program.route(tuple([s.id for s in segments])), strict=True):
             fields = segment.fields
             if trim is not None and segment.id not in _FREE_TEXT:
@@ -165,6 +179,8 @@ class Job:
                 fields = [*fields[:kept], *map(trim, fields[kept:])]
             if nulls and DELETE in segment.text:
                 fields = self._nulls(segment, fields)
+            if hollow and segment.id != "MSH":  # delimiters alone say nothing
+                fields = [text if text.strip(inner) else "" for text in fields]
             if stop is None:
                 self._unmapped(segment, fields, "the structure has no such segment here")
                 continue
@@ -320,6 +336,7 @@ class Job:
             gone = {id(e) for e, r in self.cx.refs if id(r) in self.dropped}
             for resource in kept:
                 prune(resource, gone)
+                self.rules.requirements.thin(resource)
 
     def _snapshots(self, resources: list[JsonObject]) -> tuple[list[Snapshot], dict[str, tuple[str, ...]]]:
         if self.message.kind != "ADT":  # other types tell of one thing, never of all there are

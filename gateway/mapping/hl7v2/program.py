@@ -45,7 +45,13 @@ class Connection:
         element: JsonObject = {}
         run.refs.append((element, target))
         if self._deep:
-            host = self._host(host, resource, before)
+            owner, host = host, self._host(host, resource, before)
+            if owner is resource and self._path[0].repeats and not leaf.repeats:
+                for item in owner[self._path[0].name][before.get(self._path[0].name, 0) :]:  # one a repetition
+                    if item is not host and leaf.name not in item and len(self._path) == 1:
+                        other: JsonObject = {}
+                        item[leaf.name] = other
+                        run.refs.append((other, target))
         if leaf.repeats:
             host.setdefault(leaf.name, []).append(element)
         else:

@@ -43,7 +43,7 @@ class Scope:
 class Thing:
     """A shared thing that a text stands for, with what it is part of: made once, then remembered."""
 
-    reference: str
+    reference: str  # empty when the text stands for nothing, but holds values that are left over
     resources: tuple[tuple[str, JsonObject], ...]  # with their references
     fails: tuple[Fail, ...]
 
@@ -171,11 +171,10 @@ class Run:
         return first
 
     def only(self, text: str) -> str:
-        """The first repetition of a field that maps to one element; the others are remembered."""
-        first, *rest = text.split(self.R)
+        """The first repetition with content of a field that maps to one element; the others are remembered."""
+        first, *rest = [part for part in text.split(self.R) if part] or [""]
         for other in rest:
-            if other:
-                self.fails.append(("", other, "the element takes one repetition"))
+            self.fails.append(("", other, "the element takes one repetition"))
         return first
 
     def beyond(self, parts: list[str], handled: frozenset[int]) -> None:
@@ -298,7 +297,7 @@ class Run:
         for reference, resource in found.resources:
             if reference not in things:
                 things[reference] = resource
-        return found.reference
+        return found.reference or None
 
     def learn(self, site: int, text: str, mark: str, apply: Callable[..., Any], vocabulary: Vocabulary | None) -> Any:
         """The value of a coded text, made once; the compiled tables look into ``M`` before they ask here."""
@@ -315,12 +314,13 @@ class Run:
         self.things = {}
         made = apply(text, mark, self)
         inside, self.things = self.things, around
+        failed = tuple(self.fails[fails:])
+        del self.fails[fails:]
         if made is None:
-            return None
+            return Thing("", (), failed) if failed else None
         made["resourceType"] = kind
         resources = self.resolver.resolve([made], self.refs[refs:], inside)
-        failed = tuple(self.fails[fails:])
-        del self.refs[refs:], self.fails[fails:]
+        del self.refs[refs:]
         return Thing(f"{kind}/{made['id']}", tuple([(f"{r['resourceType']}/{r['id']}", r) for r in resources]), failed)
 
     def prefix(self, since: int, component: str) -> None:

@@ -35,7 +35,10 @@ class Requirements:
     """The rows of required.csv, compiled: an element of the resource itself costs a look-up, a deeper one a walk."""
 
     def __init__(self, required: Mapping[str, Sequence[Required]]) -> None:
-        self._checks = {kind: tuple([self._check(row) for row in rows]) for kind, rows in required.items()}
+        self._checks = {
+            kind: tuple([self._check(row) for row in rows if row.value is not False]) for kind, rows in required.items()
+        }
+        self._thin = {kind: tuple([row.steps for row in rows if row.value is False]) for kind, rows in required.items()}
 
     @staticmethod
     def _check(row: Required) -> Callable[[JsonObject], bool]:
@@ -56,6 +59,14 @@ class Requirements:
             return True
 
         return check
+
+    def thin(self, resource: JsonObject) -> None:
+        """Take out the list items that nothing is left of but what belongs to a missing reference."""
+        for name, leaf in self._thin.get(resource["resourceType"], ()):
+            if name in resource:
+                resource[name] = [item for item in resource[name] if leaf in item]
+                if not resource[name]:
+                    del resource[name]
 
     def complete(self, resource: JsonObject) -> bool:
         """Fill what R4 demands; False when something is missing that nothing can stand for."""

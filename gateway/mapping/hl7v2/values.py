@@ -179,7 +179,9 @@ def to_datetime(text: str, zone: ZoneOf) -> str | None:
         if offset == "Z":
             shift = "Z"
         elif offset:
-            shift = f"{offset[:3]}:{offset[3:]}"
+            shift = zone_of(offset)
+            if not shift:
+                return None
         else:
             PartialDate.from_hl7(digits[:8], at="dateTime")
             shift = zone(int(year), int(month), int(day), min(int(hour), 23), min(int(minute), 59))
@@ -187,6 +189,14 @@ def to_datetime(text: str, zone: ZoneOf) -> str | None:
         return made.replace(shift, fraction + shift) if fraction else made
     except (Invalid, ValueError):
         return None
+
+
+def zone_of(offset: str) -> str:
+    """``-0500`` as ``-05:00``; empty when there is no such offset (R4: at most 14 hours)."""
+    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
+        return ""
+    hour, minute = int(offset[1:3]), int(offset[3:])
+    return f"{offset[:3]}:{offset[3:]}" if minute < 60 and (hour < 14 or (hour == 14 and not minute)) else ""
 
 
 def to_instant(text: str, zone: ZoneOf) -> str | None:
