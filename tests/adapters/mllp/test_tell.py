@@ -10,6 +10,7 @@ import pytest
 
 from gateway.adapters.db.store import DbStore
 from gateway.codecs.er7 import Message
+from gateway.codecs.hl7_grammar import deviations
 from gateway.exchange.ports.resources import Draft
 from gateway.settings import Settings
 from gateway.wiring import mllp_service, saver
@@ -143,6 +144,9 @@ VISIT: dict[str, Any] = {
 }  # fmt: skip
 
 
+_MERGE = (("replaces", "Patient/p2"), ("replaced-by", "Patient/p1"))
+
+
 def test_persons_and_visits_are_told_as_they_change_and_to_whom_consent_lets(feed: Both) -> None:
     feed.save(PERSON, source="shelter")
     eventually(lambda: feed.states() == {"delivered": 1, "withheld": 1})
@@ -150,10 +154,25 @@ def test_persons_and_visits_are_told_as_they_change_and_to_whom_consent_lets(fee
     feed.save(VISIT, {**PERSON, "gender": "female", "active": True}, source="shelter")
     feed.save({**VISIT, "period": {"start": "2026-01-05T10:00:00Z"}}, source="shelter")
     feed.save({**VISIT, "status": "finished"}, source="shelter")
-    eventually(lambda: feed.states() == {"delivered": 5, "withheld": 5})
+    feed.save(VISIT, source="shelter")
+    feed.save({**VISIT, "status": "cancelled"}, source="shelter")
+    feed.save({**VISIT, "id": "e2", "status": "planned", "identifier": [{"value": "V2"}]}, source="shelter")
+    clinic = {**VISIT, "id": "e3", "identifier": [{"value": "V3"}], "class": {**VISIT["class"], "code": "AMB"}}
+    feed.save(clinic, source="shelter")
+    double = {**PERSON, "id": "p2", "identifier": [{"system": "urn:oid:1.2.3", "value": "c9900000"}]}
+    feed.save(consent("c9", "p2"), source="shelter")
+    feed.save(double, source="shelter")
+    replaces, replaced = ({"type": k, "other": {"reference": r}} for k, r in _MERGE)
+    feed.save({**PERSON, "link": [replaces]}, {**double, "active": False, "link": [replaced]}, source="shelter")
+    events = ["A28", "A31", "A01", "A08", "A03", "A13", "A11", "A05", "A04", "A28", "A40"]
+    eventually(lambda: sum(feed.states().values()) == 2 * len(events) and "queued" not in feed.states())
     told = [Message.parse(one) for one in feed.west.received]
-    assert [one.trigger for one in told] == ["A28", "A31", "A01", "A08", "A03"]
-    assert all(one.get("PID-3.1") == "c1712345" for one in told)
+    of_double = [one for one in told if one.get("PID-3.1") == "c9900000"]
+    assert [one.trigger for one in of_double] == ["A28"], "in a lane of its own"
+    assert [one.trigger for one in told if one not in of_double] == [e for n, e in enumerate(events) if n != 9]
+    assert all(one.get("PID-3.1") == "c1712345" for one in told if one not in of_double)
+    assert [deviations(one) for one in told] == [[]] * len(told)
+    assert told[-1].get("MRG-1.1") == "c9900000"
     assert feed.east.received == []
 
 

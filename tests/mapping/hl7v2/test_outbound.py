@@ -59,13 +59,41 @@ def _plain(node: object) -> object:
     return [_plain(item) for item in node] if isinstance(node, list) else node
 
 
-def test_an_admission_keeps_person_and_visit() -> None:
+VISIT_EVENTS = {  # the state that each says; A08 leaves it as it is
+    "ADT^A01": "in-progress", "ADT^A03": "finished", "ADT^A04": "in-progress", "ADT^A05": "planned",
+    "ADT^A08": "keep", "ADT^A11": "cancelled", "ADT^A13": "in-progress",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("event", [*VISIT_EVENTS, "ADT^A28", "ADT^A31", "ADT^A40"])
+def test_an_event_of_person_or_visit_comes_back_as_it_went(event: str) -> None:
+    assert set(VISIT_EVENTS) | {"ADT^A28", "ADT^A31", "ADT^A40"} == {e for e in outbound().structures if "ADT" in e}
     first = convert("ADT^A04", PID, PV1 + "|" * 25 + "20250310091500-0500")
-    after = there_and_back("ADT^A04", *first.resources)
-    assert after["Patient"]["id"] == only(first, "Patient")["id"]
-    assert after["Encounter"]["id"] == only(first, "Encounter")["id"]
-    assert after["Encounter"]["period"] == only(first, "Encounter")["period"]
-    assert after["Patient"]["birthDate"] == "1980-05-12"
+    person, visit = only(first, "Patient"), only(first, "Encounter")
+    resources = [r for r in first.resources if event in VISIT_EVENTS or r["resourceType"] != "Encounter"]
+    if event == "ADT^A40":
+        loser = {**only(convert("ADT^A28", PID.replace("4711", "4999")), "Patient"), "link": []}
+        assert loser["id"] != person["id"]
+        other = {"reference": f"Patient/{loser['id']}"}
+        resources = [{**person, "link": [{"type": "replaces", "other": other}]}, loser]
+    sent = Message.parse(to_v2(event, resources, Envelope("C1", "20250310093000-0500"), outbound()))
+    assert (f"{sent.kind}^{sent.trigger}", deviations(sent)) == (event, [])
+    back = converter().convert(sent).resources
+    (after,) = [r for r in back if r["resourceType"] == "Patient" and r["id"] == person["id"]]
+    for element in ("identifier", "name", "birthDate", "gender", "address", "telecom"):
+        assert _plain(after.get(element)) == _plain(person.get(element)), element
+    if event in VISIT_EVENTS:
+        (stay,) = [r for r in back if r["resourceType"] == "Encounter"]
+        assert (stay["id"], stay["subject"]) == (visit["id"], visit["subject"])
+        assert stay["period"] == visit["period"]
+        if VISIT_EVENTS[event] != "keep":
+            assert stay["status"] == VISIT_EVENTS[event]
+    elif event == "ADT^A40":
+        (ended,) = [r for r in back if r["resourceType"] == "Patient" and r["id"] != person["id"]]
+        assert ended["id"] == loser["id"]
+        assert ended["active"] is False
+    else:
+        assert [r for r in back if r["resourceType"] == "Encounter"] == [], "PV1 of class N makes no visit"
 
 
 def test_an_appointment_and_a_document_go_out() -> None:
