@@ -233,13 +233,14 @@ class Block:
         rows = [line.split(self._delimiter) for line in self._lines]
         return [row if row != [""] else [] for row in rows] if "" in self._lines else rows
 
-    def column(self, index: int) -> list[str | None]:
-        """One cell of each row; None where the row does not reach so far."""
-        if self._lines is None or index > 3:
-            return [row[index] if index < len(row) else None for row in self.rows()]
-        cut = index + 1
-        found = [line.split(self._delimiter, cut) for line in self._lines]
-        return [cells[index] if index < len(cells) else None for cells in found]
+    def columns(self, *indexes: int) -> list[list[str]]:
+        """Some cells of each row, by column; empty where a row does not reach so far."""
+        cut = max(indexes) + 1
+        rows = self.rows() if self._lines is None else [line.split(self._delimiter, cut) for line in self._lines]
+        try:
+            return [[row[index] for row in rows] for index in indexes]
+        except IndexError:
+            return [[row[index] if index < len(row) else "" for row in rows] for index in indexes]
 
 
 def read_blocks(

@@ -129,11 +129,11 @@ class Conversion:
             rows = read_rows(self.files.chunks(seen.path), seen.encoding, seen.heading.delimiter)
             yield from islice(rows, seen.heading.rows, None)
 
-    def blocks(self, seen: FileSeen) -> Iterator[Block]:
-        """The rows below the header, many at a time."""
-        left = seen.heading.rows
+    def blocks(self, seen: FileSeen, size: int | None = None) -> Iterator[Block]:
+        """The rows below the header, many at a time: about as many as ``size`` bytes hold."""
+        left, delimiter = seen.heading.rows, seen.heading.delimiter
         with placed(seen.path):
-            for block in read_blocks(self.files.chunks(seen.path), seen.encoding, delimiter=seen.heading.delimiter):
+            for block in read_blocks(self.files.chunks(seen.path), seen.encoding, size, delimiter):
                 if left:
                     size = len(block)
                     block.drop_first(left)

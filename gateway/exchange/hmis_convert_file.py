@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
+from gateway.codecs import hmis_csv
 from gateway.codecs.hmis_csv import Block
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_manifest import Households
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 DOCUMENT_SYSTEM: Final = f"{DOORWAY}/CodeSystem/hmis-document"
 FLUSH_LINES: Final = 512
 SHAPES_KEPT: Final = 1 << 16
-SMALL_BYTES: Final = 1 << 18  # files below are dealt out block by block
+SMALL_BYTES: Final = 1 << 16  # files below are dealt out block by block
+SHARED_BLOCK_BYTES: Final = 1 << 14  # small ones cut the stretches of several processes evenly
 _SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
 _UNPRINTABLE: Final = re.compile(r"[\x1f\r\n]")
 Cells = list[str]
@@ -90,7 +92,8 @@ class FileJob:
         ids which it made for one serve for the next.
         """
         number, offset, small = 1, 0, self.seen.bytes < SMALL_BYTES
-        for index, block in enumerate(self.conversion.blocks(self.seen)):
+        size = None if self._processes == 1 else min(SHARED_BLOCK_BYTES, hmis_csv.BLOCK_BYTES)
+        for index, block in enumerate(self.conversion.blocks(self.seen, size)):
             stretch = min(offset * self._processes // max(self.seen.bytes, 1), self._processes - 1)
             owner = stretch if block.size and not small else (index + self._turn) % self._processes
             yield owner == self._which, number, block
@@ -226,14 +229,16 @@ class _Mapped:
     def _pass(self, block: Block, key_at: int) -> None:
         """Another process converts these rows; their keys are known from now on."""
         seen, person_at = self._job.seen_keys, self._order[self._person]
-        if person_at == key_at:
-            for key in block.column(key_at):
-                if key and key.strip():
-                    seen.add(key.strip())
-            return
-        for key, person in zip(block.column(key_at), block.column(person_at), strict=True):
-            if key and person and key.strip() and person.strip():
-                seen.add(key.strip())
+        if not seen.many and person_at >= 0:
+            keys, persons = block.columns(key_at, person_at)
+            if all(keys) and all(persons) and _SAFE_KEYS("".join(keys)) and not any(map(str.isspace, persons)):
+                seen.few.update(keys)
+                seen.settle()
+                return
+        for row in block.rows():
+            cells = self._cells(row)
+            if cells[self._key].strip() and cells[self._person].strip():
+                seen.add(cells[self._key].strip())
 
     def _convert(self, rows: list[Cells], first: int, function: FileFunction) -> None:
         """The rows of a block: through the generated function, one by one where a key needs a look."""

@@ -58,8 +58,9 @@ def test_blocks_hold_the_rows_that_the_parser_sees(text: str, size: int, encodin
     expected = list(read_rows(chunks, encoding))
     assert [row for block in blocks for row in block.rows()] == expected
     assert sum(len(block) for block in blocks) == len(expected)
-    column = [row[1] if len(row) > 1 else None for row in expected]
-    assert [cell for block in blocks for cell in block.column(1)] == column
+    columns = [[row[at] if len(row) > at else "" for row in expected] for at in (1, 0)]
+    found = [block.columns(1, 0) for block in blocks]
+    assert [[cell for block in found for cell in block[at]] for at in (0, 1)] == columns
 
 
 def test_a_quoted_cell_may_run_on_through_many_blocks_and_the_header_can_be_left_out() -> None:
