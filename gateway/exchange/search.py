@@ -229,8 +229,10 @@ class _Reader:
         head, dot, rest = name.partition(".")
         if dot:
             return self._chain(type_, head, rest, text, hops)
-        code, _, modifier = name.partition(":")
+        code, colon, modifier = name.partition(":")
         parameter = self._parameter(type_, code)
+        if colon and not modifier:
+            raise Invalid("a modifier is wanted behind the colon", at=_place(type_, name))
         if modifier == "missing":
             if text not in {"true", "false"}:
                 raise Invalid("true or false is wanted", at=_place(type_, name))
@@ -319,7 +321,7 @@ class _Reader:
         return Sort(parameter, key.startswith("-"))
 
     def _include(self, text: str, *, iterate: bool, reverse: bool) -> Include:
-        type_, _, rest = text.partition(":")
+        type_, _, rest = (f"{self._type}:*" if text == "*" and not reverse else text).partition(":")
         code, _, target = rest.partition(":")
         known = self._definitions.of(type_) if type_ in self._definitions.types else {}
         if code == "*":
@@ -328,6 +330,8 @@ class _Reader:
             parameters = tuple(one for one in known.values() if one.code == code and one.kind == "reference")
         if not parameters:
             raise Invalid("not Type:parameter[:Type] of a reference", at="_revinclude" if reverse else "_include")
+        if target and not any(ANY in one.targets or target in one.targets for one in parameters):
+            raise Invalid("the parameter does not refer to that type", at="_revinclude" if reverse else "_include")
         return Include(type_, parameters, target, iterate, reverse)
 
 

@@ -22,7 +22,9 @@ TEXT_LIMIT: Final = 200  # characters that are compared; index rows must stay sm
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT: Final = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?)?", re.ASCII
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::([0-5]\d|60)(\.\d+)?)?"
+    r"(Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?)?)?)?",  # offsets and leap seconds as R4 dateTime has them
+    re.ASCII,
 )
 
 

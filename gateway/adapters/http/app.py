@@ -1,7 +1,7 @@
-"""The web application: FHIR below /fhir as raw ASGI, everything else (tokens, health, metrics, console) in Starlette.
+"""The web application: FHIR below /fhir as raw ASGI, everything else (tokens, health, metrics, console) in FastAPI.
 
-Not in FastAPI: nothing here is read or written by its models, its import costs a quarter of a second at every start,
-and a route of it as much again as everything else in a read. The OpenAPI document is our own (openapi.py).
+A FastAPI route costs as much again as everything else in a read, so FHIR requests never enter it. The OpenAPI document
+is our own (openapi.py): it tells of what runs below /fhir too.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,12 +9,13 @@ from concurrent.futures import Executor
 from typing import Any
 
 import orjson
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import __version__
 from gateway.adapters.http.exchange import Exchange
 from gateway.adapters.http.fhir import FhirApi
 from gateway.adapters.http.metrics import Metrics
@@ -44,9 +45,9 @@ class _Tokens:
 
 
 class Front:
-    """Gives FHIR requests to the FHIR API and all others to the Starlette application."""
+    """Gives FHIR requests to the FHIR API and all others to the FastAPI application."""
 
-    def __init__(self, fhir: FhirApi, app: Starlette) -> None:
+    def __init__(self, fhir: FhirApi, app: FastAPI) -> None:
         self._fhir = fhir
         self.app = app
 
@@ -125,6 +126,14 @@ def build_app(
         Route("/oauth/token", _Tokens(tokens, executor)),
         Mount("/", app=console) if console is not None else Route("/", home),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _wrong_method})
+    app = FastAPI(
+        title="Doorway",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        routes=routes,
+        exception_handlers={404: _missing, 405: _wrong_method},
+    )
     app.router.redirect_slashes = False
     return Front(fhir, app)

@@ -232,7 +232,7 @@ class FhirApi:
             version_of(exchange.header("if-match"), at="If-Match"),
             exchange.header("if-none-match"),
             _modified_since(exchange.header("if-modified-since")),
-            exchange.header("if-none-exist").removeprefix("?"),
+            _condition(exchange),
             preferences.respond_async,
             _reason(exchange, place),
         )
@@ -518,13 +518,27 @@ def _criteria(exchange: Exchange) -> str:
     return "&".join(part for part in text.split("&") if part and part.partition("=")[0] not in _GENERAL)
 
 
+def _condition(exchange: Exchange) -> str:
+    """If-None-Exist.
+
+    Raises:
+        Malformed: the header is there and names no condition: to pass over it would make a resource twice.
+    """
+    stated = exchange.headers.get("if-none-exist")
+    condition = (stated or "").strip().removeprefix("?")
+    if stated is not None and not condition:
+        raise Malformed("a condition is needed", at="If-None-Exist", fix="such as identifier=system|value")
+    return condition
+
+
 def _modified_since(header: str) -> int | None:
+    """The instant, None when it is not there or no HTTP date (RFC 9110, 13.1.3: such a header is ignored)."""
     if not header:
         return None
     try:
         return int(parsedate_to_datetime(header).timestamp() * 1_000_000)
     except (ValueError, TypeError, OverflowError):
-        raise Malformed("not an HTTP date", at="If-Modified-Since") from None
+        return None
 
 
 def _preferred(returning: str, body: bytes, status: int) -> bytes:

@@ -22,7 +22,9 @@ from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.bundles import Entry, bundle
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
-from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, issues_of
+from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, Rejected, issues_of
+from gateway.exchange.rest.trail import TRAIL
+from gateway.exchange.search_run import CURSOR
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import Category, DoorwayError, Fault, Invalid, Malformed, NotFound, TooLarge, Unsupported
 from gateway.kernel.fhir import JsonObject, Resource, references_in
@@ -162,7 +164,7 @@ class Batches:
             for step in sorted(fresh, key=lambda one: _ORDER[one.method]):
                 if step.index in done or step.index in failed:
                     continue
-                if step.method in ("GET", "HEAD") and not step.id:
+                if step.method in ("GET", "HEAD") and not (step.id and _is_read(step)):
                     continue  # searches run on what was committed
                 try:
                     done[step.index] = self._done(unit, step)
@@ -181,11 +183,15 @@ class Batches:
                 lambda unit: self.core.gate.record(unit, ask, "transaction", what="Bundle", refused=category)
             )
             raise
+        entries = []
         for step in steps:
-            if step.index not in done:
-                done[step.index] = self._searched(step)
-        answers = [done[index] for index in range(len(steps))]
-        return Answer(200, bundle("transaction-response", [_entry(ask, answer) for answer in answers]))
+            try:
+                answer = done[step.index] if step.index in done else self._searched(step)
+            except DoorwayError as error:  # what was written stays written: only this answer is an error
+                entries.append(self._failure(error, step.index))
+            else:
+                entries.append(_entry(ask, answer))
+        return Answer(200, bundle("transaction-response", entries))
 
     def _created(
         self, unit: Unit, steps: Sequence[_Step], done: dict[int, Answer], failed: dict[int, DoorwayError]
@@ -213,9 +219,10 @@ class Batches:
     def _resolved(self, unit: Unit, steps: Sequence[_Step], failed: dict[int, DoorwayError]) -> None:
         """Give every entry its identity, then make every link between entries literal, then check what results."""
         targets: dict[str, str] = {}
-        seen: dict[str, int] = {}
+        seen: dict[str, int] = {}  # by target, or by condition of a create
         for step in steps:
             try:
+                self._askable(step)
                 step.target = self._identity(unit, step)
             except DoorwayError as error:
                 failed[step.index] = error
@@ -230,6 +237,14 @@ class Batches:
                 seen[step.target] = step.index
             if step.method == "PUT" and step.id:
                 targets.setdefault(f"{step.type}/{step.id}", step.target)
+            if step.method == "POST" and step.ask.if_none_exist:
+                condition = f"{step.type}?{step.ask.if_none_exist}"
+                if condition in seen:
+                    failed[step.index] = Invalid(
+                        "the same condition as another entry", at="request.ifNoneExist",
+                        fix=f"Bundle.entry[{seen[condition]}] makes it; refer to that one's fullUrl",
+                    )  # fmt: skip
+                seen.setdefault(condition, step.index)
             if step.full_url and step.target and step.method != "DELETE":
                 targets[step.full_url] = step.target
                 local = _RESTFUL.fullmatch(step.full_url)
@@ -243,6 +258,17 @@ class Batches:
                 self._parsed(step)
             except DoorwayError as error:
                 failed[step.index] = error
+
+    def _askable(self, step: _Step) -> None:
+        """Refuse a search that cannot be read while nothing is written; it runs on what was committed."""
+        searches = step.method in ("GET", "HEAD") and (step.operation[:1].isupper() or not (step.id or step.operation))
+        if not searches or TRAIL in (step.type, step.operation):
+            return
+        pairs = [pair for pair in parse_qsl(step.criteria, keep_blank_values=True) if pair[0] != CURSOR]
+        type_ = step.operation or step.type
+        step.ask.caller.scopes.constraints(type_, "s")
+        within = f"{step.type}/{step.id}" if step.id else ""
+        self.finds.query(type_, pairs, step.ask, strict=step.ask.handling != "lenient", within=within)
 
     def _identity(self, unit: Unit, step: _Step) -> str:
         """``Type/id`` of what the entry will touch; a conditional match is looked up among the visible."""
@@ -275,6 +301,8 @@ class Batches:
 
     def _literal(self, unit: Unit, step: _Step, targets: Mapping[str, str]) -> str:
         text = json_text.with_links(step.text, targets)
+        if "urn:uuid:" in text and step.type != "Bundle":
+            self._whole(step, text)
         if "?" not in text:
             return text
         at = f"Bundle.entry[{step.index}].resource"
@@ -283,13 +311,24 @@ class Batches:
             found = _CONDITION.fullmatch(literal)
             if found is None or literal in conditions:
                 continue
-            matches = self.core.find(unit.resources, found[1], found[2], step.ask, 2)
+            try:
+                matches = self.core.find(unit.resources, found[1], found[2], step.ask, 2)
+            except Malformed as error:
+                raise Malformed(f"a conditional reference: {error.message}", at="resource", fix=error.fix) from None
             if len(matches) > 1:
                 raise ManyMatches("resource")
             if not matches:
                 raise Invalid("a conditional reference has no match", at="resource")
             conditions[literal] = matches[0].reference
         return json_text.with_links(text, conditions)
+
+    def _whole(self, step: _Step, text: str) -> None:
+        """Refuse a reference to an entry that is not there: nobody could ever follow it."""
+        resource = json_text.parse(text.encode(), at=f"Bundle.entry[{step.index}].resource")
+        if any(literal.startswith("urn:uuid:") for literal in references_in(resource)):
+            raise Invalid(
+                "a reference to urn:uuid: that no entry has as its fullUrl", at="resource", fix="send that entry too"
+            )  # fmt: skip
 
     def _done(self, unit: Unit, step: _Step) -> Answer:
         core, ask = self.core, step.ask
@@ -302,8 +341,6 @@ class Batches:
         if step.method in ("GET", "HEAD"):
             if step.operation.startswith("_history/"):
                 return core.vread_in(unit, ask, step.type, step.id, step.operation.partition("/")[2])
-            if step.operation:
-                raise Unsupported("not inside a transaction", at="request.url")
             return core.read_in(unit, ask, step.type, step.id)
         if step.document is None:
             raise Fault("an entry without its document")
@@ -371,12 +408,14 @@ class Batches:
         return core.update_matching(ask, step.type, step.criteria, step.document)
 
     def _searched(self, step: _Step) -> Answer:
-        """A GET that is no read: search, history or $everything."""
+        """A GET that is no read: search, compartment, history or $everything."""
         pairs = parse_qsl(step.criteria, keep_blank_values=True)
         if step.operation == "_history":
             return self.finds.history(step.ask, step.type, step.id, pairs)
         if step.operation == "$everything" and step.type == "Patient" and step.id:
             return self.finds.everything(step.ask, step.id, pairs)
+        if step.id and step.operation in self.core.types:
+            return self.finds.compartment(step.ask, f"{step.type}/{step.id}", step.operation, pairs)
         if step.operation or step.id:
             raise Unsupported("this is not run inside a Bundle", at="request.url")
         return self.finds.search(step.ask, step.type, pairs)
@@ -385,7 +424,10 @@ class Batches:
         status, code = self.status(error)
         outcome = {
             "resourceType": "OperationOutcome",
-            "issue": [issue.below(f"Bundle.entry[{index}]").as_fhir() for issue in issues_of(error, code)],
+            "issue": [
+                issue.below(f"Bundle.entry[{index}]", relative=isinstance(error, Rejected)).as_fhir()
+                for issue in issues_of(error, code)
+            ],
         }
         response = {"status": str(status), "outcome": outcome}
         return Entry(b"", more=b'"response":' + json_text.write(response))
@@ -425,7 +467,8 @@ def _placed(index: int, method: str, url: str, ask: Ask, at: str) -> _Step:
     type_, *rest = parts
     id_ = rest.pop(0) if rest and rest[0][0] not in "_$" else ""
     operation = "/".join(rest)
-    if operation and not (operation.startswith("$") or rest[0] in ("_history", "_search")):
+    inside = method in ("GET", "HEAD") and id_ and len(rest) == 1 and rest[0][:1].isupper()
+    if operation and not (inside or operation.startswith("$") or rest[0] in ("_history", "_search")):
         raise Malformed("not an address below this server", at=at)
     if operation == "_search":
         operation = "" if method == "GET" else operation

@@ -389,6 +389,7 @@ class Rest:
         Raises:
             Malformed: an empty condition. ManyMatches: more than one among what the asker may see.
         """
+        criteria = criteria.removeprefix(f"{type_}?")
         if not criteria:
             raise Malformed("a condition is needed", at=at, fix="such as identifier=system|value")
         unit.resources.hold(f"{type_}?{criteria}")

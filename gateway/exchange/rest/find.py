@@ -31,6 +31,8 @@ _SUPPORTING: Final = frozenset(
     {"Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Medication", "Device",
      "CareTeam", "Substance", "Specimen"}
 )  # fmt: skip
+_OF_HISTORY: Final = frozenset({"_count", "_since", CURSOR})
+_NOT_OF_HISTORY: Final = frozenset({"_at", "_list", "_sort"})  # R4 has them; other names that begin so are of clients
 _REFERENCE: Final = re.compile(
     rb'"reference"\s*:\s*"((?:' + "|".join(sorted(_SUPPORTING)).encode() + rb")/[A-Za-z0-9.-]{1,64})"
 )
@@ -113,7 +115,10 @@ class Finds:
         Raises:
             Malformed: the condition cannot be read; nothing in it is ever ignored.
         """
-        pairs = parse_qsl(criteria, keep_blank_values=True)
+        try:
+            pairs = parse_qsl(criteria, keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            raise Malformed("cannot be read", at=f"{type_}?", fix="percent-encoded UTF-8") from None
         if not pairs or any(name in CONTROLS for name, _ in pairs):
             raise Malformed("not a condition", at=f"{type_}?", fix="search parameters of the type only")
         pairs = list(in_query(reader, ask.client, type_, pairs, self.targets(type_)))
@@ -277,6 +282,9 @@ class Finds:
             raise Unsupported("an AuditEvent never changes, it has no history", at="address", fix="search it by date")
         types = self._allowed(ask, [type_] if type_ else [], "r")
         given = dict(pairs)
+        for name in given:  # what is passed over would make another list than was asked for
+            if name not in _OF_HISTORY and ask.handling != "lenient" and (name in _NOT_OF_HISTORY or name[:1] != "_"):
+                raise Malformed("not a parameter of a history here", at=name if name.isidentifier() else "query")
         count = _count(given)
         since = instant_us(given["_since"]) if "_since" in given else 0
         before: Moment | None = None

@@ -8,6 +8,11 @@ from gateway.kernel.errors import Conflict, DoorwayError, Invalid, PreconditionF
 from gateway.kernel.fhir import JsonObject
 
 ERRORS: Final = frozenset({"fatal", "error"})
+_IN_ENTRY: Final = {  # what is a header or part of the address outside of a Bundle, by where an entry says it
+    "If-Match": "request.ifMatch", "If-None-Match": "request.ifNoneMatch", "If-None-Exist": "request.ifNoneExist",
+    "criteria": "request.url", "address": "request.url", "method": "request.method", "Authorization": "request",
+    "resourceType": "resource", "id": "resource.id", "body": "resource",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,24 @@ class Issue:
             made["expression"] = [self.at]
         return made
 
-    def below(self, prefix: str) -> "Issue":
-        """The same issue of a resource that stands inside a Bundle at ``prefix``."""
-        rest = self.at
-        head, _, tail = rest.partition(".")
-        place = f"{prefix}.{tail}" if tail and head[:1].isupper() else (prefix if head[:1].isupper() else "")
-        return replace(self, at=place or (f"{prefix} {rest}" if rest else prefix))
+    def below(self, prefix: str, *, relative: bool = False) -> "Issue":
+        """The same issue of an entry that stands at ``prefix`` (``Bundle.entry[2]``): as an expression of that Bundle.
+
+        Args:
+            relative: the place is one of the entry's resource, even where that is a Bundle too.
+        """
+        at = self.at
+        if not relative and (at == prefix or at.startswith(f"{prefix}.")):
+            return self
+        if at in _IN_ENTRY:
+            return replace(self, at=f"{prefix}.{_IN_ENTRY[at]}")
+        if at.startswith(("request", "resource")):
+            return replace(self, at=f"{prefix}.{at}")
+        if at[:1].isupper() and "?" not in at:
+            tail = at.partition(".")[2]
+            return replace(self, at=f"{prefix}.resource.{tail}" if tail else f"{prefix}.resource")
+        told = replace(self, text=": ".join(part for part in (at, self.text) if part))  # a parameter, a step of a patch
+        return replace(told, at=f"{prefix}.request.url" if "?" in at or at.startswith("_") else prefix)
 
 
 class Rejected(Invalid):
@@ -66,7 +83,7 @@ def issues_of(error: DoorwayError, code: str) -> list[Issue]:
     """Every issue that an error carries; ``code`` is the issue type for a plain one."""
     if isinstance(error, EntriesFailed):
         return [
-            issue.below(f"Bundle.entry[{index}]" + (".resource" if isinstance(each, Rejected) else ""))
+            issue.below(f"Bundle.entry[{index}]", relative=isinstance(each, Rejected))
             for index, each in error.failed
             for issue in issues_of(each, code)
         ]

@@ -18,6 +18,7 @@ from gateway.kernel.fhir import DOORWAY, JsonObject, coding
 _NOTICE: Final = f"{DOORWAY}/CodeSystem/notice"
 _TRANSLATION: Final = "http://hl7.org/fhir/StructureDefinition/translation"
 _OWN: Final = Judgement(True, ("rule:own-records",))
+_WHAT_LIMIT: Final = 200  # characters; an address may hold anything
 _CODES: Final = {"search": "search-type", "history": "history-instance"}
 
 
@@ -91,7 +92,7 @@ class RestGate:
             released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
             because=released.because if released is not None else (),
             withheld=released.withheld if released is not None else None,
-            what=what,
+            what=what if len(what) < _WHAT_LIMIT and what.isprintable() else _printable(what),
             query=query,
             refused=refused,
             address=ask.address,
@@ -99,3 +100,8 @@ class RestGate:
             server=ask.base,
         )
         unit.audit.append(event, now_us=ask.now_us)
+
+
+def _printable(what: str) -> str:
+    """An address as far as a FHIR string, and XML, can hold it."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in what[:_WHAT_LIMIT])

@@ -142,7 +142,7 @@ def test_a_batch_answers_each_entry_by_itself(world: World) -> None:
     assert answer.status_code == 200, answer.text
     entries = answer.json()["entry"]
     assert [one["response"]["status"][:3] for one in entries] == ["201", "422", "404", "200", "204", "404", "404"]
-    assert entries[1]["response"]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].gender"]
+    assert entries[1]["response"]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].resource.gender"]
     assert entries[3]["resource"]["total"] == 1
 
 
@@ -174,3 +174,61 @@ def test_a_transaction_sees_only_what_its_sender_may_see(world: World) -> None:
         body = patient("1", id=hidden["id"]) if method == "PUT" else {"resourceType": "Parameters"}
         refused = world.other("POST", "", bundle(entry(method, f"Patient/{hidden['id']}", body)))
         assert refused.status_code == 400
+
+
+def places(answer: Any) -> list[str]:
+    """The expressions of the errors of a Bundle, of the whole or of its entries."""
+    told = answer.json()
+    outcomes = [told] if told["resourceType"] == "OperationOutcome" else [
+        one["response"]["outcome"] for one in told["entry"] if "outcome" in one["response"]
+    ]  # fmt: skip
+    return [place for one in outcomes for issue in one["issue"] for place in issue["expression"]]
+
+
+def test_an_error_of_an_entry_has_one_place_that_resolves_in_the_bundle(small: World) -> None:
+    made = small.ehr.create(patient())
+    known = f"Patient/{made['id']}"
+    wrong = [
+        (entry("GET", "Bogus"), "request.url"),
+        (entry("GET", "Patient?bogus=1"), "request.url"),
+        (entry("GET", f"{known}/Observation?bogus=1"), "request.url"),
+        (entry("DELETE", "Patient"), "request.url"),
+        (entry("PUT", known, patient(id="other")), "resource.id"),
+        (entry("PUT", known, patient(id=made["id"]), ifMatch="zq"), "request.ifMatch"),
+        (entry("PUT", known, patient(id=made["id"]), ifMatch='W/"9"'), "request.ifMatch"),
+        (entry("POST", "Patient", patient(), ifNoneExist="bogus=1"), "request.url"),
+        (entry("POST", "Patient", {"resourceType": "Patient", "gender": "zq"}), "resource.gender"),
+        (entry("POST", "Patient", OBSERVATION), "resource"),
+        (entry("PATCH", known, {"resourceType": "Parameters", "parameter": [{}]}), "resource.parameter[0]"),
+    ]
+    batch = small.ehr("POST", "", bundle(*(one for one, _ in wrong), kind="batch"))
+    assert places(batch) == [f"Bundle.entry[{index}].{place}" for index, (_, place) in enumerate(wrong)]
+    for one, place in wrong:
+        found = places(small.ehr("POST", "", bundle(entry("GET", "Patient?_count=1"), one)))
+        assert found == [f"Bundle.entry[1].{place}"], one["request"]
+
+
+def test_a_search_that_cannot_be_read_undoes_the_transaction_that_holds_it(small: World) -> None:
+    answer = small.ehr("POST", "", bundle(entry("POST", "Patient", patient("9")), entry("GET", "Patient?bogus=1")))
+    assert answer.status_code == 400
+    assert small.ehr("GET", "/Patient?identifier=urn:s|9").json()["total"] == 0
+
+
+def test_a_compartment_and_everything_are_read_in_a_bundle(small: World) -> None:
+    made = small.ehr.create(patient())["id"]
+    seen = small.ehr.create({**OBSERVATION, "subject": {"reference": f"Patient/{made}"}})["id"]
+    asked = [entry("GET", f"Patient/{made}/Observation?status=final"), entry("GET", f"Patient/{made}/$everything")]
+    for kind in ("batch", "transaction"):
+        inside, every = small.ehr("POST", "", bundle(*asked, kind=kind)).json()["entry"]
+        assert [one["resource"]["id"] for one in inside["resource"]["entry"]] == [seen]
+        assert {one["resource"]["id"] for one in every["resource"]["entry"]} == {made, seen}
+
+
+def test_a_transaction_makes_one_resource_a_condition_and_no_link_that_leads_nowhere(small: World) -> None:
+    twice = [entry("POST", "Patient", patient("8"), ifNoneExist="identifier=urn:s|8")] * 2
+    assert places(small.ehr("POST", "", bundle(*twice))) == ["Bundle.entry[1].request.ifNoneExist"]
+    lost = {**OBSERVATION, "subject": {"reference": "urn:uuid:11111111-1111-4111-8111-111111111111"}}
+    assert places(small.ehr("POST", "", bundle(entry("POST", "Observation", lost)))) == ["Bundle.entry[0].resource"]
+    odd = {**OBSERVATION, "subject": {"reference": "Patient?bogus=1"}}
+    assert places(small.ehr("POST", "", bundle(entry("POST", "Observation", odd)))) == ["Bundle.entry[0].resource"]
+    assert small.ehr("GET", "/Patient?identifier=urn:s|8").json()["total"] == 0

@@ -399,3 +399,36 @@ def test_security_labels_of_the_sender_are_not_trusted_and_a_consent_keeps_its_p
     moved = small.ehr("PUT", f"/Consent/{id_}", {**consent, "id": id_, "patient": {"reference": "Patient/other"}})
     assert moved.status_code == 422
     assert moved.json()["issue"][0]["expression"] == ["Consent.patient"]
+
+
+def test_conditions_that_cannot_be_meant_are_refused_and_dates_that_cannot_be_read_ignored(small: World) -> None:
+    made = small.ehr.create({"resourceType": "Patient", "name": [{"family": "Zqedge"}]})
+    again = {"resourceType": "Patient", "name": [{"family": "Zqedge"}]}
+    for condition in ("", "?", "identifier=%FF"):
+        assert small.ehr("POST", "/Patient", again, If_None_Exist=condition).status_code == 400, condition
+    assert small.ehr("POST", "/Patient", again, If_None_Exist="Patient?name=Zqedge").status_code == 200
+    read = small.ehr("GET", f"/Patient/{made['id']}", If_Modified_Since="zq")
+    assert read.status_code == 200  # RFC 9110, 13.1.3
+    for asked in ("_history?_at=2020", "Patient/_history?_sort=-x", "_history?nothing=1"):
+        assert small.ehr("GET", f"/{asked}").status_code == 400, asked
+    assert small.ehr("GET", "/Patient/_history?_totalMethod=count&_count=1").status_code == 200
+
+
+def test_a_search_is_refused_where_it_cannot_be_meant(small: World) -> None:
+    person = small.ehr.create({"resourceType": "Patient"})["id"]
+    small.ehr.create({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+                      "subject": {"reference": f"Patient/{person}"}})  # fmt: skip
+    for asked in (
+        "code:=1", "_include=Observation:subject:Encounter", "date=2017-01-01T00:00%2B25:00",
+        "date=2017-01-01T00:00:75Z", "date=2017-01-01T00:00%2B00:75",
+    ):  # fmt: skip
+        assert small.ehr("GET", f"/Observation?{asked}").status_code == 400, asked
+    assert small.ehr("GET", "/Observation?date=2016-12-31T23:59:60Z").status_code == 200  # a leap second
+    assert len(small.ehr("GET", "/Observation?_include=*").json()["entry"]) == 2
+
+
+def test_an_address_of_any_bytes_leaves_a_trail_that_can_be_read_as_xml(small: World) -> None:
+    for path in ("/Patient/%00%01", "/Patient/" + "x" * 5000, "/Patient/%F0%9F%8F%A0"):
+        assert small.ehr("GET", path).status_code == 404
+    assert small.ehr("GET", "/AuditEvent?_format=xml").status_code == 200
+    assert len(small.ehr("GET", "/AuditEvent").text) < 10_000
