@@ -7,7 +7,7 @@ NUL, a lone surrogate or a nesting bomb is refused here, once, for every door.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.scanner import make_scanner
@@ -115,14 +115,12 @@ def read(body: bytes, *, at: str = "body") -> Document:
         raise Malformed("not UTF-8", at=f"{at}, byte {error.start}", fix="send UTF-8") from None
     if text.startswith("\ufeff"):
         raise Malformed("starts with a byte order mark", at=at, fix="send UTF-8 without it")
-    spans: dict[str, tuple[int, int]] = {}
-    resource: JsonObject = {}
+    start = _skip(text, 0)
     try:
-        for name, start, value, end in _members(text, _skip(text, 0)):
-            if name in resource:
-                raise _Refused("a name stands twice in one object")
-            resource[name] = value
-            spans[name] = (start, end)
+        if text[start : start + 1] != "{":
+            raise json.JSONDecodeError("", "", start)
+        resource, end = _SCAN(text, start)
+        _finish(text, end)
     except _Refused as error:
         raise Malformed(str(error), at=at) from None
     except RecursionError:
@@ -131,37 +129,64 @@ def read(body: bytes, *, at: str = "body") -> Document:
         place = error.value if isinstance(error, StopIteration) else getattr(error, "pos", len(text))
         raise Malformed("not a JSON object", at=f"{at}, character {place}", fix="send one JSON object") from None
     _check(resource, text, at)
-    return Document(resource, text, spans)
+    return Document(resource, text, _Spans(text, start, resource, _first_members(text, start, resource)))
 
 
 class _Spans(Mapping[str, tuple[int, int]]):
-    """Spans of the members that a store edits; the others are looked for when somebody asks."""
+    """Where the members of a text lie: those that a store edits are known, the others are looked for when asked for."""
 
-    __slots__ = ("_all", "_few", "_text")
+    __slots__ = ("_all", "_few", "_names", "_start", "_text")
 
-    def __init__(self, text: str, few: dict[str, tuple[int, int]]) -> None:
-        self._text, self._few = text, few
+    def __init__(self, text: str, start: int, names: Collection[str], few: dict[str, tuple[int, int]]) -> None:
+        self._text, self._start, self._names, self._few = text, start, names, few
         self._all: dict[str, tuple[int, int]] | None = None
 
-    def _every(self) -> dict[str, tuple[int, int]]:
-        if self._all is None:
-            self._all = {name: (start, end) for name, start, _, end in _loose_members(self._text, 0)}
-        return self._all
-
     def __getitem__(self, name: str) -> tuple[int, int]:
-        return self._few.get(name) or self._every()[name]
+        found = self._few.get(name)
+        if found is None:
+            if self._all is None:
+                members = _loose_members(self._text, self._start)
+                self._all = {name: (start, end) for name, start, _, end in members}
+            found = self._all[name]
+        return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._few or name in self._every()
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._every())
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._every())
+        return len(self._names)
+
+
+_FIRST: Final = re.compile(
+    r'\{\s*"resourceType"\s*:\s*("\w+")(?:\s*,\s*"id"\s*:\s*("[^"\\]*"))?(?:\s*,\s*"meta"\s*:\s*(?=\{))?', re.ASCII
+)
+
+
+def _first_members(text: str, start: int, resource: JsonObject) -> dict[str, tuple[int, int]]:
+    """Spans of type, id and meta of a good text that begins with them, as nearly every one does."""
+    found = _FIRST.match(text, start)
+    if found is None:
+        return {}
+    few = {"resourceType": found.span(1)}
+    if found[2] is not None:
+        few["id"] = found.span(2)
+    if text[found.end() : found.end() + 1] == "{":
+        few["meta"] = (found.end(), _end(text, found.end(), resource["meta"]))
+    return few
+
+
+def _end(text: str, start: int, value: Any) -> int:
+    """Where the value that was read at ``start`` ends: where it does as we would write it, else it is read again."""
+    written = orjson.dumps(value, default=_default).decode()
+    return start + len(written) if text.startswith(written, start) else _SCAN(text, start)[1]
 
 
 _OWN: Final = re.compile(r'\{("resourceType"):("\w+"),("id"):("[^"\\]+"),("meta"):')
+_NUMBER: Final = re.compile(r'":[-0-9]')  # a member may be a number, which keeps its digits
+_NUMBERS: Final = re.compile(r"\[[-0-9]")
 _OWN_DECODER: Final = json.JSONDecoder(parse_float=Exact)
 _OWN_SCAN: Final[Callable[[str, int], tuple[Any, int]]] = make_scanner(_OWN_DECODER)  # type: ignore[arg-type]
 
@@ -175,43 +200,16 @@ def read_own(text: str) -> Document:
     begin = _OWN.match(text)
     if begin is None:
         return read(text.encode())
-    resource = _OWN_SCAN(text, 0)[0]
-    meta = begin.end()
-    few = {"resourceType": begin.span(2), "id": begin.span(4), "meta": (meta, _OWN_SCAN(text, meta)[1])}
-    return Document(resource, text, _Spans(text, few))
+    numbers = _NUMBER.search(text) or _NUMBERS.search(text)
+    resource = _OWN_SCAN(text, 0)[0] if numbers else orjson.loads(text)
+    few = {"resourceType": begin.span(2), "id": begin.span(4)}
+    few["meta"] = (begin.end(), _end(text, begin.end(), resource["meta"]))
+    return Document(resource, text, _Spans(text, 0, resource, few))
 
 
 def _skip(text: str, index: int) -> int:
     found = _SPACE.match(text, index)
     return found.end() if found else index
-
-
-def _members(text: str, index: int) -> Iterator[tuple[str, int, Any, int]]:
-    """Name, start, value and end of each member of the object at ``index``, which must be the whole text."""
-    if text[index] != "{":
-        raise json.JSONDecodeError("", "", index)
-    index = _skip(text, index + 1)
-    if text[index] == "}":
-        return _finish(text, index + 1)
-    while True:
-        if text[index] != '"':
-            raise json.JSONDecodeError("", "", index)
-        name, index = scanstring(text, index + 1, True)
-        index = _skip(text, index)
-        if text[index] != ":":
-            raise json.JSONDecodeError("", "", index)
-        start = _skip(text, index + 1)
-        try:
-            value, end = _SCAN(text, start)
-        except StopIteration as stop:
-            raise json.JSONDecodeError("", "", stop.value) from None
-        yield name, start, value, end
-        index = _skip(text, end)
-        if text[index] == "}":
-            return _finish(text, index + 1)
-        if text[index] != ",":
-            raise json.JSONDecodeError("", "", index)
-        index = _skip(text, index + 1)
 
 
 def _finish(text: str, index: int) -> None:
@@ -221,6 +219,13 @@ def _finish(text: str, index: int) -> None:
 
 def _check(resource: JsonObject, text: str, at: str) -> None:
     """Depth, and what escapes can smuggle in: NUL and halves of surrogate pairs."""
+    if text.count("{") + text.count("[") > DEPTH_LIMIT:
+        _check_depth(resource, at)
+    if "\\u" in text:
+        _check_escapes(resource, at)
+
+
+def _check_depth(resource: JsonObject, at: str) -> None:
     level: list[Any] = [resource]
     depth = 0
     while level:
@@ -233,14 +238,16 @@ def _check(resource: JsonObject, text: str, at: str) -> None:
             for child in (node.values() if isinstance(node, dict) else node)
             if isinstance(child, (dict, list))
         ]
-    if "\\u" in text:
-        try:
-            values = json.dumps(resource, ensure_ascii=False, default=float)
-            values.encode("utf-8")
-        except UnicodeEncodeError:
-            raise Malformed("half of a surrogate pair", at=at, fix="escape characters as whole pairs") from None
-        if "\\u0000" in values.replace("\\\\", ""):
-            raise Malformed("a NUL character", at=at, fix="FHIR strings hold no NUL")
+
+
+def _check_escapes(resource: JsonObject, at: str) -> None:
+    try:
+        values = json.dumps(resource, ensure_ascii=False, default=float)
+        values.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Malformed("half of a surrogate pair", at=at, fix="escape characters as whole pairs") from None
+    if "\\u0000" in values.replace("\\\\", ""):
+        raise Malformed("a NUL character", at=at, fix="FHIR strings hold no NUL")
 
 
 def _default(value: Any) -> Any:
