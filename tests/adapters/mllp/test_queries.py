@@ -64,9 +64,9 @@ class Hub:
         self._peer = Peer((host, int(port)))
         self.save(WEST)
 
-    def save(self, *resources: dict[str, Any]) -> None:
-        for n, one in enumerate(resources):
-            draft = Draft(one, source=f"source{n}" if one["resourceType"] == "Patient" else "forms")
+    def save(self, *resources: dict[str, Any], labels: tuple[dict[str, str], ...] = (), first: int = 0) -> None:
+        for n, one in enumerate(resources, first):  # a source of its own for each patient of one call
+            draft = Draft(one, source=f"source{n}" if one["resourceType"] == "Patient" else "forms", labels=labels)
             self.store.write(lambda unit, d=draft: self._saver.save(unit, [d], now_us=1_700_000_000_000_000))  # type: ignore[misc]
 
     def ask(self, trigger: str, query: str, *, sender: str = "EHR", more: str = "", control_id: str = "Q1") -> Message:
@@ -162,6 +162,41 @@ def test_an_identifier_leads_to_the_others_of_the_person_in_the_domains_asked_fo
     assert (elsewhere.get("MSA-1"), elsewhere.get("QAK-2")) == ("AA", "NF")
     unknown = hub.ask("Q23", "zqno^^^&1.2.3&ISO")
     assert (unknown.get("MSA-1"), unknown.get("ERR-2"), unknown.get("ERR-3.1")) == ("AE", "QPD", "204")
+
+
+PART_2 = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2"}
+NOTICE = "42 CFR part 2 prohibits unauthorized use or disclosure of these records."
+
+
+@pytest.mark.parametrize(
+    ("trigger", "query"), [("Q22", PERSON), ("Q23", "c1712345^^^&1.2.3&ISO^MR|^^^&1.2.4&ISO")], ids=["PDQ", "PIX"]
+)
+def test_a_person_of_a_part_2_programme_is_told_with_its_notice_once_or_not_at_all(
+    hub: Hub, trigger: str, query: str
+) -> None:
+    hub.save(patient("h", "urn:oid:1.2.3", "c1712345"))
+    nobody = told(hub.ask(trigger, query))
+    hub.save(patient("m", "urn:oid:1.2.4", "m99"), labels=(PART_2,), first=1)
+    hub.save(consent("cm", "m"))
+    if trigger == "Q23":
+        hub.save(consent("ch", "h"))
+        nobody = told(hub.ask(trigger, query))
+    assert told(hub.ask(trigger, query)) == nobody, "a consent that does not name such records does not let them out"
+    assert not any(line.startswith(("PID", "ZNT")) for line in nobody)
+    named = consent("cm", "m")
+    named["provision"]["securityLabel"] = [PART_2]
+    hub.save(named)
+    answer = hub.ask(trigger, query)
+    assert [pid.get(3) for pid in answer.all("PID")] == ["m99"]
+    assert [(one.raw(1), one.get(2), one.get(3)) for one in answer.all("ZNT")] == [("1", "42CFRPart2", NOTICE)]
+    told_of = [one for one in audited(hub) if "Patient/m" in str(one["entity"])]
+    assert told_of, "that it left is in the audit trail"
+
+
+def test_an_answer_without_such_a_person_carries_no_notice(hub: Hub) -> None:
+    hub.save(patient("h", "urn:oid:1.2.3", "c1712345"), consent("ch", "h"))
+    answer = hub.ask("Q22", PERSON)
+    assert (len(answer.all("PID")), answer.all("ZNT")) == (1, [])
 
 
 def test_pages_follow_one_another_by_a_pointer_that_serves_nobody_else(hub: Hub) -> None:
