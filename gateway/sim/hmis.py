@@ -11,11 +11,10 @@ from random import Random
 from typing import Any, Final
 
 from gateway.mapping.hmis.spec import Read
-from gateway.sim.hmis_files import END, EXPORTED, SOURCE, START, Files, Told
+from gateway.sim.hmis_files import END, START, Files, Told
+from gateway.sim.hmis_people import agencies_of, write_client, write_directory, write_inventory
 from gateway.sim.population import (
     AGENCIES,
-    PARTNER,
-    VICTIM_SERVICES,
     Agency,
     Person,
     Population,
@@ -23,10 +22,16 @@ from gateway.sim.population import (
     agreed_agencies,
 )
 
-_FUNDERS: Final = {"P11": "8", "P12": "8", "P21": "21", "P31": "5", "P41": "2", "P42": "3", "P51": "46", "P91": "46"}
+_SOURCES: Final = (
+    "Earned", "Unemployment", "SSI", "SSDI", "VADisabilityService", "VADisabilityNonService", "PrivateDisability",
+    "WorkersComp", "TANF", "GA", "SocSecRetirement", "Pension", "ChildSupport", "Alimony", "OtherIncomeSource",
+)  # fmt: skip
+_INSURANCES: Final = (
+    "Medicaid", "Medicare", "SCHIP", "VHAServices", "EmployerProvided", "COBRA", "PrivatePay", "StateHealthIns",
+    "IndianHealthServices", "OtherInsurance",
+)  # fmt: skip
 _HOMELESS: Final = ("101", "116", "118")
 _YES_NO: Final = ("0", "1")
-RESIDENTIAL: Final = (0, 1, 2, 3, 8, 9, 10, 13)  # HUD 2.02.6
 
 
 def write_export(
@@ -39,7 +44,7 @@ def write_export(
     odd = frozenset(oddities)
     population = Population(seed, clients)
     files = Files(read, out, version, odd)
-    _directory(files, version, odd, seed)
+    write_directory(files, version, odd, seed)
     with (out / "truth.ndjson").open("w", encoding="utf-8") as truth:
         head_agency = AGENCIES[0]
         for person in population:
@@ -51,13 +56,13 @@ def write_export(
                 agency = head_agency if n == 0 and person.index else _agency(record.agency)
                 told = {"person": person.index, "PersonalID": record.key, "agency": agency.key}
                 truth.write(json.dumps({**told, "household": person.household}) + "\n")
-                _client(files, Random(f"{seed}:rows:{record.key}"), person, record, version)
+                write_client(files, Random(f"{seed}:rows:{record.key}"), person, record, version)
                 if n == 0 or person.relation != 2:  # a child's second record never entered a project alone
                     _stay(files, Random(f"{seed}:stay:{record.key}"), person, record, agency, n, seed)
             _consent(files, person, records)
             if "victim-services" in odd and person.index % 10 == 5:
                 _victim(files, person, seed)
-    _inventory(files, _agencies(odd), files.used)
+    write_inventory(files, agencies_of(odd), files.used)
     files.close()
     if "custom-files" in odd:
         (out / "CustomPetNames.csv").write_text("PersonalID,Pet\r\nC000001,Biscuitzq\r\n", encoding="utf-8")
@@ -69,196 +74,6 @@ def write_export(
 
 def _agency(key: str) -> Agency:
     return next(agency for agency in AGENCIES if agency.key == key)
-
-
-def _agencies(odd: frozenset[str]) -> list[Agency]:
-    return [*AGENCIES, PARTNER, *([VICTIM_SERVICES] if "victim-services" in odd else [])]
-
-
-def _directory(files: Files, version: str, odd: frozenset[str], seed: int) -> None:
-    export = {
-        "ExportID": "E1",
-        "SourceType": 1,
-        "SourceID": "MT-500",
-        "SourceName": "Riverton CoC",
-        "SourceContactFirst": "Data",
-        "SourceContactLast": "Desk",
-        "SourceContactPhone": "4065550100",
-        "SourceContactEmail": "data@riverton.example",
-        "ExportDate": EXPORTED,
-        "ExportStartDate": START,
-        "ExportEndDate": END,
-        "SoftwareName": "Doorway simulator",
-        "SoftwareVersion": seed,
-        "CSVVersion": "" if "no-version" in odd else f"{version} v1.0",
-        "ExportPeriodType": 3,
-        "ExportDirective": 2,
-        "HashStatus": 1,
-        "ImplementationID": SOURCE,
-    }
-    files.write("Export", export)
-    for number in range(2, 5 if "export-rows" in odd else 2):
-        files.write("Export", {**export, "ExportID": f"E{number}"})
-    files.write(
-        "User", {"UserID": "U1", "UserFirstName": "Pat", "UserLastName": "Deskzq", "UserEmail": "pat@riverton.example"}
-    )
-    for agency in _agencies(odd):
-        victims = 1 if agency.victim_services else 0
-        files.write(
-            "Organization",
-            {"OrganizationID": agency.key, "OrganizationName": agency.name, "VictimServiceProvider": victims},
-        )
-        for key, name, type_ in agency.projects:
-            _project(files, agency, key, name, type_, "retired-codes" in odd)
-
-
-def _project(files: Files, agency: Agency, key: str, name: str, type_: int, retired: bool) -> None:
-    residential = type_ in RESIDENTIAL
-    files.write(
-        "Project",
-        {
-            "ProjectID": key,
-            "OrganizationID": agency.key,
-            "ProjectName": name,
-            "OperatingStartDate": "2018-10-01",
-            "ContinuumProject": 1,
-            "ProjectType": type_,
-            "HousingType": 1 if residential and type_ != 13 else 3 if type_ == 13 else "",
-            "RRHSubType": 2 if type_ == 13 else "",
-            "ResidentialAffiliation": 0 if type_ in (6, 13) else "",
-            "TargetPopulation": 1 if agency.victim_services else 4,
-        },
-    )
-    files.write(
-        "ProjectCoC",
-        {
-            "ProjectCoCID": f"PC{key}",
-            "ProjectID": key,
-            "CoCCode": "MT-500",
-            "Geocode": "300066",
-            "Address1": "1 Depot Road",
-            "City": "Riverton",
-            "State": "MT",
-            "ZIP": "59901",
-            "GeographyType": 3,
-        },
-    )
-    files.write(
-        "Funder",
-        {
-            "FunderID": f"F{key}",
-            "ProjectID": key,
-            "Funder": 47 if retired else _FUNDERS[key],
-            "GrantID": f"G-{key}",
-            "OtherFunder": "local" if _FUNDERS[key] == "46" and not retired else "",
-            "StartDate": "2018-10-01",
-        },
-    )
-    participation = 2 if agency.victim_services else 1
-    files.write(
-        "HMISParticipation",
-        {
-            "HMISParticipationID": f"H{key}",
-            "ProjectID": key,
-            "HMISParticipationType": participation,
-            "HMISParticipationStatusStartDate": "2018-10-01",
-        },
-    )
-    files.write(
-        "CEParticipation",
-        {
-            "CEParticipationID": f"CE{key}",
-            "ProjectID": key,
-            "AccessPoint": 1 if type_ == 14 else 0,
-            **dict.fromkeys(
-                ("PreventionAssessment", "CrisisAssessment", "HousingAssessment", "DirectServices"), int(type_ == 14)
-            ),
-            "ReceivesReferrals": 1 if residential else 0,
-            "CEParticipationStatusStartDate": "2018-10-01",
-        },
-    )
-
-
-def _inventory(files: Files, agencies: Iterable[Agency], used: set[str]) -> None:
-    """Beds of residential projects; written last, since beds where nobody was would be a finding of their own."""
-    for key, type_ in ((key, type_) for agency in agencies for key, _, type_ in agency.projects):
-        if type_ not in RESIDENTIAL:
-            continue
-        beds = 40 if key in used else 0
-        files.write(
-            "Inventory",
-            {
-                "InventoryID": f"I{key}",
-                "ProjectID": key,
-                "CoCCode": "MT-500",
-                "HouseholdType": 1,
-                "Availability": 1 if type_ in (0, 1) else "",
-                "UnitInventory": beds,
-                "BedInventory": beds,
-                "CHVetBedInventory": 0,
-                "YouthVetBedInventory": 0,
-                "VetBedInventory": 0,
-                "CHYouthBedInventory": 0,
-                "YouthBedInventory": 0,
-                "CHBedInventory": 0,
-                "OtherBedInventory": beds,
-                "ESBedType": 1 if type_ in (0, 1) else "",
-                "InventoryStartDate": "2018-10-01",
-            },
-        )
-
-
-def _client(files: Files, rng: Random, person: Person, record: Record, version: str) -> None:
-    born = int(record.birth[:4]) if record.birth else person.birth.year
-    veteran = record.veteran and born + 18 <= END.year  # a mistyped birth year makes no soldier of a child
-    race = rng.choices(
-        ("AmIndAKNative", "Asian", "BlackAfAmerican", "White", "NativeHIPacific", "MidEastNAfrican"), (4, 2, 6, 9, 1, 1)
-    )[0]
-    row: dict[str, Any] = {
-        "PersonalID": record.key,
-        "FirstName": record.given,
-        "MiddleName": record.middle,
-        "LastName": record.family,
-        "NameSuffix": record.suffix,
-        "NameDataQuality": record.name_quality,
-        "SSN": record.ssn.replace("X", "x"),
-        "SSNDataQuality": record.ssn_quality,
-        "DOB": record.birth,
-        "DOBDataQuality": record.birth_quality,
-        **dict.fromkeys(
-            ("AmIndAKNative", "Asian", "BlackAfAmerican", "MidEastNAfrican", "NativeHIPacific", "White"), 0
-        ),
-        race: 1,
-        "HispanicLatinao": rng.choices((0, 1), (4, 1))[0],
-        "VeteranStatus": 1 if veteran else 0,
-    }
-    if version == "2024":
-        row["HispanicLatinaeo"] = row.pop("HispanicLatinao")
-        row |= dict.fromkeys(
-            ("Woman", "Man", "NonBinary", "CulturallySpecific", "Transgender", "Questioning", "DifferentIdentity"), 0
-        )
-        row["Woman" if record.sex == "F" else "Man"] = 1
-    else:
-        row["Sex"] = 0 if record.sex == "F" else 1
-    if veteran:
-        entered = min(born + 18 + rng.randrange(4), END.year)
-        wars = (
-            "WorldWarII",
-            "KoreanWar",
-            "VietnamWar",
-            "DesertStorm",
-            "AfghanistanOEF",
-            "IraqOIF",
-            "IraqOND",
-            "OtherTheater",
-        )
-        row |= dict.fromkeys(wars, 0) | {
-            "OtherTheater": 1,
-            "YearEnteredService": entered,
-            "YearSeparated": min(entered + 4, END.year),
-        }
-        row |= {"MilitaryBranch": rng.choice((1, 2, 3, 4)), "DischargeStatus": rng.choice((1, 2))}
-    files.write("Client", row)
 
 
 def _stay(files: Files, rng: Random, person: Person, record: Record, agency: Agency, n: int, seed: int) -> None:
@@ -336,83 +151,62 @@ def _history(rng: Random, situation: str, entry: date) -> dict[str, Any]:
 def _collected(files: Files, rng: Random, record: Record, enrollment: str, stage: int, day: date, adult: bool) -> None:
     own = {"EnrollmentID": enrollment, "PersonalID": record.key, "InformationDate": day, "DataCollectionStage": stage}
     if adult:
-        earned = rng.random() < 0.4
-        sources = (
-            "Earned",
-            "Unemployment",
-            "SSI",
-            "SSDI",
-            "VADisabilityService",
-            "VADisabilityNonService",
-            "PrivateDisability",
-            "WorkersComp",
-            "TANF",
-            "GA",
-            "SocSecRetirement",
-            "Pension",
-            "ChildSupport",
-            "Alimony",
-            "OtherIncomeSource",
-        )
-        insurances = (
-            "Medicaid",
-            "Medicare",
-            "SCHIP",
-            "VHAServices",
-            "EmployerProvided",
-            "COBRA",
-            "PrivatePay",
-            "StateHealthIns",
-            "IndianHealthServices",
-            "OtherInsurance",
-        )
-        amount = f"{rng.randrange(400, 2400)}.{rng.randrange(100):02d}"
-        snap, covered = rng.random() < 0.5, rng.random() < 0.6
-        files.write(
-            "IncomeBenefits",
-            {
-                "IncomeBenefitsID": f"IB-{record.key}-{stage}",
-                **own,
-                "IncomeFromAnySource": int(earned),
-                **dict.fromkeys(sources, 0),
-                "Earned": int(earned),
-                "EarnedAmount": amount if earned else "",
-                "TotalMonthlyIncome": amount if earned else "0",
-                "BenefitsFromAnySource": int(snap),
-                "SNAP": int(snap),
-                **dict.fromkeys(("WIC", "TANFChildCare", "TANFTransportation", "OtherTANF", "OtherBenefitsSource"), 0),
-                "InsuranceFromAnySource": int(covered),
-                **dict.fromkeys(insurances, 0),
-                "Medicaid": int(covered),
-            },
-        )
-        survivor = rng.random() < 0.2
-        files.write(
-            "HealthAndDV",
-            {
-                "HealthAndDVID": f"HD-{record.key}-{stage}",
-                **own,
-                "DomesticViolenceSurvivor": int(survivor),
-                **(
-                    {"WhenOccurred": rng.choice((1, 2, 3, 4)), "CurrentlyFleeing": rng.choice(_YES_NO)}
-                    if survivor
-                    else {}
-                ),
-            },
-        )
+        _income(files, rng, f"IB-{record.key}-{stage}", own)
+        _health(files, rng, f"HD-{record.key}-{stage}", own)
     if stage == 1:
-        for type_ in ("5", "6", "7", "8", "9", "10"):
-            yes = rng.random() < 0.15
-            files.write(
-                "Disabilities",
-                {
-                    "DisabilitiesID": f"D-{record.key}-{type_}",
-                    **own,
-                    "DisabilityType": type_,
-                    "DisabilityResponse": (rng.choice((1, 2, 3)) if type_ == "10" else 1) if yes else 0,
-                    "IndefiniteAndImpairs": rng.choice(_YES_NO) if yes else "",
-                },
-            )
+        _disabilities(files, rng, record, own)
+
+
+def _income(files: Files, rng: Random, key: str, own: dict[str, Any]) -> None:
+    earned = rng.random() < 0.4
+    amount = f"{rng.randrange(400, 2400)}.{rng.randrange(100):02d}"
+    snap, covered = rng.random() < 0.5, rng.random() < 0.6
+    files.write(
+        "IncomeBenefits",
+        {
+            "IncomeBenefitsID": key,
+            **own,
+            "IncomeFromAnySource": int(earned),
+            **dict.fromkeys(_SOURCES, 0),
+            "Earned": int(earned),
+            "EarnedAmount": amount if earned else "",
+            "TotalMonthlyIncome": amount if earned else "0",
+            "BenefitsFromAnySource": int(snap),
+            "SNAP": int(snap),
+            **dict.fromkeys(("WIC", "TANFChildCare", "TANFTransportation", "OtherTANF", "OtherBenefitsSource"), 0),
+            "InsuranceFromAnySource": int(covered),
+            **dict.fromkeys(_INSURANCES, 0),
+            "Medicaid": int(covered),
+        },
+    )
+
+
+def _health(files: Files, rng: Random, key: str, own: dict[str, Any]) -> None:
+    survivor = rng.random() < 0.2
+    files.write(
+        "HealthAndDV",
+        {
+            "HealthAndDVID": key,
+            **own,
+            "DomesticViolenceSurvivor": int(survivor),
+            **({"WhenOccurred": rng.choice((1, 2, 3, 4)), "CurrentlyFleeing": rng.choice(_YES_NO)} if survivor else {}),
+        },
+    )
+
+
+def _disabilities(files: Files, rng: Random, record: Record, own: dict[str, Any]) -> None:
+    for type_ in ("5", "6", "7", "8", "9", "10"):
+        yes = rng.random() < 0.15
+        files.write(
+            "Disabilities",
+            {
+                "DisabilitiesID": f"D-{record.key}-{type_}",
+                **own,
+                "DisabilityType": type_,
+                "DisabilityResponse": (rng.choice((1, 2, 3)) if type_ == "10" else 1) if yes else 0,
+                "IndefiniteAndImpairs": rng.choice(_YES_NO) if yes else "",
+            },
+        )
 
 
 def _services(
@@ -473,6 +267,23 @@ def _coordinated_entry(files: Files, rng: Random, record: Record, entry: date) -
         "CurrentLivingSituation",
         {"CurrentLivingSitID": f"L-{record.key}-CE", **own, "InformationDate": day, "CurrentLivingSituation": "101"},
     )
+    _assessment(files, rng, record, own, day)
+    result = rng.choice(("", "1", "2", "3"))
+    files.write(
+        "Event",
+        {
+            "EventID": f"V-{record.key}",
+            **own,
+            "EventDate": day,
+            "Event": rng.choice((13, 14)),
+            "LocationCrisisOrPHHousing": rng.choice(("P41", "P42")),
+            "ReferralResult": result,
+            "ResultDate": day + timedelta(days=5) if result else "",
+        },
+    )
+
+
+def _assessment(files: Files, rng: Random, record: Record, own: dict[str, str], day: date) -> None:
     files.write(
         "Assessment",
         {
@@ -505,19 +316,6 @@ def _coordinated_entry(files: Files, rng: Random, record: Record, entry: date) -
             **own,
             "AssessmentResultType": "score",
             "AssessmentResult": rng.randrange(1, 17),
-        },
-    )
-    result = rng.choice(("", "1", "2", "3"))
-    files.write(
-        "Event",
-        {
-            "EventID": f"V-{record.key}",
-            **own,
-            "EventDate": day,
-            "Event": rng.choice((13, 14)),
-            "LocationCrisisOrPHHousing": rng.choice(("P41", "P42")),
-            "ReferralResult": result,
-            "ResultDate": day + timedelta(days=5) if result else "",
         },
     )
 
