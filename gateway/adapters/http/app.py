@@ -12,7 +12,7 @@ import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
@@ -116,7 +116,7 @@ def build_app(
     async def home(_request: Request) -> Response:
         return Response(b"Doorway. FHIR R4 at /fhir, its statement at /fhir/metadata.\n", media_type="text/plain")
 
-    routes = [
+    routes: list[BaseRoute] = [
         Route(_SMART, smart),
         Route("/.well-known/smart-configuration", smart),
         Route("/livez", livez),
