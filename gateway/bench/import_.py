@@ -3,8 +3,8 @@
 The floor inserts the rows of every table as they stand after an import (bodies, facets, index rows, linkage)
 with ``executemany`` in one transaction, each table in the order of its key: no reading, mapping, labelling, indexing,
 linking or savepoints, and a schema with the same indexes. Derived rows are part of it, so every row that we save makes
-the floor cheaper by as much: the microseconds a resource tell what was gained. ``store`` is the finished resources as NDJSON through
-the saver: strict reading, labels, view, search rows, linkage. ``import`` begins at the CSV files.
+the floor cheaper by as much: the microseconds a resource tell what was gained. ``store`` is the finished resources as
+NDJSON through the saver: strict reading, labels, view, search rows, linkage. ``import`` begins at the CSV files.
 """
 
 import gc
@@ -34,7 +34,7 @@ ROUNDS: Final = 3
 _BATCH: Final = 500
 _NOT_RECORDS: Final = ("alembic_version", "store_state")
 _FLOOR: Final = (
-    "executemany of the finished rows of all tables, derived ones included; nothing read, mapped or worked out"
+    "executemany of the finished rows of all tables, derived ones too; nothing read, mapped or worked out"
 )
 Cost = tuple[float, float]  # CPU of this process and wall, in seconds
 
