@@ -1,5 +1,8 @@
 """A Consent on our form is active only when everything was told against the very text that was shown."""
 
+import re
+import zlib
+from base64 import a85decode
 from typing import Any
 
 import pytest
@@ -61,3 +64,36 @@ def test_the_client_gets_a_pdf_with_accents_and_hostile_values_as_text(form: Any
     pdf = consent_pdf(form, {"agencies": "Refuge <b>& Cie", "collector": "{x.__class__}"})
     assert pdf.startswith(b"%PDF-")
     assert pdf == consent_pdf(form, {"agencies": "Refuge <b>& Cie", "collector": "{x.__class__}"})
+
+
+_STREAM = re.compile(rb"stream\r?\n(.*?)endstream", re.DOTALL)
+_SHOWN = re.compile(rb"\((?:[^()\\]|\\.)*\) Tj", re.DOTALL)
+_ESCAPED = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+
+
+def words_of(pdf: bytes) -> str:
+    """What a reader sees on the pages: the strings of the content streams (PDF 32000-1 9.4.3), one space between."""
+    pages = [zlib.decompress(a85decode(one.strip(), adobe=True)) for one in _STREAM.findall(pdf) if b"~>" in one]
+    shown = [text[1:-4] for page in pages for text in _SHOWN.findall(page)]
+    plain = [_ESCAPED.sub(lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else m[1], text) for text in shown]
+    return " ".join(b" ".join(plain).decode("cp1252").split())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.jurisdiction}-{form.language}")
+def test_the_pdf_tells_all_sixteen_statements_in_its_language_and_which_text_it_is(form: Any) -> None:
+    given = {"agencies": "Refuge <b>& Cie zq", "collector": "Maison Étoile zq", "end": "2027-06-30"}
+    pdf = consent_pdf(form, given)
+    words = words_of(pdf)
+    rest = not_broken(words)
+    for one in form.statements:  # each whole, and in their order
+        text = re.sub(r"\{(\w+)\}", lambda blank: given.get(blank[1], "____________"), one.text)
+        _, told, rest = rest.partition(not_broken(f"{one.number}. {one.heading} {text}"))
+        assert told, one.key
+    assert words.count(f"{form.canonical} -") == len(re.findall(rb"/Type /Page\b", pdf))  # on every page
+    assert ("Signature" in words, "Témoin" in words) == (True, form.language == "fr")
+    assert f"/Lang ({form.language})".encode() in pdf
+
+
+def not_broken(text: str) -> str:
+    """Without blanks, where a line or a page ends in the middle of a sentence."""
+    return re.sub(r"\s|(?:Text version|Version du texte): \S+ - page \d+", "", text)
