@@ -1,5 +1,6 @@
 """The index of linkage over a store: what a record is found by, how common its values are, who its candidates are."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -115,15 +116,14 @@ def enter_many(links: Links, people: Sequence[tuple[Traits, str]], root: Root, *
     """Put many records with their custodians into the index at once; how many are new or changed."""
     there = links.known(person.key for person, _ in people)
     entries: list[tuple[Known, Sequence[int]]] = []
-    counts: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     changed = 0
     for person, custodian in people:
         if person.key in there:
             changed += enter(links, person, custodian, root, now_us=now_us)
             continue
         entries.append((Known(person.key, custodian, pack(person), since_us=now_us), index_keys(person, root)))
-        for token in _tokens(person):
-            counts[token] = counts.get(token, 0) + 1
+        counts.update(_tokens(person))
     links.load(entries, counts)
     return changed + len(entries)
 

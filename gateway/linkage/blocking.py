@@ -4,10 +4,11 @@ A family of keys has stages from coarse to fine. A search takes the coarsest sta
 that is too large is split by the next stage, and what no stage could bound is reported, never cut in silence.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from struct import unpack
 from typing import Final, TypeAlias
 
 from gateway.linkage.names import sound
@@ -25,6 +26,19 @@ Family: TypeAlias = tuple[Stage, ...]  # coarse to fine
 def key_hash(text: str) -> int:
     """A signed 64-bit number for a key; the text of names never lies in the index."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+_digest: Final = blake2b(digest_size=8).copy
+
+
+def key_hashes(texts: Collection[str]) -> tuple[int, ...]:
+    """:func:`key_hash` of many keys, most of which are never met again."""
+    digests = []
+    for text in texts:
+        digest = _digest()
+        digest.update(text.encode())
+        digests.append(digest.digest())
+    return unpack(f">{len(digests)}q", b"".join(digests))
 
 
 def _sounds(person: Traits) -> tuple[str, ...]:
@@ -134,14 +148,13 @@ def _date_part_families(p: Traits, roots: Sequence[str], lasts: Sequence[str]) -
 def index_keys(person: Traits, root: Callable[[str], str]) -> tuple[int, ...]:
     """Every key under which a record is found, hashed, without doubles."""
     found = families(person, root, searching=False)
-    return tuple({key_hash(key) for family in found for stage in family for key in stage})
+    return tuple(set(key_hashes([key for family in found for stage in family for key in stage])))
 
 
 def search_keys(person: Traits, root: Callable[[str], str]) -> frozenset[int]:
     """Every key that a search for the record may use, of all stages, hashed."""
-    return frozenset(
-        key_hash(key) for found in families(person, root, searching=True) for stage in found for key in stage
-    )
+    found = families(person, root, searching=True)
+    return frozenset(key_hashes([key for family in found for stage in family for key in stage]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +179,16 @@ def candidates(person: Traits, root: Callable[[str], str], lookup: Lookup) -> Fo
     unbounded = 0
     stage = 0
     while waiting:
-        asked = [(family, [key_hash(key) for key in family[stage]]) for family in waiting]
         limit = BLOCK_LIMIT if stage == 0 else LAST_STAGE_LIMIT
-        flat = list(dict.fromkeys(key for _, keys in asked for key in keys))
-        blocks = dict(zip(flat, lookup(flat, limit), strict=True))
+        flat = list(dict.fromkeys([key for family in waiting for key in family[stage]]))
+        blocks = dict(zip(flat, lookup(key_hashes(flat), limit), strict=True))
         later: list[Sequence[Stage]] = []
-        for family, keys in asked:
+        for family in waiting:
             large = False
-            for key in keys:
+            for key in family[stage]:
                 block = blocks[key]
+                if not block:
+                    continue
                 if len(block) > limit or len(found) + len(block) > CANDIDATE_LIMIT:
                     large = True
                 else:

@@ -77,7 +77,7 @@ class _Compiled:
     sums: dict[Vector, tuple[float, tuple[float, ...], tuple[Rare, ...]]] = field(default_factory=dict)
 
 
-Bounds: TypeAlias = Sequence[tuple[int, float, float]]
+Bounds: TypeAlias = Sequence[tuple[int, Ladder, Sequence[float], float]]
 _MOST_MODELS: Final = 16
 _MOST_REMEMBERED: Final = 50_000
 _CHEAP_FIRST: Final = ("ssn", "health", "phone", "suffix", "sex", "middle", "place", "dob", "given", "last")
@@ -127,19 +127,17 @@ class Scorer:
         Args:
             bounds: of ``b`` (:meth:`bounds`), made once for all its candidates.
         """
-        if not (a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn):
-            reach = self.prior_bits
-            ladders = self._ladders
-            levels = [0] * len(ladders)
-            for i, most, rest in bounds:
-                ladder = ladders[i]
-                levels[i] = level = ladder.level(a, b)
-                reach += most if level in ladder.frequent else ladder.weights[level]
-                if reach + rest < floor:
+        if a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn:
+            vector = self.vector(a, b)
+        else:
+            reach = self.prior_bits - floor
+            levels = [0] * len(self._ladders)
+            for i, level_of, most, rest in bounds:
+                levels[i] = level = level_of(a, b)
+                reach += most[level]
+                if reach + rest < 0:
                     return None
             vector = tuple(levels)
-        else:
-            vector = self.vector(a, b)
         bits, plain = self.bits(vector, a, b)
         return Score(bits, vector, self.prior_bits, plain) if bits >= floor else None
 
@@ -156,18 +154,20 @@ class Scorer:
         return bits
 
     def bounds(self, person: Traits) -> "Bounds":
-        """(comparison, the most it can add for this record, the most that those after it can) in order of looking."""
-        out: list[tuple[int, float, float]] = []
+        """(comparison, its ladder, the most that each level can add for this record, the most that those after it can)
+        in order of looking."""
+        out: list[tuple[int, Ladder, Sequence[float], float]] = []
         rest = 0.0
         for i in reversed(self._compiled.looked_at):
             ladder = self._ladders[i]
-            most = ladder.most
-            for level, trait in ladder.frequent.items():
-                value = getattr(person, trait)
-                if value:
-                    most = max(most, self.frequency_bits(i, level, value)[0])
-            out.append((i, most, rest))
-            rest += most
+            most, reach = list(ladder.weights), ladder.most
+            if ladder.frequent:
+                for level, trait in ladder.frequent.items():
+                    value = getattr(person, trait)
+                    most[level] = self.frequency_bits(i, level, value)[0] if value else 0.0
+                    reach = max(reach, most[level])
+            out.append((i, ladder.level, most, rest))
+            rest += reach
         return out[::-1]
 
     def _soften(self, vector: list[int], a: Traits, b: Traits) -> None:

@@ -1,11 +1,25 @@
 """Values are standardised without inventing or losing anything."""
 
+from dataclasses import FrozenInstanceError, fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.adapters.files.linkage import default_reader
+from gateway.linkage.blocking import key_hash, key_hashes
 from gateway.linkage.names import Nicknames, fold, is_placeholder, sound, surname_parts
-from gateway.linkage.traits import COLUMNS, read_address, read_dob, read_phone, read_postal, read_ssn
+from gateway.linkage.traits import (
+    COLUMNS,
+    Traits,
+    pack,
+    read_address,
+    read_dob,
+    read_phone,
+    read_postal,
+    read_ssn,
+    unpack,
+)
 from tests.linkage.people import person
 
 
@@ -115,3 +129,20 @@ def test_no_row_is_refused_whatever_stands_in_it(row: dict[str, str]) -> None:
     who = person(**{name: value for name, value in row.items() if name != "id"})
     assert who.month == "" or who.year != ""
     assert who.day == "" or who.month != ""
+
+
+@given(st.dictionaries(st.sampled_from(COLUMNS), st.text(max_size=30)), st.frozensets(st.text(max_size=8)))
+def test_what_is_packed_comes_back_but_for_marks_within(row: dict[str, str], numbers: frozenset[str]) -> None:
+    read = default_reader().row({"id": "a", **row}, numbers=numbers)
+    whole = Traits(**{one.name: getattr(read, one.name) for one in fields(Traits)})  # made the slow way
+    assert (whole, hash(whole), repr(whole)) == (read, hash(read), repr(read))
+    if "" not in numbers and not any(mark in one for mark in "\x1e\x1f" for one in (read.key, *numbers)):
+        assert unpack(pack(read)) == read
+    assert pack(unpack(pack(read))) == pack(read)
+    with pytest.raises(FrozenInstanceError):
+        read.key = "b"  # type: ignore[misc]
+
+
+@given(st.lists(st.text()))
+def test_keys_are_hashed_together_as_one_by_one(keys: list[str]) -> None:
+    assert key_hashes(keys) == tuple(key_hash(key) for key in keys)

@@ -155,7 +155,7 @@ def _row(known: Known, keys: Iterable[int]) -> dict[str, Any]:
     return {
         "number": shard_of(known.patient), "patient": known.patient, "custodian": known.custodian,
         "traits": known.traits, "person": known.person, "since_us": known.since_us,
-        "keys": array("q", sorted(keys)).tobytes(),
+        "keys": array("q", keys).tobytes(),
     }  # fmt: skip
 
 
@@ -252,7 +252,11 @@ class DbLinks:
         rows = [_row(known, keys) for known, keys in entries]
         self._session.many(_PUT[self._session.dialect], sorted(rows, key=itemgetter("number")))
         self._each(
-            _PUT_KEYS, sorted((k, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for k in keys)
+            _PUT_KEYS,
+            sorted(
+                [(k, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for k in keys],
+                key=itemgetter(0),
+            ),
         )
         self._count(counts)
 
