@@ -164,8 +164,10 @@ def test_a_new_agency_is_weighed_before_its_agreement_is_recorded(tmp_path: Path
     assert (who["seen"]["L1"], who["agreement"]) == (0, False)
     (told,) = lines(run("what-if", "--agreement", "Organization/h", *asked))
     assert [told["Organization/h"][when]["L1"] for when in ("before", "after")] == [0, 2]
-    with wiring.open_store(Settings(database_url=url)).reading() as reading:
+    store = wiring.open_store(Settings(database_url=url))
+    with store.reading() as reading:
         assert list(reading.resources.of_type("Contract")) == []
+    store.close()
 
 
 def test_relabel_labels_what_a_changed_setting_tells_and_says_how_much(tmp_path: Path) -> None:
