@@ -75,7 +75,7 @@ def _string(value: Any) -> Fault:
     return None
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]").search
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search  # what XML cannot hold either
 
 
 def _boolean(value: Any) -> Fault:

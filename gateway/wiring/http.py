@@ -106,11 +106,11 @@ def _operations(
     from gateway.exchange.rest.consent_operations import ConsentOperations
     from gateway.exchange.rest.export import Exports
     from gateway.exchange.rest.matching import matching_operations
-    from gateway.exchange.rest.operations import operations_of
+    from gateway.exchange.rest.operations import checked, operations_of
     from gateway.exchange.rest.review_operations import ReviewOperations
     from gateway.exchange.terminology import terminology_operations
 
-    return {
+    every = {
         **operations_of(core, finds, checks),
         **terminology_operations(codes),
         **matching_operations(finds, linker(settings), watch),
@@ -118,6 +118,7 @@ def _operations(
         **ReviewOperations(finds, linker(settings), core.saver, frozenset(settings.link_reviewer_roles)).operations(),
         **ConsentOperations(finds, consent_knowledge(settings), frozenset(settings.privacy_officer_roles)).operations(),
     }
+    return checked(every, core.validate)
 
 
 def _searches(settings: Settings, store: Store, checks: "Validator", codes: "Terminology") -> "Finds":

@@ -360,11 +360,14 @@ class Finds:
         """``GET Patient/[id]/$everything``: the patient, what names it, and who and where that refers to.
 
         Raises:
-            NotFound: the patient is missing or hidden.
+            NotFound: the patient is missing or hidden. Unsupported: ``start`` or ``end``.
         """
         ask.caller.scopes.constraints("Patient", "r")
         given = dict(pairs)
-        unknown = sorted(set(given) - {"_since", "_type", "_count", "start", "end", CURSOR})
+        for name in ("start", "end"):
+            if name in given:
+                raise Unsupported("dates of care are not selected", at=name, fix="leave it out, or ask with _since")
+        unknown = sorted(set(given) - {"_since", "_type", "_count", CURSOR})
         if unknown and ask.handling == "strict":
             raise Malformed("a parameter that $everything does not take", at="$everything")
         types = frozenset(part for part in given.get("_type", "").split(",") if part)

@@ -1,14 +1,14 @@
 """Operations of the API beside plain REST: each takes the request's place, parameters and body, and answers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from gateway.codecs import json_text
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.bundles import Entry, bundle, link
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
-from gateway.exchange.rest.issues import Issue
+from gateway.exchange.rest.issues import ERRORS, Issue, Rejected
 from gateway.exchange.rest.validation import Finding
 from gateway.exchange.search import COUNT_LIMIT
 from gateway.kernel.errors import Malformed
@@ -54,6 +54,47 @@ def operations_of(core: Rest, finds: Finds, validator: Validator) -> Mapping[str
     for type_ in core.types:
         out[f"{type_}:$validate"] = out[f"{type_}/*:$validate"] = validate
     return out
+
+
+def checked(
+    operations: Mapping[str, Operation], validate: Callable[[Resource], Sequence[Issue]]
+) -> Mapping[str, Operation]:
+    """The operations behind a check of their Parameters, so that each may rely on names, parts and types of values.
+
+    Resources in the Parameters are each operation's own to judge: ``$validate`` is there for wrong ones.
+
+    Raises:
+        Rejected: from an operation, when the Parameters are not what R4 calls so.
+    """
+
+    def behind(operation: Operation) -> Operation:
+        def run(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
+            if body is not None and body.get("resourceType") == "Parameters" and where.type != "Parameters":
+                empty = not body.get("parameter", True)  # a list of none, as some clients send it
+                issues = () if empty else validate(_without_resources(body))
+                if any(one.severity in ERRORS for one in issues):
+                    raise Rejected(issues)
+            return operation(ask, where, pairs, body)
+
+        return run
+
+    return {key: behind(operation) for key, operation in operations.items()}
+
+
+def _without_resources(node: Any) -> Any:
+    """Parameters with an empty resource in the place of each."""
+    if isinstance(node, list):
+        return [_without_resources(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: dict(_EMPTY) if name == "resource" and isinstance(value, dict) else
+        _without_resources(value) if name in ("parameter", "part") else value
+        for name, value in node.items()
+    }  # fmt: skip
+
+
+_EMPTY: Final[Resource] = {"resourceType": "Parameters"}
 
 
 def simple_parameters(body: Resource | None) -> list[tuple[str, str]]:

@@ -194,3 +194,36 @@ def test_who_asks_for_too_many_people_is_refused_and_that_is_audited_and_counted
         text = small.http.request("GET", "/metrics").text
         assert "doorway_match_refused_total 2" in text
         assert "doorway_match_alarms_total 1" in text
+
+
+def test_parameters_that_are_none_are_refused_by_every_operation_with_their_place(small: World) -> None:
+    told = small.http.get("/fhir/metadata").json()["rest"][0]
+    paths = [f"/${one['name']}" for one in told["operation"]]
+    for resource in told["resource"]:
+        type_ = resource["type"]
+        names = [
+            one["name"] for one in resource.get("operation", ()) if one["name"] != "validate" or type_ == "Patient"
+        ]
+        paths += [f"/{type_}{place}/${name}" for name in names for place in ("", "/zq")]
+    assert len(paths) > 30
+    wrong: list[Any] = [
+        "x",
+        [None],
+        [{"name": 5}],
+        [{"name": "url", "valueCoding": "x"}],
+        [{"name": "a", "resource": 5}],
+    ]
+    for path in paths:
+        for one in wrong:
+            answer = small.ehr("POST", path, {"resourceType": "Parameters", "parameter": one})
+            assert answer.status_code in (400, 422), (path, one, answer.text)
+    place = small.ehr("POST", "/Patient/$match", {"resourceType": "Parameters", "parameter": [{"name": 5}]}).json()
+    assert place["issue"][0]["expression"][0].startswith("Parameters.parameter[0]")
+
+
+def test_everything_does_not_pass_over_dates_of_care(small: World) -> None:
+    (patient,) = people(small, 1)
+    assert small.ehr("GET", f"/Patient/{patient}/$everything?start=2020").status_code == 400
+    assert small.ehr(
+        "POST", f"/Patient/{patient}/$everything", {"resourceType": "Parameters", "parameter": []}
+    ).is_success

@@ -432,3 +432,10 @@ def test_an_address_of_any_bytes_leaves_a_trail_that_can_be_read_as_xml(small: W
         assert small.ehr("GET", path).status_code == 404
     assert small.ehr("GET", "/AuditEvent?_format=xml").status_code == 200
     assert len(small.ehr("GET", "/AuditEvent").text) < 10_000
+
+
+def test_what_xml_cannot_hold_is_refused_when_it_is_written(small: World) -> None:
+    for letter in ("\u0001", "\ufffe", "\uffff"):
+        answer = small.ehr("POST", "/Patient", {"resourceType": "Patient", "name": [{"family": f"Zq{letter}"}]})
+        assert answer.status_code == 422
+        assert answer.json()["issue"][0]["expression"] == ["Patient.name[0].family"]
