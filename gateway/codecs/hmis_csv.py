@@ -375,7 +375,8 @@ class Header:
     def told(self, index: int) -> str:
         """How a column that the specification does not know is named in reports; never by what may be a cell."""
         name = self.cells[index]
-        return name if self.certain and name.isprintable() and len(name) <= NAME_LIMIT else f"column {index + 1}"
+        sound = name.strip() != "" and name.isprintable() and len(name) <= NAME_LIMIT
+        return name if self.certain and sound else f"column {index + 1}"
 
     @classmethod
     def of(cls, cells: list[str], columns: Iterable[str]) -> "Header":

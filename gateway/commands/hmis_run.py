@@ -31,6 +31,8 @@ def disk_told() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise click.ClickException(f"{error.strerror or 'the disk refuses'}: {error.filename or ''}") from None
 

@@ -19,6 +19,9 @@ ODDITIES: Final = {
     "bom": "UTF-8 with a byte order mark",
     "utf-16": "UTF-16 with a byte order mark",
     "windows-1252": "Windows-1252 instead of UTF-8",
+    "mac-roman": "MacRoman, lines that end with CR",
+    "semicolons": "semicolons between the cells",
+    "trailing-commas": "a comma more at the end of every line",
     "mixed-line-ends": "LF and CRLF in one file",
     "ragged": "every 50th row lacks its last cells",
     "truncated": "the last line of every file is cut off",
@@ -29,6 +32,8 @@ ODDITIES: Final = {
     "unknown-users": "UserIDs without a User row",
     "retired-codes": "funders that HUD retired",
     "custom-files": "an extra Custom file",
+    "decimal-codes": "codes like 1.0, as a spreadsheet leaves them",
+    "hash-flag": "HashStatus 4 though the names are plain",
     "no-version": "no CSVVersion",
     "victim-services": "client-level rows of a victim service provider",
 }
@@ -53,6 +58,7 @@ class Files:
         self.told = Told()
         self.used: set[str] = set()  # projects that somebody entered
         self._writers: dict[str, Any] = {}
+        self._coded: dict[str, set[int]] = {}  # by file: places of columns with a code list
         self._handles: dict[str, TextIOWrapper] = {}
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
@@ -61,7 +67,7 @@ class Files:
             self._open(name, columns)
 
     def _open(self, name: str, columns: list[str]) -> None:
-        encodings = {"bom": "utf-8-sig", "utf-16": "utf-16", "windows-1252": "cp1252"}
+        encodings = {"bom": "utf-8-sig", "utf-16": "utf-16", "windows-1252": "cp1252", "mac-roman": "mac_roman"}
         encoding = next((encodings[odd] for odd in encodings if odd in self._odd), "utf-8")
         handle = self._stack.enter_context((self._out / f"{name}.csv").open("w", encoding=encoding, newline=""))
         if "column-order" in self._odd:
@@ -70,8 +76,13 @@ class Files:
         header = [old.get(column, column) for column in columns]
         if "header-case" in self._odd:
             header = [column.replace("HoH", "HOH").replace("TCell", "Tcell").replace("ZIP", "Zip") for column in header]
-        writer = csv.writer(handle, lineterminator="\r\n")
+        if "trailing-commas" in self._odd:
+            header.append("")
+        delimiter, end = ";" if "semicolons" in self._odd else ",", "\r" if "mac-roman" in self._odd else "\r\n"
+        writer = csv.writer(handle, lineterminator=end, delimiter=delimiter)
         writer.writerow(header)
+        file = self._spec.files[name]
+        self._coded[name] = {at for at, column in enumerate(columns) if (known := file.column(column)) and known.list}
         self._writers[name], self._handles[name] = (writer, columns), handle
 
     def write(self, name: str, row: Mapping[str, Any]) -> None:
@@ -91,6 +102,11 @@ class Files:
         if name == "User":
             filled["UserID"] = row["UserID"]
         cells = [str(filled.get(column, "")) for column in columns]
+        if "decimal-codes" in self._odd:
+            coded = self._coded[name]
+            cells = [f"{cell}.0" if at in coded and cell.isdecimal() else cell for at, cell in enumerate(cells)]
+        if "trailing-commas" in self._odd:
+            cells.append("")
         if "ragged" in self._odd and count % 50 == 0:
             cells = cells[:-3]
         writer.writerow(cells)

@@ -38,7 +38,7 @@ def write_directory(files: Files, version: str, odd: frozenset[str], seed: int) 
         "CSVVersion": "" if "no-version" in odd else f"{version} v1.0",
         "ExportPeriodType": 3,
         "ExportDirective": 2,
-        "HashStatus": 1,
+        "HashStatus": 4 if "hash-flag" in odd else 1,
         "ImplementationID": SOURCE,
     }
     files.write("Export", export)

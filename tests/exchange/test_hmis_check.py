@@ -208,15 +208,28 @@ def test_the_command_lists_its_rules_and_reports_in_three_forms(tmp_path: Path) 
 def test_every_oddity_of_the_simulator_is_survived(tmp_path: Path) -> None:
     from gateway.sim.hmis_files import ODDITIES
 
-    quiet = ("bom", "utf-16", "windows-1252", "mixed-line-ends", "header-case", "column-order", "custom-files")
+    told = {
+        "trailing-commas": {"82"},
+        "ragged": {"ragged", "6"},
+        "truncated": {"ragged"},
+        "export-rows": {"140"},
+        "short-years": {"47"},
+        "unknown-users": {"ref"},
+        "retired-codes": {"code"},
+        "decimal-codes": {"code", "50", "51", "52", "53", "54", "55"},
+        "hash-flag": {"126"},
+        "no-version": {"124"},
+        "victim-services": {"139"},
+    }
     for odd in ODDITIES:
         write_export(read_data, tmp_path / odd, seed=2, clients=12, oddities=[odd])
         conversion = Conversion(open_export(str(tmp_path / odd)), read_data, fallback_source="test")
         with SqliteTables(day_of) as tables:
             checked = check_export(conversion, read_data, tables)
-        if odd in quiet:
+        if odd in told:
+            assert told[odd] <= set(checked.counts), odd
+        else:
             assert checked.counts == {}, odd
-    assert checked.counts["139"]
 
 
 def test_the_same_seed_gives_the_same_export(tmp_path: Path) -> None:
