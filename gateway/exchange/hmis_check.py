@@ -176,6 +176,12 @@ class _Check:
         told = (row.get("HashStatus", "").strip() for row in conversion.export)
         self._hash_status = next((status for status in told if status), "")
         self._keys: dict[str, Seen] = {}
+        self._targets = {
+            column.key.split()[1].partition(".")[0]
+            for file in conversion.spec.files.values()
+            for column in file.columns
+            if column.key.startswith("FK")
+        }
         self._users = Seen()
         self._later: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
         self._at: Mapping[str, int] = {}
@@ -257,6 +263,8 @@ class _Check:
         if names is not None and names.wrong:
             say("126", *names.wrong)
         self._checked.rows += rows
+        if name not in self._targets:  # nobody asks for its keys again: memory is that of the largest file
+            del self._keys[name]
         if name == "Enrollment" and rows == 0 and not self._checked.delta:
             say("101", name, 0)
 
