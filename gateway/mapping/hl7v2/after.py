@@ -92,14 +92,17 @@ def snapshots(
         by_segment.setdefault(segment.id, []).append((segment, fields))
     sets: list[Snapshot] = []
     lists: dict[str, tuple[str, ...]] = {}
+    rows = [row for row in rows if row.segment in by_segment]
+    if not rows:
+        return sets, lists
     owners: dict[str, str] = {}
     for resource in resources:
         owners.setdefault(resource["resourceType"], f"{resource['resourceType']}/{resource['id']}")
     used = {id(segment) for key, made in sources.items() if key not in dropped for segment, _ in made}
     for row in rows:
-        sent = by_segment.get(row.segment)
+        sent = by_segment[row.segment]
         owner = owners.get(row.owner, "")
-        if not sent or not owner or any(row.action and _at(fields, row.action) for _, fields in sent):
+        if not owner or any(row.action and _at(fields, row.action) for _, fields in sent):
             continue
         if not all(id(segment) in used or _empties(segment) for segment, _ in sent):
             continue

@@ -21,7 +21,14 @@ from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope
 from gateway.mapping.hl7v2.settle import Requirements, prune
 from gateway.mapping.hl7v2.values import Stamps, zone_of
 
+_WORD: Final = re.compile(r"[A-Za-z0-9]+", re.ASCII)  # no sender takes these for delimiters
 _FREE_TEXT: Final = frozenset({"NTE", "OBX"})  # blanks at the ends of their parts belong to the text
+
+
+def _said(header: Segment, number: int) -> str:
+    """The first component of a header field, decoded."""
+    text = header.raw(number)
+    return text if _WORD.fullmatch(text) else clean(header.get(number) or "")
 
 
 @lru_cache(64)
@@ -98,8 +105,8 @@ class Job:
         header = message.header
         fields = header.fields
         self.whole = "\r".join([s.text for s in message.segments]) + "\r"
-        self.sender = clean(feed.sender or f"{header.get(3) or ''}|{header.get(4) or ''}")
-        self.control_id = clean(header.get(10) or resource_id("control", message.raw.hex()))
+        self.sender = clean(feed.sender) if feed.sender else f"{_said(header, 3)}|{_said(header, 4)}"
+        self.control_id = _said(header, 10) or resource_id("control", message.raw.hex())
         self.made: list[JsonObject] = []
         self.placed: list[tuple[Scope, Segment, Fields, int]] = []
         self.sources: dict[int, list[tuple[Segment, str]]] = {}  # id(resource) -> segments and message rows

@@ -31,6 +31,24 @@ def fill(resource: JsonObject, row: Required) -> bool:
     return True
 
 
+def _inside(outer: str, choices: Sequence[str], value: str) -> Callable[[JsonObject], bool]:
+    """:func:`fill` for a text one level down, which most messages need."""
+    names, first = tuple([name for c in choices for name in (c, f"_{c}")]), choices[0]
+
+    def check(resource: JsonObject) -> bool:
+        node = resource.get(outer)
+        if node is not None:
+            for host in node if node.__class__ is list else (node,):
+                for name in names:
+                    if name in host:
+                        break
+                else:
+                    host[first] = value
+        return True
+
+    return check
+
+
 class Requirements:
     """The rows of required.csv, compiled: an element of the resource itself costs a look-up, a deeper one a walk."""
 
@@ -42,6 +60,8 @@ class Requirements:
 
     @staticmethod
     def _check(row: Required) -> Callable[[JsonObject], bool]:
+        if len(row.steps) == 2 and isinstance(row.value, str):
+            return _inside(row.steps[0], row.steps[1].split("|"), row.value)
         if len(row.steps) > 1:
             return lambda resource: fill(resource, row) if row.steps[0] in resource else True
         choices = row.steps[0].split("|")
