@@ -14,10 +14,10 @@ from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 from typing import Final, Literal, NamedTuple
 
-from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp
+from gateway.codecs.ack import Due, Outcome, acknowledge, answer_of, due, enhanced, stamp, wants_any
 from gateway.codecs.er7 import Segment, peek
 from gateway.codecs.er7_charset import REPLACEMENT
-from gateway.exchange.ports.inbox import Admission, Received, State
+from gateway.exchange.ports.inbox import Admission, InboxReader, Received, State
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.sequence import ANEW, START, Numbered, number_of, take_turn
 from gateway.exchange.standing import event_us_of, instant_us, lanes_in
@@ -99,7 +99,7 @@ class Prepared(NamedTuple):
     """A message ready to be kept."""
 
     message: Received
-    waits: bool = False  # an application acknowledgement follows processing
+    waits: bool = False  # an application acknowledgement may follow processing
     conflicting: Callable[[], bytes] = bytes  # the answer if its control id is taken by another content
     conflict: str = "quarantine"
     alarm: str = ""  # for the operator; no value of the message
@@ -112,7 +112,7 @@ class Reply(NamedTuple):
     id: str
     answer: bytes  # at once; empty: nothing
     result: bytes = b""  # the application acknowledgement, where it is known already
-    waits: bool = False  # it is due, and not known yet
+    waits: bool = False  # whether one is due is not known yet
     admission: Admission = Admission.NEW
     alarm: str = ""
 
@@ -154,7 +154,8 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
     source = _source(head, feed)
     queried = message.kind in QUERIES
     owed = _owed(head, Outcome.OK)
-    waits = owed.application is not None and (owed.accept is not None or feed.wait or queried or _enhanced(head))
+    # in enhanced mode the outcome decides whether MSH-16 wants to hear of it (ER, SU), and it is not known yet
+    waits = wants_any(head.raw(16)) if _enhanced(head) else feed.wait or queried
     code = owed.accept if waits or owed.accept else owed.application
     answer = acknowledge(head, code, control_id=ack_id, now_us=now_us, expected=number) if code else b""
     lane, lane_2 = lanes_in(payload, seen, source)
@@ -425,6 +426,12 @@ def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received
         waits = prepared.waits and not found.result and found.state is State.RECEIVED
         return Reply(found.id, found.answer, found.result, waits, admission)
     return _conflicting(unit, prepared)
+
+
+def result_of(inbox: InboxReader, id_: str) -> bytes | None:
+    """The application acknowledgement of a kept message: empty where it wants none; None while it is not processed."""
+    found = inbox.get(id_)
+    return None if found is None or (found.state is State.RECEIVED and not found.result) else found.result
 
 
 def _conflicting(unit: Unit, prepared: Prepared) -> Reply:

@@ -274,7 +274,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
     from gateway.adapters.mllp.service import MllpService
     from gateway.adapters.worker import InboxWorker, Retention
-    from gateway.exchange.receive import admit_all
+    from gateway.exchange.receive import admit_all, result_of
 
     record_agreements(settings, store)
     processing = hl7v2_processing(settings)
@@ -284,10 +284,9 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     def supports(kind: str, trigger: str) -> bool:
         return kind in types if not trigger else (kind, trigger) in kinds or (kind, "*") in kinds
 
-    def result_of(id_: str) -> bytes:
+    def result(id_: str) -> bytes | None:
         with store.reading() as reading:
-            found = reading.inbox.get(id_)
-        return found.result if found is not None else b""
+            return result_of(reading.inbox, id_)
 
     def oldest() -> int | None:
         with store.reading() as reading:
@@ -297,7 +296,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     receiver = Receiver(
         mllp_listeners(settings, supports),
         lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
-        result_of,
+        result,
         arrivals,
         lambda: service.inbox.wake(),
         mllp_queries(settings, store, arrivals),

@@ -12,7 +12,7 @@ from gateway.codecs.json_text import read
 from gateway.exchange.ports.inbox import State
 from gateway.exchange.ports.store import Store
 from gateway.exchange.process_messages import Processing, plain_merge
-from gateway.exchange.receive import Feed, Reply, admit, prepare
+from gateway.exchange.receive import Feed, Reply, admit, prepare, result_of
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import Resource
@@ -253,7 +253,14 @@ def test_the_application_acknowledgement_follows_processing(gateway: Gateway) ->
     assert (again.waits, again.answer) == (False, reply.answer)
     assert b"MSA|AA|1" in again.result
     bad = gateway.take(adt("A01", "2", 2, mrn="poison").replace(b"|P|2.5.1", b"|P|2.5.1|||NE|ER"))
-    assert (bad.answer, bad.waits) == (b"", False)
+    assert (bad.answer, bad.waits) == (b"", True), "whether it fails is not known yet"
+    quiet = gateway.take(adt("A01", "3", 3).replace(b"|P|2.5.1", b"|P|2.5.1|||NE|ER"))
+    with gateway.store.reading() as reading:
+        assert result_of(reading.inbox, bad.id) is None
+    gateway.work()
+    with gateway.store.reading() as reading:
+        assert result_of(reading.inbox, quiet.id) == b"", "it wants none, and nobody waits for it"
+        assert b"MSA|AE|2" in (result_of(reading.inbox, bad.id) or b"")
 
 
 def test_a_late_event_after_what_is_no_longer_kept_is_set_aside_and_holds_up_nobody(gateway: Gateway) -> None:

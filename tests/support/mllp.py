@@ -8,22 +8,21 @@ from contextlib import contextmanager
 
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
 from gateway.exchange.ports.store import Store
-from gateway.exchange.receive import admit_all
+from gateway.exchange.receive import admit_all, result_of
 
 
 @contextmanager
 def receiving(store: Store, *listeners: Listener) -> Iterator[Receiver]:
     """A running receiver that keeps messages in ``store``."""
 
-    def result_of(id_: str) -> bytes:
+    def result(id_: str) -> bytes | None:
         with store.reading() as reading:
-            found = reading.inbox.get(id_)
-        return found.result if found is not None else b""
+            return result_of(reading.inbox, id_)
 
     receiver = Receiver(
         listeners or (Listener(port=0),),
         lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
-        result_of,
+        result,
         Arrivals(),
     )
     receiver.start()

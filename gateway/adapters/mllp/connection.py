@@ -90,8 +90,8 @@ class Owner(Protocol):
         """The response to a query; b"" when it is none: then it is a message like any other."""
         ...
 
-    async def result(self, id_: str, timeout_s: float) -> bytes:
-        """The application acknowledgement of a message; b"" when there is none in time."""
+    async def result(self, id_: str, timeout_s: float) -> bytes | None:
+        """The application acknowledgement of a message, b"" where it wants none; None: not in time."""
         ...
 
 
@@ -487,9 +487,9 @@ class Connection(asyncio.Protocol):
 
     async def _send_result(self, id_: str) -> bool:
         found = await self._owner.result(id_, self._one.result_timeout_s)
-        self._send(found)
+        self._send(found or b"")
         await self._drained()
-        return bool(found)
+        return found is not None
 
     async def _drained(self) -> None:
         """Wait for a peer that reads slowly, within bounds.

@@ -30,7 +30,7 @@ log = logging.getLogger("doorway.mllp")
 
 Submit: TypeAlias = "Callable[[Sequence[Prepared]], Future[list[Reply]]]"  # keeps the messages in one transaction
 Answers: TypeAlias = Callable[[bytes, Feed, str, str], bytes]  # payload, feed, address, MSH-10 of ours -> response
-ResultOf: TypeAlias = Callable[[str], bytes]  # the stored application acknowledgement; b"" while there is none
+ResultOf: TypeAlias = Callable[[str], bytes | None]  # the application acknowledgement, b"" for none; None: not yet
 _Asked: TypeAlias = tuple[Sequence[Prepared], Done]
 _HEADER: Final = 1_024  # where MSH-9 stands
 _GROUP: Final = 256  # frames that go into one transaction at most
@@ -203,21 +203,23 @@ class Receiver:
         """Whether it may be a query that is answered on the connection."""
         return self._answers is not None and b"QBP" in payload[:_HEADER]
 
-    async def result(self, id_: str, timeout_s: float) -> bytes:
-        """Wait, within bounds, for the application acknowledgement of a message; b"" when there is none in time."""
+    async def result(self, id_: str, timeout_s: float) -> bytes | None:
+        """Wait, within bounds, for the application acknowledgement of a message, b"" where it wants none; None: not in
+        time."""
         event = self._waiting.setdefault(id_, asyncio.Event())
         deadline = time.monotonic() + timeout_s
         try:
-            while (left := deadline - time.monotonic()) > 0:
+            while True:
+                event.clear()  # looked at before it is waited for: it may have been processed before anybody waited
+                found = await asyncio.to_thread(self._result_of, id_)
+                left = deadline - time.monotonic()
+                if found is not None or left <= 0:
+                    return found
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(_POLL_S, left)):
                         await event.wait()
-                event.clear()
-                if found := await asyncio.to_thread(self._result_of, id_):
-                    return found
         finally:
             self._waiting.pop(id_, None)
-        return b""
 
     async def answered(self, payload: bytes, feed: Feed, address: str) -> bytes:
         """The response to a query; b"" when it is none: then it is a message like any other."""
