@@ -31,14 +31,18 @@ class Use(Protocol):
     """One type that an element may have."""
 
     @property
-    def code(self) -> str: ...
+    def code(self) -> str:
+        """Name of the type: ``string``, ``HumanName``."""
+        ...
 
 
 class Member(Protocol):
     """One element of a type, as the tables of profiles/ state it."""
 
     @property
-    def many(self) -> bool: ...
+    def many(self) -> bool:
+        """Whether it may repeat."""
+        ...
 
     def json_names(self) -> Sequence[tuple[str, Any]]:
         """JSON names with their types."""
@@ -49,10 +53,14 @@ class Shape(Protocol):
     """A type with its elements in order."""
 
     @property
-    def base(self) -> str: ...
+    def base(self) -> str:
+        """The type that it derives from."""
+        ...
 
     @property
-    def elements(self) -> Sequence[Any]: ...
+    def elements(self) -> Sequence[Any]:
+        """Its elements, those inherited included, in the order that XML has them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

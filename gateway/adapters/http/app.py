@@ -70,6 +70,10 @@ async def _missing(_request: Request, _error: Exception) -> Response:
     return Response(outcome_of(NotFound("no such address")), status_code=404, media_type="application/fhir+json")
 
 
+async def _home(_request: Request) -> Response:
+    return Response(b"Doorway. FHIR R4 at /fhir, its statement at /fhir/metadata.\n", media_type="text/plain")
+
+
 async def _wrong_method(_request: Request, error: Exception) -> Response:
     refused = NotAllowed((getattr(error, "headers", None) or {}).get("Allow", "GET").split(", "))
     headers = dict(headers_of(refused))
@@ -113,9 +117,6 @@ def build_app(
     async def document(_request: Request) -> Response:
         return Response(orjson.dumps(openapi()), media_type="application/json")
 
-    async def home(_request: Request) -> Response:
-        return Response(b"Doorway. FHIR R4 at /fhir, its statement at /fhir/metadata.\n", media_type="text/plain")
-
     routes: list[BaseRoute] = [
         Route(_SMART, smart),
         Route("/.well-known/smart-configuration", smart),
@@ -124,7 +125,7 @@ def build_app(
         Route("/metrics", numbers),
         Route("/openapi.json", document),
         Route("/oauth/token", _Tokens(tokens, executor)),
-        Mount("/", app=console) if console is not None else Route("/", home),
+        Mount("/", app=console) if console is not None else Route("/", _home),
     ]
     app = FastAPI(
         title="Doorway",

@@ -1,5 +1,6 @@
 """The OpenAPI document of the FHIR routes, made from the tables that route requests."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _BODIES: Final = {
     "PATCH": ("application/json-patch+json", "application/fhir+json"),
 }
 _STATUSES: Final = ("400", "401", "403", "404", "405", "406", "409", "410", "412", "413", "415", "422", "429", "503")
+_ODD: Final = re.compile(r"[^A-Za-z]+")
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 
 
@@ -71,7 +73,7 @@ def _operation(path: str, kind: str, method: str) -> dict[str, Any]:
         count = {"name": "_count", "in": "query", "required": False, "schema": {"type": "integer", "minimum": 0}}
         parameters.append(count)
     out: dict[str, Any] = {
-        "operationId": f"{kind}_{method.lower()}_{abs(hash(path)) % 997}"
+        "operationId": f"{_ODD.sub('_', path.removeprefix('/fhir/'))}_{method}"
         if kind == "operation"
         else f"{kind}_{method}",
         "parameters": parameters,

@@ -21,13 +21,19 @@ class Where(Protocol):
     """The place of an operation: type and id, either may be empty."""
 
     @property
-    def type(self) -> str: ...
+    def type(self) -> str:
+        """Resource type, empty for the system."""
+        ...
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Id, empty for a type or the system."""
+        ...
 
     @property
-    def rest(self) -> str: ...
+    def rest(self) -> str:
+        """Name of the operation, with its ``$``."""
+        ...
 
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]

@@ -13,16 +13,24 @@ class Finding(Protocol):
     """One finding of a validator (profiles/issues.py)."""
 
     @property
-    def severity(self) -> str: ...
+    def severity(self) -> str:
+        """``error``, ``warning`` or ``information``."""
+        ...
 
     @property
-    def code(self) -> str: ...
+    def code(self) -> str:
+        """Code of R4's issue types."""
+        ...
 
     @property
-    def expression(self) -> str: ...
+    def expression(self) -> str:
+        """FHIRPath of the element."""
+        ...
 
     @property
-    def diagnostics(self) -> str: ...
+    def diagnostics(self) -> str:
+        """What is wrong, without a value of the resource."""
+        ...
 
 
 def checker(validate: Callable[[Resource], Sequence[Finding]]) -> Callable[[Resource], Sequence[Issue]]:

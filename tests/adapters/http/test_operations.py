@@ -172,7 +172,10 @@ def test_every_declared_search_parameter_is_taken_under_strict_handling(small: W
 def test_the_openapi_document_names_every_route(small: World) -> None:
     told = small.http.get("/openapi.json").json()
     assert {"/fhir/{type}/{id}", "/fhir/Patient/{id}/$everything", "/fhir/$export", "/fhir"} <= set(told["paths"])
-    assert told["paths"]["/fhir/{type}"]["post"]["operationId"]
+    assert told["paths"]["/fhir/{type}"]["post"]["operationId"] == "type_POST"
+    names = [one["operationId"] for path in told["paths"].values() for one in path.values()]
+    assert len(names) == len(set(names))  # unique (OpenAPI 3.1), and the same in every process: clients are made of them
+    assert told["paths"]["/fhir/Patient/{id}/$everything"]["get"]["operationId"] == "Patient_id_everything_GET"
 
 
 def test_who_asks_for_too_many_people_is_refused_and_that_is_audited_and_counted(
