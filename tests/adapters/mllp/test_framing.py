@@ -111,7 +111,7 @@ def test_13_own_delimiters(peer: Peer) -> None:
 
 
 def test_14_accept_acknowledgement_in_enhanced_mode(peer: Peer) -> None:
-    peer.send(framed(adt("1", msh="|||AL|NE")))
+    peer.send(framed(adt("1", msh="|||AL|AL")))
     assert msa(peer.answer()) == ("CA", "1")
 
 
