@@ -102,9 +102,9 @@ class Compiler:
             case AnyOf(criteria):
                 return "(" + " OR ".join(self.probe(one, type_, row) for one in criteria) + ")"
             case Chain(parameter, target, inner):
-                return self._refers(parameter, target, inner, row)
+                return self._across(parameter, target, target, inner, row, ("key", "target"))
             case Has(parameter, inner):
-                return self._referred(parameter, inner, type_, row)
+                return self._across(parameter, type_, parameter.type, inner, row, ("target", "key"))
             case Missing(parameter, missing):
                 return self._present(parameter, row, missing)
             case Match(parameter, "not", values):
@@ -158,28 +158,25 @@ class Compiler:
         """A condition that an index row belongs to one of the sources of a parameter."""
         return self.words.among(column, [number_of(source) for source in parameter.sources])
 
-    def _refers(self, parameter: Parameter, target: str, inner: Criterion, row: str) -> str:
-        """A chain for one row: what it points to is looked up, then probed, however many others would do."""
-        if parameter.narrowed and target not in parameter.narrowed:
-            return "(1 = 0)"
-        link, other = f"l{len(self.words.values)}", f"y{len(self.words.values)}"
-        return (
-            f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {other}"
-            f" ON {other}.type = {self.words.bind(target)} AND {other}.key = {link}.target"
-            f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.key = {row}.key AND {other}.method <> 'DELETE'"
-            f" AND {self.probe(inner, target, other)})"
-        )
+    def _across(
+        self, parameter: Parameter, pointed: str, other: str, inner: Criterion, row: str, ends: tuple[str, str]
+    ) -> str:
+        """A chain or ``_has`` for one row: what stands at the other end of its links is looked up, then probed.
 
-    def _referred(self, parameter: Parameter, inner: Criterion, type_: str, row: str) -> str:
-        """``_has`` for one row: what points to it is looked up, then probed."""
-        if parameter.narrowed and type_ not in parameter.narrowed:
+        Args:
+            pointed: the type that the reference leads to.
+            other: the type that stands at the other end.
+            ends: columns of search_link at this end and at the other.
+        """
+        if parameter.narrowed and pointed not in parameter.narrowed:
             return "(1 = 0)"
-        link, other = f"l{len(self.words.values)}", f"y{len(self.words.values)}"
+        link, far = f"l{len(self.words.values)}", f"y{len(self.words.values)}"
+        here, there = ends
         return (
-            f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {other}"
-            f" ON {other}.type = {self.words.bind(parameter.type)} AND {other}.key = {link}.key"
-            f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.target = {row}.key"
-            f" AND {self.probe(inner, parameter.type, other)})"
+            f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {far}"
+            f" ON {far}.type = {self.words.bind(other)} AND {far}.key = {link}.{there}"
+            f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.{here} = {row}.key AND {far}.method <> 'DELETE'"
+            f" AND {self.probe(inner, other, far)})"
         )
 
     # -- leaves --------------------------------------------------------------------------------------------------------

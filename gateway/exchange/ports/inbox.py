@@ -116,7 +116,7 @@ class InboxReader(Protocol):
         ...
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many there are by (source, state)."""
+        """How many there are by (source, state); every message is looked at, so nothing that is asked often may ask."""
         ...
 
     def oldest_open_us(self) -> int | None:

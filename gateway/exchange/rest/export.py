@@ -14,7 +14,7 @@ import orjson
 from gateway.codecs import json_text
 from gateway.exchange.clients import digest_of
 from gateway.exchange.rest.ask import Answer, Ask
-from gateway.exchange.rest.find import Finds, instant_us
+from gateway.exchange.rest.find import Finds, since_of
 from gateway.exchange.rest.operations import Operation, Where, simple_parameters
 from gateway.exchange.search_run import search
 from gateway.exchange.versions import instant
@@ -87,7 +87,7 @@ class Exports:
             ask.caller.scopes.constraints(next(iter(sorted(wanted or {"Patient"}))), "r")
         if where.type == "Group":
             self._members(ask, level)
-        since = instant_us(values["_since"]) if "_since" in values else 0
+        since = since_of(values["_since"]) if "_since" in values else 0
         target = "/".join(part for part in (where.type, where.id, "$export") if part)
         asked = f"?{urlencode(pairs, safe=',:/')}" if pairs else ""
         job = _Job(level, types, since, ask.now_us, f"{ask.base}/{target}{asked}")

@@ -286,7 +286,7 @@ class Finds:
             if name not in _OF_HISTORY and ask.handling != "lenient" and (name in _NOT_OF_HISTORY or name[:1] != "_"):
                 raise Malformed("not a parameter of a history here", at=name if name.isidentifier() else "query")
         count = _count(given)
-        since = instant_us(given["_since"]) if "_since" in given else 0
+        since = since_of(given["_since"]) if "_since" in given else 0
         before: Moment | None = None
         if CURSOR in given:
             before = _place(self.seal.open(given[CURSOR], ask.client))
@@ -373,7 +373,7 @@ class Finds:
         types = frozenset(part for part in given.get("_type", "").split(",") if part)
         if types - set(self.definitions.types):
             raise Malformed("a type that is not served", at="_type")
-        since = instant_us(given["_since"]) if "_since" in given else 0
+        since = since_of(given["_since"]) if "_since" in given else 0
         count = _count(given) if "_count" in given else 0
         after = self.seal.open(given[CURSOR], ask.client) if CURSOR in given else ""
         patient = f"Patient/{id_}"
@@ -437,7 +437,7 @@ def _count(given: dict[str, str]) -> int:
     return max(1, min(int(text), COUNT_LIMIT))
 
 
-def instant_us(text: str) -> int:
+def since_of(text: str) -> int:
     """A FHIR instant or date in microseconds since 1970; without a zone UTC is taken.
 
     Raises:
