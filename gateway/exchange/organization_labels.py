@@ -75,15 +75,18 @@ class OrganizationLabels:
         return self._labeller.codings(labels, "organization") if labels else ()
 
     def _again(self, saver: Saver, unit: Unit, organization: str, now_us: int) -> None:
-        for stored in list(self._naming(unit, organization)):
-            resource = _parsed(stored)
-            security = (resource.get("meta") or {}).get("security") or ()
-            vouched = tuple(one for one in security if isinstance(one, dict) and not has_basis(one))
-            draft = Draft(resource, stored.body, stored.method, stored.source, vouched)
-            unit.resources.put_all(saver.labelled(unit, [draft]), now_us=now_us)
+        """Page by page: in this transaction, for in a later one records would leave with the labels of before."""
+        for page in self._naming(unit, organization):
+            drafts = []
+            for stored in page:
+                resource = _parsed(stored)
+                security = (resource.get("meta") or {}).get("security") or ()
+                vouched = tuple(one for one in security if isinstance(one, dict) and not has_basis(one))
+                drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched))
+            unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
 
-    def _naming(self, unit: Unit, organization: str) -> Iterator[Stored]:
-        """Every live record that names the organization, once."""
+    def _naming(self, unit: Unit, organization: str) -> Iterator[list[Stored]]:
+        """Every live record that names the organization, once, in pages."""
         seen: set[str] = set()
         for type_ in sorted(set(self._definitions.types) - _SILENT):
             for parameter in self._definitions.of(type_).values():
@@ -93,7 +96,9 @@ class OrganizationLabels:
                 while True:
                     named = Match(parameter, "", (LinkValue((organization,)),))
                     page = unit.resources.candidates(type_, (named,), after=after, limit=_PAGE)
-                    yield from (one.stored for one in page if one.stored.reference not in seen)
+                    fresh = [one.stored for one in page if one.stored.reference not in seen]
+                    if fresh:
+                        yield fresh
                     seen |= {one.stored.reference for one in page}
                     if len(page) < _PAGE:
                         break
