@@ -11,13 +11,19 @@ class Releasable(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a dataclass, so that a redacted copy can be made
 
     @property
-    def type(self) -> str: ...
+    def type(self) -> str:
+        """The resource type."""
+        ...
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The logical id."""
+        ...
 
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """The exact text, UTF-8 JSON."""
+        ...
 
 
 C = TypeVar("C", bound=Releasable)
