@@ -12,7 +12,7 @@ from gateway.exchange.hmis_convert import Scratch
 from gateway.exchange.hmis_convert_file import unstretched
 from gateway.exchange.hmis_hash import hash_rows
 from gateway.exchange.hmis_manifest import FILE_EXTENSION
-from gateway.exchange.hmis_versions import Lost, Revision
+from gateway.exchange.hmis_versions import CSV_VERSION, Lost, Revision
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import Resource
 from gateway.mapping.hmis.conversions import Source
@@ -102,6 +102,8 @@ class Rebuild:
 
     def _begin(self, manifest: Resource, row: Mapping[str, Any]) -> None:
         self._found = str(row["version"])
+        if self._version is not None and (self._version in CSV_VERSION) != (self._found in CSV_VERSION):
+            raise Invalid("the resources come from a source of another shape", at="--version", fix="leave it out")
         spec = load_spec(self._read, self._found)
         self._maps = load_maps(self._read, spec, Source(str(row["source"])))
         self._parts = {(name, part.name): part for name, table in self._maps.items() for part in table.parts}

@@ -18,13 +18,17 @@ class Lost:
 
     columns: dict[str, int] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    empty: dict[str, int] = field(default_factory=dict)
 
     def lines(self, version: str) -> list[str]:
         """For a person."""
         no_column = f"values have no column in FY{version}: see the Custom file"
         no_code = f"codes are not in FY{version}'s list; written as they are"
-        out = [f"{name}: {count:,} {no_column}" for name, count in self.columns.items()]
-        return sorted(out + [f"{name}: {count:,} {no_code}" for name, count in self.codes.items()])
+        long = f"texts are longer than FY{version} allows; written as they are"
+        empty = f"rows have no value that FY{version} requires; none is made up"
+        told = ((self.columns, no_column), (self.codes, no_code), (self.lengths, long), (self.empty, empty))
+        return sorted(f"{name}: {count:,} {what}" for counts, what in told for name, count in counts.items())
 
 
 class Revision:
@@ -41,6 +45,14 @@ class Revision:
         self.header = self.columns + [header[i] for i in found.extra]
         self.drops = False  # whether a row had a value that the other year has no column for
         self._choosers = {c.name: list_chooser(c.list) for c in self._file.columns if c.list}
+        self._old = old
+        self._old_lists = {c.name: list_chooser(c.list)[1] for c in self._old_file.columns if c.list}
+        before = {SAME.get(c.name, c.name) if c.name not in names else c.name: c for c in self._old_file.columns}
+        pairs = [
+            (self.columns.index(c.name), c, before.get(c.name)) for c in self._file.columns if c.name in self.columns
+        ]
+        self._shorter = [(at, c) for at, c, was in pairs if was is not None and 0 < _size(c.type) < _size(was.type)]
+        self._needed = [(at, c) for at, c, was in pairs if not c.nullable and (was is None or was.nullable)]
 
     def rows(self, rows: Iterable[list[str]]) -> Iterator[list[str]]:
         """The rows in the new columns; what is dropped is counted and kept for :attr:`custom`."""
@@ -59,6 +71,12 @@ class Revision:
             if self._file.name == "Export":
                 out[self.columns.index("CSVVersion")] = CSV_VERSION[self._new.version]
             self._codes(dict(zip(self.columns, out, strict=True)))
+            for at, column in self._shorter:
+                if len(out[at]) > _size(column.type):
+                    self._count(self._lost.lengths, column.name)
+            for at, column in self._needed if not cells.get("DateDeleted") else ():
+                if not out[at].strip():
+                    self._count(self._lost.empty, column.name)
             yield out + [row[i] if i < len(row) else "" for i in self._extra]
 
     def _cells(self, row: list[str]) -> dict[str, str]:
@@ -84,9 +102,19 @@ class Revision:
         for name, (by, choose) in self._choosers.items():
             cell = cells.get(name, "").strip()
             if cell:
-                code = self._new.code(choose([cells.get(other, "").strip() for other in by]), cell)
-                if code is not None and self._new.version not in code.years:
+                others = [cells.get(other, "") for other in by]
+                code = self._new.code(choose(others), cell)
+                if code is None and name in self._old_lists:  # the old list may know what the new one does not
+                    code = self._old.code(self._old_lists[name](others), cell)
+                    if code is not None:
+                        self._count(self._lost.codes, name)
+                elif code is not None and self._new.version not in code.years:
                     self._count(self._lost.codes, name)
+
+
+def _size(type_: str) -> int:
+    """How long a text may be; 0: as long as it is."""
+    return int(type_[1:]) if type_[:1] == "S" and type_[1:].isdigit() else 0
 
 
 def columns_of(file: File) -> list[str]:

@@ -9,6 +9,7 @@ from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_hash import hash_name, hash_ssn, soundex
 from gateway.exchange.hmis_store_export import StoreExport
+from gateway.kernel.errors import Invalid
 from tests.exchange.test_hmis_import import CLIENT, client, run
 from tests.exchange.test_hmis_import import export as export_of_day
 from tests.support.hmis import MemoryScratch, cells_of, convert_lines, table
@@ -36,7 +37,8 @@ def test_an_upgrade_renames_drops_and_never_makes_a_sex_of_a_gender() -> None:
     header, row = cells_of(back["Client.csv"])
     told = dict(zip(header, row, strict=True))
     assert (told["HispanicLatinao"], told["Sex"], "Woman" in told) == ("1", "", False)
-    assert lost == ["Client.Woman: 1 values have no column in FY2026: see the Custom file"]
+    assert lost[1:] == ["Client.Woman: 1 values have no column in FY2026: see the Custom file"]
+    assert lost[0] == "Client.Sex: 1 rows have no value that FY2026 requires; none is made up"
     assert cells_of(back["CustomClientFY2024.csv"]) == [["PersonalID", "Woman"], ["1", "1"]]
     assert "2026 v1.0" in cells_of(back["Export.csv"])[1]
 
@@ -48,8 +50,29 @@ def test_a_downgrade_says_which_codes_the_older_year_does_not_have() -> None:
         "Client.csv": table([["PersonalID", "Sex"], ["1", "0"]]),
     }
     back, lost = _back(files, version="2024")
-    assert [line.partition(":")[0] for line in lost] == ["Client.Sex", "Funder.Funder"]
+    assert [line.partition(":")[0] for line in lost if "requires" not in line] == ["Client.Sex", "Funder.Funder"]
     assert "56" in cells_of(back["Funder.csv"])[1]
+
+
+def test_a_downgrade_says_what_is_too_long_what_is_empty_and_which_list_lost_a_code() -> None:
+    files = {
+        "Export.csv": table(
+            [["ExportID", "CSVVersion", "SourceID", "ImplementationID"], ["E", "2026 v1", "x" * 40, "s"]]
+        ),
+        "Project.csv": table(
+            [["ProjectID", "TargetPopulation", "DateDeleted"], ["p", "", ""], ["q", "", "2026-01-01"]]
+        ),
+        "Enrollment.csv": table([["EnrollmentID", "PersonalID", "UnemploymentFam"], ["e", "1", "8"]]),
+    }
+    lost = [line.partition(";")[0] for line in _back(files, version="2024")[1]]
+    assert "Export.SourceID: 1 texts are longer than FY2024 allows" in lost
+    assert "Project.TargetPopulation: 1 rows have no value that FY2024 requires" in lost
+    assert "Enrollment.UnemploymentFam: 1 codes are not in FY2024's list" in lost
+
+
+def test_a_source_of_another_shape_has_no_format_year() -> None:
+    with pytest.raises(Invalid, match="--version"):
+        _back({"Export.csv": table(EXPORT)}, version="hifis")
 
 
 @pytest.mark.parametrize(
