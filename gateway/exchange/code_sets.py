@@ -11,11 +11,14 @@ from typing import Final
 
 from gateway.exchange.search_text import TokenValue, split, unescaped
 from gateway.kernel.errors import Invalid
+from gateway.kernel.fhir import JsonObject
 from gateway.profiles.facts import Facts
 from gateway.profiles.search_parameters import Parameter
 from gateway.terminology import Terminology
+from gateway.terminology.service import FindDefinition
 
 CODES_LIMIT: Final = 1_000
+_R4: Final = "4.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class CodeSets:
 
     Args:
         terminology: our tables and the loaded packages.
-        facts: R4's own value sets, and which elements are plain codes.
+        facts: which elements are plain codes.
     """
 
     terminology: Terminology
@@ -54,12 +57,7 @@ class CodeSets:
         system = self.terminology.system(canonical)
         if system is not None and system.complete:
             return [(canonical.partition("|")[0], code) for code in system.concepts]
-        required = self.facts.codes(canonical.partition("|")[0])
-        if required is None:
-            raise Invalid(
-                "no such value set here", at=at, fix="the canonical URL of one that ValueSet/$expand gives"
-            )  # fmt: skip
-        return [(system, code) for system, codes in required.items() for code in sorted(codes)]
+        raise Invalid("no such value set here", at=at, fix="the canonical URL of one that ValueSet/$expand gives")
 
     def _line(self, modifier: str, text: str, at: str) -> Sequence[tuple[str, str]]:
         """A code with all above or below it."""
@@ -88,3 +86,25 @@ class CodeSets:
         known = self.facts.type(at)
         found = next((one for one in known.elements if one.name == last), None) if known is not None else None
         return found.types[0].code if found is not None and not found.choice else ""
+
+
+def with_required_sets(find: FindDefinition, facts: Facts) -> FindDefinition:
+    """``find``, which also knows the value sets that R4 binds as required: they ship as tables of facts (R4 4.0.1)."""
+
+    def found(kind: str, canonical: str) -> JsonObject | None:
+        known = find(kind, canonical)
+        url, _, version = canonical.partition("|")
+        codes = facts.codes(url) if known is None and kind == "ValueSet" and version in ("", _R4) else None
+        if codes is None:
+            return known
+        include = [{"system": s, "concept": [{"code": c} for c in sorted(all_)]} for s, all_ in sorted(codes.items())]
+        return {
+            "resourceType": "ValueSet",
+            "url": url,
+            "version": _R4,
+            "name": "".join(word[:1].upper() + word[1:] for word in url.rpartition("/")[2].split("-")),
+            "status": "active",
+            "compose": {"include": include},
+        }
+
+    return found

@@ -195,7 +195,8 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
     from gateway.exchange.rest.fhirpath_patch import fhirpath_patch
     from gateway.exchange.rest.patch import json_patch
 
-    checks, codes = validator(settings), terminology(settings)
+    checks = validator(settings)
+    codes = terminology(settings, checks.facts)
     finds = _searches(settings, store, checks, codes)
     core = _singles(settings, store, checks, finds)
     patches: Mapping[str, Callable[[Any], Callable[[Any], Any]]] = {

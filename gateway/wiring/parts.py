@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.exchange.rest.emergency import Emergency
     from gateway.exchange.save import Saver
     from gateway.exchange.tell import EventOf
+    from gateway.profiles.facts import Facts
     from gateway.profiles.validate import Validator
     from gateway.terminology import Terminology
 
@@ -167,9 +168,12 @@ def validator(settings: Settings) -> "Validator":
     return open_validator(Path(settings.data_folder) / "packages")
 
 
-def terminology(settings: Settings) -> "Terminology":
-    """Our tables of codes and the loaded packages."""
+def terminology(settings: Settings, facts: "Facts") -> "Terminology":
+    """Our tables of codes, the loaded packages, and the value sets that R4 itself requires."""
     from gateway.adapters.files.packages import AllDefinitions, PackageFolder
-    from gateway.adapters.files.validation import open_terminology
+    from gateway.adapters.files.validation import own_tables
+    from gateway.exchange.code_sets import with_required_sets
+    from gateway.terminology import Terminology
 
-    return open_terminology(AllDefinitions(PackageFolder(Path(settings.data_folder) / "packages")))
+    definitions = AllDefinitions(PackageFolder(Path(settings.data_folder) / "packages"))
+    return Terminology(own_tables(), with_required_sets(definitions.find, facts))

@@ -78,7 +78,9 @@ class TokenEndpoint:
         Raises:
             Refused: with the OAuth error.
         """
-        if form.get("grant_type") != "client_credentials":
+        if "grant_type" not in form:
+            raise Refused("invalid_request", "grant_type is missing")
+        if form["grant_type"] != "client_credentials":
             raise Refused("unsupported_grant_type", "grant_type must be client_credentials")
         if form.get("client_assertion_type") == ASSERTION_TYPE:
             client, purposes = self._by_assertion(form.get("client_assertion", ""), addresses)

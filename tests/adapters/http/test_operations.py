@@ -174,7 +174,7 @@ def test_the_openapi_document_names_every_route(small: World) -> None:
     assert {"/fhir/{type}/{id}", "/fhir/Patient/{id}/$everything", "/fhir/$export", "/fhir"} <= set(told["paths"])
     assert told["paths"]["/fhir/{type}"]["post"]["operationId"] == "type_POST"
     names = [one["operationId"] for path in told["paths"].values() for one in path.values()]
-    assert len(names) == len(set(names))  # unique (OpenAPI 3.1), and the same in every process: clients are made of them
+    assert len(names) == len(set(names))  # OpenAPI 3.1; clients are made of them
     assert told["paths"]["/fhir/Patient/{id}/$everything"]["get"]["operationId"] == "Patient_id_everything_GET"
 
 

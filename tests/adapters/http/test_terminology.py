@@ -16,6 +16,17 @@ def test_a_code_is_looked_up_validated_and_translated(world: World) -> None:
     assert translated["parameter"][0] == {"name": "result", "valueBoolean": True}
 
 
+def test_the_sets_that_r4_requires_are_there_without_a_package(small: World) -> None:
+    url = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    told = small.ehr("GET", f"/ValueSet/$expand?url={url}").json()
+    assert [one["code"] for one in told["expansion"]["contains"]] == ["female", "male", "other", "unknown"]
+    assert small.ehr("POST", "/ValueSet/$validate", told).json()["issue"][0]["severity"] == "information"
+    for code, wanted in (("male", True), ("M", False)):
+        said = small.ehr("GET", f"/ValueSet/$validate-code?url={url}&code={code}").json()["parameter"][0]
+        assert said == {"name": "result", "valueBoolean": wanted}
+    assert small.ehr("GET", f"/ValueSet/$expand?url={url}|3.0.0").status_code == 404
+
+
 def test_a_code_in_the_body_counts_too(world: World) -> None:
     body = {
         "resourceType": "Parameters",
