@@ -209,23 +209,25 @@ class Conversion:
             if not row.get("DateDeleted"):
                 context.exits.add(_cell(row, "EnrollmentID"), day_of(row.get("ExitDate", "")) or "")
         context.exits.close()
-        waiting: dict[tuple[str, str], str] = {}
+        waiting: dict[tuple[str, str], str] = {}  # (PersonalID, ProjectID) -> day of the first accepted referral
         for row in self.dicts("Event"):
             target = _cell(row, "LocationCrisisOrPHHousing")
             if code_text(row.get("ReferralResult", "")) == "1" and target in context.organization:
-                key = (_cell(row, "PersonalID"), target)
-                waiting[key] = min(waiting.get(key, "9999"), row.get("EventDate", ""))
+                pair = (_cell(row, "PersonalID"), target)
+                waiting[pair] = min(waiting.get(pair, "9999"), row.get("EventDate", ""))
         if not waiting and not context.project_labels:
             return
         for row in self.dicts("Enrollment"):
             project = _cell(row, "ProjectID")
             labels = context.project_labels.get(project)
             if labels:
-                told = set(labels.split()) | set(context.enrollment_labels.get(_cell(row, "EnrollmentID"), "").split())
-                context.enrollment_labels[_cell(row, "EnrollmentID")] = " ".join(sorted(told))
-            key = (_cell(row, "PersonalID"), project)
-            if key in waiting and row.get("EntryDate", "") >= waiting[key]:
-                context.enrolled.add(key)
+                key = _cell(row, "EnrollmentID")
+                before = context.enrollment_labels.setdefault(key, labels)  # of rows with one key: the labels of all
+                if before != labels:
+                    context.enrollment_labels[key] = " ".join(sorted({*before.split(), *labels.split()}))
+            pair = (_cell(row, "PersonalID"), project)
+            if pair in waiting and row.get("EntryDate", "") >= waiting[pair]:
+                context.enrolled.add(pair)
 
     # -- converting --------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,7 @@ class _Writer:
         return known
 
     def cell(self, column: str) -> str:
+        """The expression for a cell."""
         at = self.index[column]
         self.computed = self.computed or at >= self.columns
         return f"r[{at}]"
