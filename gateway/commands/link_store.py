@@ -60,6 +60,7 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
             ids = [stored.id for stored in reading.resources.of_type("Patient")]
         linked: set[tuple[str, str]] = set()
         waiting: set[tuple[str, str]] = set()
+        over: dict[str, int] = {}
 
         def index(unit: Unit, part: list[str]) -> int:
             stored = unit.resources.many(f"Patient/{id_}" for id_ in part)
@@ -73,6 +74,7 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
                 found = bench.linker.on_arrival(unit, stored, saver=bench.saver, now_us=bench.now_us, again=True)
                 linked.update((min(stored.reference, o), max(stored.reference, o)) for o in found.linked)
                 waiting.update((min(stored.reference, o), max(stored.reference, o)) for o in found.review)
+                over[stored.reference] = found.passed_over
 
         def try_out(unit: Unit) -> None:
             index(unit, ids)
@@ -91,9 +93,17 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
                     part = ids[start : start + _BATCH]
                     bench.store.write(lambda unit, part=part: compare(unit, part))  # type: ignore[misc]
                     bar.update(len(part))
-    told = {"patients": len(ids), "linked": len(linked), "to_review": len(waiting - linked), "changed": not dry_run}
-    click.echo(json.dumps(told) if as_json else f"{told['patients']} patients: {told['linked']} pairs linked,"
-               f" {told['to_review']} to review{' (nothing was changed)' if dry_run else ''}")  # fmt: skip
+    told = {"patients": len(ids), "linked": len(linked), "to_review": len(waiting - linked), "changed": not dry_run,
+            "passed_over": sum(over.values())}  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    unchanged = " (nothing was changed)" if dry_run else ""
+    over_told = f", {told['passed_over']} more passed over" if told["passed_over"] else ""
+    click.echo(
+        f"{told['patients']} patients: {told['linked']} pairs linked,"
+        f" {told['to_review']} to review{over_told}{unchanged}"
+    )
 
 
 def _shown(ids: list[str]) -> bool:

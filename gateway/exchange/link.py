@@ -44,21 +44,24 @@ class Rules:
 
     ``same_at_bits`` and above is linked when certain; from ``review_at_bits`` a person decides. ``within_source``:
     whether doubles of one custodian wait for review too (they are never linked automatically). ``two_people``: whether
-    "the same" needs two different reviewers.
+    "the same" needs two different reviewers. ``most_reviews``: how many new pairs one record brings to the reviewers,
+    likeliest first; a name that fits dozens is not told apart by dozens of decisions.
     """
 
     same_at_bits: float = 7.0
     review_at_bits: float = 0.0
     within_source: bool = False
     two_people: bool = False
+    most_reviews: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What came of one record: whom it was linked with, and who waits for review."""
+    """What came of one record: whom it was linked with, who waits for review, and how many more would have."""
 
     linked: tuple[str, ...] = ()
     review: tuple[str, ...] = ()
+    passed_over: int = 0
 
 
 Followed: TypeAlias = tuple[str, ...]
@@ -157,6 +160,7 @@ class Linker:
         people = [unpack(known.traits) for known in entries.values()]
         matches = judge(scorer, person, people, least_bits=least, always=held)
         linked, review = [], []
+        over: list[Match] = []
         for match in matches:
             there = match.candidate.key
             edge = held.pop(there, None)
@@ -171,12 +175,19 @@ class Linker:
                 self._demote(unit, edge, match, scorer, person, saver, now_us)
                 review.append(there)
             elif match.bits >= self.rules.review_at_bits and match.grade in {Grade.CERTAIN, Grade.PROBABLE}:
+                if edge is None and len(review) >= self.rules.most_reviews:
+                    over.append(match)
+                    continue
                 self._queue(unit, match, scorer, person, now_us, edge)
                 review.append(there)
             elif edge is not None:
                 unit.links.release(edge.one, edge.other)
         self._no_longer(unit, held.values(), saver, now_us)
-        return Arrived(tuple(linked), tuple(review))
+        if over:
+            one, other = sorted((person.key, over[0].candidate.key))
+            why = f"{len(over)} more pairs are as likely to be one person"
+            self.scribe.note(unit, "passed over", one, other, by=GATEWAY, why=why, now_us=now_us, match=over[0])
+        return Arrived(tuple(linked), tuple(review), len(over))
 
     def _certain(self, match: Match, person: Traits) -> bool:
         """Deterministic identifiers first: the same number of one authority links unless something speaks against."""

@@ -312,6 +312,20 @@ def test_every_change_has_who_when_why_and_model(store: Store) -> None:
     assert all(e.by and e.why and e.model and e.at_us for e in events)
 
 
+def test_one_record_brings_reviewers_its_likeliest_pairs_only_and_the_rest_is_told(store: Store) -> None:
+    linker = Linker(load_model(), default_reader(), Rules(most_reviews=2))
+    thin: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, *(patient(f"p{n}", f"s{n}", **thin) for n in range(4)), linker=linker)
+    with store.reading() as reading:
+        waiting = [edge for edge in reading.links.edges("Patient/p3") if edge.state is EdgeState.REVIEW]
+        told = [event for event in reading.links.events("Patient/p3") if event.kind == "passed over"]
+        assert (len(waiting), [event.why for event in told]) == (2, ["1 more pairs are as likely to be one person"])
+        stored = reading.resources.get("Patient", "p3")
+    assert stored is not None
+    again = store.write(lambda unit: linker.on_arrival(unit, stored, saver=saver(linker), now_us=NOW + 9, again=True))
+    assert (len(again.review), again.passed_over) == (2, 1)
+
+
 def test_reviewers_are_given_what_the_budget_allows_and_the_rest_waits_behind(store: Store) -> None:
     save(store, patient("h", "hmis"), patient("m", "hospital"))  # 80 for 1,000 records: one for two
     given = store.write(lambda unit: [given_to_reviewers(LINKER, unit, waiting) for waiting in (0, 1, 5)])

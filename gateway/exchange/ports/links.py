@@ -55,7 +55,7 @@ class LinkEvent:
 
     id: str
     at_us: int
-    kind: str  # link, unlink, merge, unmerge, review, veto, unsure, withdraw
+    kind: str  # link, unlink, merge, unmerge, review, passed over, veto, unsure, withdraw
     one: str
     other: str
     by: str
