@@ -268,16 +268,13 @@ class GroupCommit:
 
 
 def _begin(session: Session) -> None:
-    session.memo.clear()
-    session.trail.clear()
-    session.waiting.clear()
+    session.begin()
     session.connection.execute("BEGIN IMMEDIATE" if session.dialect == "sqlite" else "BEGIN")
 
 
 def _commit(session: Session) -> None:
     """Commit, and make sure that it was one: PostgreSQL answers COMMIT of a failed transaction with ROLLBACK."""
-    session.settle()
-    session.flush()
+    session.finish()
     done = session.connection.execute("COMMIT")
     if session.dialect == "postgresql" and done.statusmessage != "COMMIT":
         raise _Lost

@@ -164,6 +164,7 @@ class DbLinks:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        session.add_tallies = self._add
 
     def known(self, patients: Iterable[str]) -> dict[str, Known]:
         """Index entries by reference."""
@@ -196,7 +197,11 @@ class DbLinks:
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""
         wanted = list(dict.fromkeys(tokens))
-        return dict(self._session.run(_COUNTS, tokens=wanted).fetchall()) if wanted else {}
+        found = dict(self._session.run(_COUNTS, tokens=wanted).fetchall()) if wanted else {}
+        tallies = self._session.tallies
+        if tallies:  # of this transaction
+            found |= {token: max(0, found.get(token, 0) + tallies[token]) for token in wanted if tallies.get(token)}
+        return found
 
     def records(self) -> int:
         """How many records are in the index."""
@@ -282,8 +287,14 @@ class DbLinks:
             self._session.connection.execute(statement["postgresql"], columns)
 
     def _count(self, counts: Mapping[int, int]) -> None:
+        """At the commit: everybody adds to the same few rows, and a writer would hold them while it compares people."""
+        tallies = self._session.tallies
+        for token, by in counts.items():
+            tallies[token] = tallies.get(token, 0) + by
+
+    def _add(self, tallies: Mapping[int, int]) -> None:
         """Sorted, so that two writers take the rows in one order."""
-        self._each(_ADD, [(token, by) for token, by in sorted(counts.items()) if by])
+        self._each(_ADD, [(token, by) for token, by in sorted(tallies.items()) if by])
 
     def assign(self, patients: Iterable[str], person: str) -> None:
         """Say whose records they are."""

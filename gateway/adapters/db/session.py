@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.kernel.errors import Busy, Fault
 
 Row: TypeAlias = tuple[Any, ...]
+Mark: TypeAlias = tuple[list[Any], list[Any], dict[int, int]]
 DialectName: TypeAlias = Literal["sqlite", "postgresql"]
 DRIVER_ERRORS: Final = (sqlite3.Error, psycopg.Error)
 
@@ -107,6 +108,10 @@ class Session:
         self.flush: Callable[[], None] = lambda: None  # writes them
         self.waiting: Final[list[Any]] = []  # new resources that are written when somebody looks, or at the commit
         self.write_waiting: Callable[[Sequence[Any]], None] = lambda waiting: None  # how
+        self.tallies: Final[
+            dict[int, int]
+        ] = {}  # counts that everybody adds to, written at the commit
+        self.add_tallies: Callable[[Mapping[int, int]], None] = lambda tallies: None  # how
         self.areas: Any = None  # the unit or the reading over this connection (store.py), made once
         self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo
 
@@ -117,13 +122,28 @@ class Session:
             self.waiting.clear()
             self.write_waiting(waiting)
 
-    def mark(self) -> tuple[list[Any], list[Any]]:
-        """What waits and the audit records until now, to come back to (:meth:`back_to`) with a savepoint."""
-        return self.waiting[:], self.trail[:]
+    def finish(self) -> None:
+        """Write all that was left for the end; the commit follows at once."""
+        self.settle()
+        if self.tallies:
+            self.add_tallies(self.tallies)
+            self.tallies.clear()
+        self.flush()
 
-    def back_to(self, mark: tuple[list[Any], list[Any]]) -> None:
+    def begin(self) -> None:
+        """Forget what a transaction that was undone left behind."""
+        for held in (self.memo, self.tallies, self.trail, self.waiting):
+            held.clear()
+
+    def mark(self) -> Mark:
+        """What waits, the audit records and the counts until now, to come back to with a savepoint."""
+        return self.waiting[:], self.trail[:], dict(self.tallies)
+
+    def back_to(self, mark: Mark) -> None:
         """A savepoint was undone: what was written since the mark waits again, what came since is forgotten."""
-        self.waiting[:], self.trail[:] = mark
+        self.waiting[:], self.trail[:], tallies = mark
+        self.tallies.clear()
+        self.tallies.update(tallies)
         self.memo.clear()
         self.systems.clear()
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from gateway.adapters.db.store import DbStore, DbUnit
+from gateway.exchange.ports.links import Known
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.search import parse_query
 
@@ -67,3 +68,42 @@ def test_an_undone_transaction_forgets_what_waited(sqlite_store: DbStore) -> Non
     sqlite_store.write(lambda unit: None)
     with sqlite_store.reading() as reading:
         assert reading.resources.get("Patient", "a") is None
+
+
+def test_a_writer_that_compares_people_keeps_no_other_from_counting_theirs(postgres_store: DbStore) -> None:
+    gate, counted = threading.Event(), threading.Event()
+
+    def slow(unit: DbUnit) -> int:
+        unit.links.put(Known("Patient/a", "west", b"{}", since_us=1), [1], {0: 1, 7: 1})
+        counted.set()
+        assert gate.wait(10)
+        return unit.links.frequencies([0])[0]
+
+    first = postgres_store.submit(slow)
+    assert counted.wait(5)
+    put = Known("Patient/b", "west", b"{}", since_us=1)
+    postgres_store.submit(lambda unit: unit.links.put(put, [1], {0: 1, 7: 1})).result(3)
+    gate.set()
+    assert first.result(5) == 2
+    with postgres_store.reading() as reading:
+        assert reading.links.frequencies([0, 7, 8]) == {0: 2, 7: 2}
+
+
+def test_the_counts_of_an_undone_write_are_undone(sqlite_store: DbStore) -> None:
+    gate = threading.Event()
+
+    def failing(unit: DbUnit) -> None:
+        unit.links.put(Known("Patient/b", "west", b"{}", since_us=1), [1], {0: 1})
+        raise ValueError("undone")
+
+    waits = sqlite_store.submit(lambda unit: gate.wait(5))
+    kept = Known("Patient/a", "west", b"{}", since_us=1)
+    good = sqlite_store.submit(lambda unit: unit.links.put(kept, [1], {0: 1}))
+    bad = sqlite_store.submit(failing)
+    gate.set()
+    waits.result(5)
+    good.result(5)
+    with pytest.raises(ValueError, match="undone"):
+        bad.result(5)
+    with sqlite_store.reading() as reading:
+        assert reading.links.records() == 1
