@@ -320,9 +320,11 @@ def _query(control_id: str, *, modes: str = "", name: str = "Zqnobody", charset:
     from gateway.codecs.mllp import encode_frame
 
     sent = time.strftime("%Y%m%d%H%M%S", time.gmtime())
-    head = f"MSH|^~\\&|DOORWAY|CHECK|||{sent}+0000||QBP^Q22^QBP_Q21|{control_id}|T|2.5.1|{modes or '||'}||{charset}"
+    head = f"MSH|^~\\&|DOORWAY|CHECK|||{sent}+0000||QBP^Q22^QBP_Q21|{control_id}|T|2.5.1|{modes or '|||'}||{charset}"
     encoding = "latin-1" if charset.startswith("8859") else "utf-8"
-    text = f"{head}\rQPD|Q22^Find Candidates^HL7|{control_id}|@PID.5.1^{name}\rRCP|I|1^RD\r"
+    person = f"@PID.5.1^{name}~@PID.5.2^Check~@PID.7^19010101~@PID.13.1^(204) 555-0142"
+    person += "~@PID.11.1^1 Nowhere Lane~@PID.11.3^Nowhere"  # some want more than a name
+    text = f"{head}\rQPD|Q22^Find Candidates^HL7|{control_id}|{person}\rRCP|I|1^RD\r"
     return encode_frame(text.encode(encoding))
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, tzinfo
 from typing import Final, TypeAlias
 
 from gateway.codecs.er7 import Message
+from gateway.codecs.er7_charset import presentable
 from gateway.codecs.json_text import read
 from gateway.consent.request import AccessRequest
 from gateway.consent.times import instant_us
@@ -101,7 +102,7 @@ class Queries:
                 failed = _placed(error)
             asked = message.first("QPD")
             event = gate.event(
-                released, activity="search", what="Patient", query=asked.text if asked is not None else "",
+                released, activity="search", what="Patient", query=presentable(asked.text) if asked is not None else "",
                 refused=failed.category.value if failed is not None else "", address=address, id_=message.control_id,
             )  # fmt: skip
         self.store.write(lambda unit: unit.audit.append(event, now_us=now_us))

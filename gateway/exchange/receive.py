@@ -455,6 +455,17 @@ def _conflicting(unit: Unit, prepared: Prepared) -> Reply:
     return Reply(message.id, message.answer, waits=waits, admission=Admission.CONFLICT, alarm=alarm)
 
 
+def accepted(payload: bytes, feed: Feed, *, now_us: int, ack_id: str) -> bytes:
+    """The accept acknowledgement of a query that is answered on its connection, b"" where MSH-15 asks for none.
+
+    The response itself is sent whatever MSH-16 says: who asks wants to be answered.
+    """
+    feed = feed.of(payload)
+    head = peek(payload, default_charset=feed.default_charset, charset=feed.charset)["MSH"]
+    code = _owed(head, Outcome.OK).accept
+    return acknowledge(head, code, control_id=ack_id, now_us=now_us) if code else b""
+
+
 def refusal_of(
     payload: bytes, feed: Feed, error: DoorwayError, *, now_us: int, ack_id: str, peer: str = ""
 ) -> Prepared:

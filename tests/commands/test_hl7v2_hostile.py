@@ -60,7 +60,8 @@ def answering(answer: Answer) -> Behaviour:
             rest += data
             while b"\x1c\r" in rest:
                 frame, rest = rest.split(b"\x1c\r", 1)
-                connection.sendall(answer(frame[1:]))
+                if frame.startswith(b"\x0bMSH"):  # and not the noise of a TLS handshake
+                    connection.sendall(answer(frame[1:]))
 
     return behaviour
 

@@ -56,6 +56,13 @@ def test_a_message_is_sent_traced_and_replayed(gateway: tuple[str, str], tmp_pat
     assert doorway("replay", "T1", "--database", url).exit_code == 2
 
 
+def test_the_gateway_itself_has_nothing_to_mend(gateway: tuple[str, str]) -> None:
+    checked = doorway("hl7v2", "check", gateway[0], "--json")
+    found = [json.loads(line) for line in checked.stdout.splitlines()]
+    assert [one for one in found if one["severity"] != "note"] == []
+    assert (checked.exit_code, len(found)) == (0, 7)
+
+
 @pytest.mark.parametrize(
     ("said", "result"),
     [

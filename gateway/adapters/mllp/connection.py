@@ -20,7 +20,7 @@ from gateway.adapters.failpoint import reached
 from gateway.codecs.ack import batch_acknowledgement
 from gateway.codecs.er7_batch import Batch, Interchange, split_interchange
 from gateway.codecs.mllp import COMMIT_ACK, COMMIT_NAK, END, VT, Frame, FrameDecoder, encode_frame
-from gateway.exchange.receive import Feed, Prepared, Reply, prepare, refusal_of
+from gateway.exchange.receive import Feed, Prepared, Reply, accepted, prepare, refusal_of
 from gateway.kernel.errors import Busy, DoorwayError, Fault, Malformed, TooLarge, trace_of
 
 log = logging.getLogger("doorway.mllp")
@@ -421,6 +421,8 @@ class Connection(asyncio.Protocol):
             return True
         if answer and self._one.release == 2:
             self._write(encode_frame(COMMIT_ACK))
+        if answer:
+            self._send(accepted(payload, self._feed, now_us=self._owner.now_us(), ack_id=self._owner.ack_id()))
         self._send(answer)
         return bool(answer)
 

@@ -69,12 +69,14 @@ class Hub:
             draft = Draft(one, source=f"source{n}" if one["resourceType"] == "Patient" else "forms", labels=labels)
             self.store.write(lambda unit, d=draft: self._saver.save(unit, [d], now_us=1_700_000_000_000_000))  # type: ignore[misc]
 
-    def ask(self, trigger: str, query: str, *, sender: str = "EHR", more: str = "", control_id: str = "Q1") -> Message:
+    def ask(
+        self, trigger: str, query: str, *, sender: str = "EHR", more: str = "", control_id: str = "Q1", msh: str = ""
+    ) -> Message:
         text = (
-            f"MSH|^~\\&|{sender}|WEST|DOORWAY|HUB|20260105101500||QBP^{trigger}^QBP_Q21|{control_id}|P|2.5\r"
+            f"MSH|^~\\&|{sender}|WEST|DOORWAY|HUB|20260105101500||QBP^{trigger}^QBP_Q21|{control_id}|P|2.5{msh}\r"
             f"QPD|IHE Query|T77|{query}\r{more}"
         )
-        self._peer.send(framed(text.encode()))
+        self._peer.send(framed(text.encode(errors="surrogateescape")))
         return Message.parse(self._peer.answer())
 
     def close(self) -> None:
@@ -162,6 +164,21 @@ def test_an_identifier_leads_to_the_others_of_the_person_in_the_domains_asked_fo
     assert (elsewhere.get("MSA-1"), elsewhere.get("QAK-2")) == ("AA", "NF")
     unknown = hub.ask("Q23", "zqno^^^&1.2.3&ISO")
     assert (unknown.get("MSA-1"), unknown.get("ERR-2"), unknown.get("ERR-3.1")) == ("AE", "QPD", "204")
+
+
+def test_a_query_in_enhanced_mode_is_accepted_first_and_answered(hub: Hub) -> None:
+    for msh_15, first in (("AL", "CA"), ("SU", "CA"), ("NE", "AA"), ("ER", "AA")):
+        said = hub.ask("Q22", PERSON, msh=f"|||{msh_15}|NE")
+        assert (said.get("MSA-1"), said.get("MSA-2")) == (first, "Q1")
+        if first == "CA":
+            assert said.header.raw(9)[:3] == "ACK"
+            said = Message.parse(hub._peer.answer())
+        assert (said.header.raw(9)[:3], said.get("MSA-1"), said.get("QAK-2")) == ("RSP", "AA", "NF")
+
+
+def test_a_query_with_bytes_that_are_not_of_its_charset_is_answered(hub: Hub) -> None:
+    answer = hub.ask("Q22", PERSON.replace("Lena", "L\udce4na"))
+    assert (answer.get("MSA-1"), answer.get("QAK-2")) == ("AA", "NF")
 
 
 PART_2 = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2"}
