@@ -63,14 +63,17 @@ class People:
         self.made = 0
 
     def pick(self, names: list[str]) -> str:
+        """A name; those at the front of the list are the common ones."""
         return names[min(int(self.rng.expovariate(3.0 / len(names))), len(names) - 1)]
 
     def surname(self, culture: str) -> str:
+        """A surname of a culture; most English ones are rare."""
         if culture == "english" and self.rng.random() < 0.6:
             return self.rng.choice(self._tail)
         return self.pick(CULTURES[culture][2])
 
     def place(self) -> tuple[str, str, str]:
+        """(street with number, city, postal code)."""
         rng = self.rng
         city, base = rng.choices(self._cities, weights=[6, 3, 2, 2, 1, 1, 1])[0]
         street = f"{rng.randrange(1, 2400)} {rng.choice(STREETS).title()} {rng.choice(TYPES)[0]}"
@@ -84,6 +87,7 @@ class People:
         return street, city, postal
 
     def person(self, **fixed: object) -> Human:
+        """A new person; ``fixed`` fields are as given, the rest is drawn."""
         rng = self.rng
         self.made += 1
         culture = str(fixed.pop("culture", "")) or rng.choices(self._cultures, self._weights)[0]
@@ -124,7 +128,7 @@ class People:
         home = {"address": human.address, "city": human.city, "postal": human.postal, "household": human.household}
         if rng.random() < 0.6:
             home["phone"] = human.phone
-        year, month, day = human.dob
+        year = human.dob[0]
         if kind == "twin":
             human.twin = True
             neighbour = f"{int(human.ssn) + rng.choice((1, 1, 2)):09d}"
@@ -163,6 +167,12 @@ class People:
                 dob=(year + rng.choice((-4, -3, -2, -1, 1, 2, 3, 4)), rng.randrange(1, 13), rng.randrange(1, 29)),
                 **home,
             ), kind
+        return self._namesake(human), kind
+
+    def _namesake(self, human: Human) -> Human:
+        """Somebody of the same names whose birth date is the same or near, and nothing else."""
+        rng = self.rng
+        year, month, day = human.dob
         near = rng.random()
         dob = (
             human.dob
@@ -178,7 +188,7 @@ class People:
             last=human.last,
             sex=human.sex,
             dob=dob,
-        ), kind
+        )
 
 
 def slip(rng: random.Random, text: str) -> str:
@@ -423,6 +433,23 @@ def _heard(rng: random.Random, name: str) -> str:
     return name
 
 
+def _region_place(rng: random.Random, people: People, h: Human, *, housing: bool) -> tuple[str, str, str]:
+    """What a clerk writes for an address: the right one, a former one, or the shelter's."""
+    street, city, postal = (
+        (h.address, h.city, h.postal) if rng.random() < (0.35 if housing else 0.6) else people.place()
+    )
+    if housing and rng.random() < 0.45:
+        street, city, postal = (
+            rng.choice(("Unity Shelter, 12 Front Street", "501 River Ave", "no fixed address")),
+            "Riverton",
+            "T2A 1A1",
+        )
+    if rng.random() < 0.5:
+        for long, short in TYPES:
+            street = street.replace(long, short)
+    return street, city, postal
+
+
 def _region_row(rng: random.Random, people: People, h: Human, id_: str, *, housing: bool) -> Row:
     bad = rng.random() < (0.3 if housing else 0.12)  # a bad intake: several things go wrong together
     rate = 0.35 if bad else 0.04
@@ -453,18 +480,7 @@ def _region_row(rng: random.Random, people: People, h: Human, id_: str, *, housi
     health = h.health if known < (0.3 if housing else 0.9) else ""
     if health and rng.random() < rate * 0.2:
         health = slip(rng, health)
-    street, city, postal = (
-        (h.address, h.city, h.postal) if rng.random() < (0.35 if housing else 0.6) else people.place()
-    )
-    if housing and rng.random() < 0.45:
-        street, city, postal = (
-            rng.choice(("Unity Shelter, 12 Front Street", "501 River Ave", "no fixed address")),
-            "Riverton",
-            "T2A 1A1",
-        )
-    if rng.random() < 0.5:
-        for long, short in TYPES:
-            street = street.replace(long, short)
+    street, city, postal = _region_place(rng, people, h, housing=housing)
     row = {
         "id": id_,
         "first": given.title() if not housing else given,

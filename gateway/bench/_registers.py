@@ -1,22 +1,22 @@
 """Two more synthetic files with truth: a register of names and birth dates only, and FEBRL's kind of errors."""
 
 import random
+from typing import Final
 
 from gateway.bench._communities import Community, People, Row, slip
 from gateway.bench._community_names import CODA, NUCLEUS, ONSET
 from gateway.linkage.names import words
 
-
-def registry(seed: int, people: int = 9000, doubles: int = 1000) -> Community:
-    """One file of names and birth dates; each double differs from its original by one or two slips. Right is empty."""
-    rng = random.Random(seed * 13 + 5)
-    first = words(
+_GIVEN: Final = tuple(
+    words(
         "hans peter klaus juergen guenter uwe horst werner heinz gerhard manfred helmut dieter wolfgang "
         "rainer bernd frank thomas andreas stefan michael martin ursula renate monika ingrid helga karin "
         "brigitte gisela christa elke petra sabine susanne andrea claudia birgit heike martina gabriele "
         "angelika anna erika hildegard"
     )
-    stems = words(
+)
+_SURNAMES: Final = tuple(
+    words(
         "mueller schmidt schneider fischer weber meyer wagner becker schulz hoffmann koch bauer richter klein "
         "wolf schroeder neumann schwarz zimmermann braun krueger hofmann hartmann lange schmitt werner "
         "schmitz krause meier lehmann schmid schulze maier koehler herrmann koenig walter mayer huber kaiser "
@@ -26,6 +26,13 @@ def registry(seed: int, people: int = 9000, doubles: int = 1000) -> Community:
         "graf schulte dietrich ziegler kuhn kuehn pohl engel horn busch bergmann thomas voigt sauer arnold "
         "wolff pfeiffer"
     )
+)
+
+
+def registry(seed: int, people: int = 9000, doubles: int = 1000) -> Community:
+    """One file of names and birth dates; each double differs from its original by one or two slips. Right is empty."""
+    rng = random.Random(seed * 13 + 5)
+    first, stems = list(_GIVEN), list(_SURNAMES)
     stems += [
         "".join(
             (

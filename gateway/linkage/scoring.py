@@ -16,7 +16,9 @@ class FrequencySource(Protocol):
     """Where the chance that another person has a value comes from."""
 
     @property
-    def records(self) -> int: ...
+    def records(self) -> int:
+        """Records that the counts are over."""
+        ...
 
     def expect(self, people: Iterable[Traits]) -> None:
         """These records are about to be compared with one another: a store reads their counters in one go."""
