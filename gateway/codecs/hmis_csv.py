@@ -133,7 +133,8 @@ class EncodingSniffer:
             total = 0
             for byte, count in self._high.items():
                 letter = bytes([byte]).decode(encoding, "replace")
-                total += count * (3 if letter in _LETTERS else 1 if letter in _MARKS else -2)
+                known = 3 if letter.islower() else 2  # capitals with accents are rarer
+                total += count * (known if letter in _LETTERS else 1 if letter in _MARKS else -2)
             return total
 
         mac, windows = score("mac_roman") + (1 if self._lone_cr else 0), score("cp1252")

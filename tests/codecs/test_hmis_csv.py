@@ -136,3 +136,10 @@ def test_a_line_longer_than_any_block_is_cut_at_line_ends_only(monkeypatch: pyte
     monkeypatch.setattr(hmis_csv, "FIELD_LIMIT_CHARACTERS", 3000)
     with pytest.raises(Malformed):
         list(read_blocks([b"a,b\r\n", *([b"x" * 300] * 20)], "utf-8", 100))
+
+
+@pytest.mark.parametrize("letter", ["é", "ñ", "ü", "É", "Ñ", "ç", "à"])
+@pytest.mark.parametrize(("encoding", "ends"), [("cp1252", "\r\n"), ("cp1252", "\r"), ("mac_roman", "\r")])
+def test_one_letter_is_enough_to_tell_windows_from_mac(letter: str, encoding: str, ends: str) -> None:
+    data = ends.join(("PersonalID,LastName", f"1,Joan{letter}zq", "")).encode(encoding)
+    assert next(iter(list(read_rows([data], sniff(data)))[1:]))[1] == f"Joan{letter}zq"
