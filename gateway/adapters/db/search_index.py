@@ -205,18 +205,19 @@ class _Indexer:
         return found
 
     def _add_meta(self, rows: Rows, type_: str, meta: JsonObject, known: dict[str, tuple[Source, ...]]) -> None:
+        """The members of ``meta``, each as a whole: labels come in few combinations."""
         for part, value in meta.items():
-            sources = known.get(f"meta.{part}")
+            name = _META.get(part) or f"meta.{part}"
+            sources = known.get(name)
             if sources is None:
-                sources = self._beginning_at(type_, f"meta.{part}", known)
-            for item in (value if isinstance(value, list) else (value,)) if sources else ():
-                if isinstance(item, list):
-                    continue
-                if part in _OURS:
-                    for source in sources:
-                        _add(rows, source, {"resourceType": type_, "meta": {part: item}})
-                else:
-                    _join(rows, self._found(type_, f"meta.{part}", item, sources))
+                sources = self._beginning_at(type_, name, known)
+            if not sources:
+                continue
+            if part in _OURS:
+                for source in sources:
+                    _add(rows, source, {"resourceType": type_, "meta": {part: value}})
+            else:
+                _join(rows, self._found(type_, name, value, sources))
 
     def _found(self, type_: str, name: str, value: Any, sources: tuple[Source, ...]) -> Found:
         key = type_, name, value if type(value) is str else write_json(value)
@@ -239,6 +240,9 @@ class _Indexer:
         return tables, frozenset(rows.systems), rows.present
 
 
+_META: Final = {
+    part: f"meta.{part}" for part in ("versionId", "lastUpdated", "source", "profile", "security", "tag", "extension")
+}
 _OURS: Final = frozenset({"versionId", "lastUpdated"})  # other in every resource, so not worth remembering
 _NAMES_LIMIT: Final = 400  # elements of a type whose sources are remembered
 _KNOWN_LIMIT: Final = 8_192  # elements that are remembered in each of the two memories
