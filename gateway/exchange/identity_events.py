@@ -108,6 +108,23 @@ def _renumber(effect: Effect, get: Get, put: Put) -> None:
         put({**record, **_with_old(record, effect)})
 
 
+def _renumber_visit(effect: Effect, get: Get, put: Put) -> None:
+    """The same visit under another number: what was known of it goes on there; the old record was never another one."""
+    record, gone = get(effect.survivor), get(effect.loser)
+    if record is None or gone is None or effect.loser == effect.survivor or gone.get("status") == "entered-in-error":
+        _renumber(effect, get, put)
+        return
+    put({**gone, **record, "status": gone.get("status", "unknown"), **_with_old(record, effect)})
+    put({**gone, "status": "entered-in-error"})
+
+
+def _supersede(effect: Effect, get: Get, put: Put) -> None:
+    """A document that another one replaces (MDM T09, T10) is no longer current."""
+    record = get(effect.loser)
+    if record is not None and record.get("status") == "current":
+        put({**record, "status": "superseded"})
+
+
 def _delete(effect: Effect, get: Get, put: Put) -> None:
     """Entered in error: the record says so; shared things and the record itself stay."""
     record = get(effect.survivor)
@@ -157,6 +174,7 @@ def _target(link: JsonObject) -> str:
     return str(link.get("other", {}).get("reference", ""))
 
 
+ENDS_VISIT = frozenset({"merge-visit", "change-visit-identifier"})  # the loser's state is no longer told by its events
 _CHANGES = {
     "merge-patient": _merge,
     "merge-visit": _cancel_visit,
@@ -164,6 +182,7 @@ _CHANGES = {
     "unlink": _unlink,
     "move-visit": _move,
     "change-identifier": _renumber,
-    "change-visit-identifier": _renumber,
+    "change-visit-identifier": _renumber_visit,
+    "supersede": _supersede,
     "delete": _delete,
 }

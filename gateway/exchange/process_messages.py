@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
-from gateway.exchange.identity_events import apply_effects, refuse_circles
+from gateway.exchange.identity_events import ENDS_VISIT, apply_effects, refuse_circles
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
@@ -220,15 +220,19 @@ class _State:
 
     def add(self, conversion: Conversion, *, only: "Callable[[str], bool] | None" = None) -> None:
         """Merge what one message says into what is there."""
-        kept = {effect.survivor: effect.detail for effect in conversion.effects if effect.kind == "keep"}
+        kept: dict[str, list[str]] = {}
+        for effect in conversion.effects:
+            if effect.kind == "keep":
+                kept.setdefault(effect.survivor, []).extend(effect.detail.split())
         again = relisted(conversion.snapshots, self.get)
         for said in conversion.resources:
             reference = f"{said['resourceType']}/{said['id']}"
             if only is not None and not only(reference):
                 continue
             before = self.get(reference)
-            if reference in kept and before is not None and kept[reference] in before:
-                said = {name: value for name, value in said.items() if name != kept[reference]}
+            if reference in kept and before is not None:
+                told = {one.split("|")[0] for one in kept[reference] if any(name in before for name in one.split("|"))}
+                said = {name: value for name, value in said.items() if name not in told}
             deleted = (*conversion.deletions.get(reference, ()), *conversion.renewed.get(reference, ()))
             if before is not None and reference in again:
                 before, deleted = restored(before), (*deleted, *again[reference])
@@ -267,9 +271,10 @@ class _State:
                 key, void = (one.owner, one.segment), taken_back and one.owner.startswith("Encounter/")
                 sets[key] = sets.get(key, replace(one, members=())) if void and not cancelling else one
         stand_by(list(sets.values()), self.get, self.put)
+        ended = {e.loser for work in works for e in work.conversion.effects if e.kind in ENDS_VISIT}
         for visit, events in visits.items():
             encounter = self.get(visit)
-            if encounter is not None:
+            if encounter is not None and visit not in ended:
                 default = str(encounter.get("status", "unknown"))
                 self.put({**encounter, "status": visit_status(events, triggers, default=default)})
 

@@ -14,7 +14,8 @@ from gateway.mapping.hl7v2.model import SnapshotRow
 from gateway.mapping.hl7v2.settle import paths_of
 
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_NO_TARGET: Final = SHARED | {"Provenance", "MessageHeader"}
+OF_MESSAGE: Final = frozenset({"Provenance", "MessageHeader"})  # each message makes its own
+_NO_TARGET: Final = SHARED | OF_MESSAGE
 
 
 def clean(text: str) -> str:

@@ -21,8 +21,9 @@ KINDS: Final = (
     "link",  # two records of one person
     "unlink",
     "cancel",  # the event named in `cancels` no longer counts
+    "supersede",  # the document `loser` is replaced by `survivor`
     "swap",  # two visits exchange their locations
-    "keep",  # an element that this event does not tell: keep what is stored
+    "keep",  # elements that this event does not tell (names, a|b for a choice): keep what is stored
     "delete",  # the record was entered in error
 )
 

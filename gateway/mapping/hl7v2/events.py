@@ -47,23 +47,32 @@ def effects_of(trigger: Trigger, placed: Placed, made: Iterable[JsonObject], run
     for resource in resources:
         if resource["resourceType"] == "Encounter":
             out += _visit(resource, trigger)
-    _statuses(trigger, resources)
+    out += _statuses(trigger, resources)
     relate = _RELATE.get(trigger.effect)
     if relate is not None:
         out += relate(placed, run)
     return out
 
 
-def _statuses(trigger: Trigger, resources: Iterable[JsonObject]) -> None:
-    """``Appointment=booked``: the status of another resource type where its own fields did not say."""
+def _statuses(trigger: Trigger, resources: Iterable[JsonObject]) -> list[Pending]:
+    """``Appointment=booked``: the status of another resource type where its own fields did not say.
+
+    ``=!cancelled`` whatever they say; ``=?booked`` unless one is stored, since the event changes something else.
+    """
+    out = []
     for spelled in trigger.status.split():
         kind, _, status = spelled.partition("=")
         for resource in resources:
-            if status and resource["resourceType"] == kind:
-                if status.startswith("!"):
-                    resource["status"] = status[1:]
-                else:
-                    resource.setdefault("status", status)
+            if not status or resource["resourceType"] != kind:
+                continue
+            if status.startswith("!"):
+                resource["status"] = status[1:]
+            elif status.startswith("?") and "status" not in resource:
+                resource["status"] = status[1:]
+                out.append(Pending("keep", resource, detail="status"))
+            else:
+                resource.setdefault("status", status.removeprefix("?"))
+    return out
 
 
 def _visit(encounter: JsonObject, trigger: Trigger) -> list[Pending]:
@@ -150,6 +159,20 @@ def _change_identifier(placed: Placed, run: Run) -> list[Pending]:
     return out
 
 
+def _supersede(placed: Placed, run: Run) -> list[Pending]:
+    """The document that TXA-13 names is replaced by that of TXA-12; it has the id that its own message gave it."""
+    out = []
+    for scope, segment, _, _ in placed:
+        document = found("DocumentReference[1]", scope) if segment.id == "TXA" else None
+        for relation in document.get("relatesTo", ()) if document is not None else ():
+            named = relation.get("target", {}).get("identifier")
+            if document is not None and relation.get("code") == "replaces" and named:
+                before = {"resourceType": "DocumentReference", "masterIdentifier": named}
+                before["id"] = run.resolver.id_of(before)
+                out.append(Pending("supersede", document, before))
+    return out
+
+
 def _deleted_person(placed: Placed, run: Run) -> list[Pending]:
     out = []
     for scope, segment, _, _ in placed:
@@ -172,5 +195,6 @@ _RELATE: Final[Mapping[str, Callable[[Placed, Run], list[Pending]]]] = {
     "link": _link_patients,
     "unlink": _plain("unlink", "Patient"),
     "swap": _plain("swap", "Encounter"),
+    "supersede": _supersede,
     "delete-person": _deleted_person,
 }

@@ -178,6 +178,7 @@ class Resolver:
             elif there is not resource:
                 if reference in known:
                     out[reference] = there = deepcopy(there)
+                resource["id"] = identity  # effects may speak of either
                 merge(there, resource)
         return list(out.values())
 

@@ -12,7 +12,7 @@ from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2 import after
 from gateway.mapping.hl7v2.after import CONTROL, clean
 from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left, Snapshot
-from gateway.mapping.hl7v2.events import effects_of
+from gateway.mapping.hl7v2.events import Pending, effects_of
 from gateway.mapping.hl7v2.identity import SHARED, Identities, Resolver
 from gateway.mapping.hl7v2.interpret import Reasons
 from gateway.mapping.hl7v2.model import Tables, Trigger
@@ -154,7 +154,7 @@ class Job:
         for link, resource, before, scope in self.later:
             link.connect(resource, before, scope, cx)
         effects = effects_of(self.trigger, self.placed, self.made, cx)
-        self._require()
+        effects += self._require()
         resources = cx.resolver.resolve(self.made, self._reachable(), cx.things)
         after.provenance(resources)
         if not resources and not self.ledger.left:
@@ -328,12 +328,17 @@ class Job:
         """Fill what R4 demands of a resource that a reference made; False when it cannot stand."""
         return id(resource) not in self.dropped and self.rules.requirements.complete(resource)
 
-    def _require(self) -> None:
+    def _require(self) -> list[Pending]:
+        """Fill what R4 demands; where a default stands, what is stored is kept."""
         complete = self.rules.requirements.complete
-        kept = []
+        kept: list[JsonObject] = []
+        defaults: list[Pending] = []
         for resource in self.made:
-            if complete(resource):
+            filled: list[str] = []
+            if complete(resource, filled):
                 kept.append(resource)
+                if filled and resource["resourceType"] not in after.OF_MESSAGE:
+                    defaults.append(Pending("keep", resource, detail=" ".join(filled)))
                 continue
             self.dropped.add(id(resource))
             for segment, _ in self.sources.get(id(resource), ()):
@@ -344,6 +349,7 @@ class Job:
             for resource in kept:
                 prune(resource, gone)
                 self.rules.requirements.thin(resource)
+        return defaults
 
     def _snapshots(self, resources: list[JsonObject]) -> tuple[list[Snapshot], dict[str, tuple[str, ...]]]:
         if self.message.kind != "ADT":  # other types tell of one thing, never of all there are

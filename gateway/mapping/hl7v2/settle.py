@@ -59,7 +59,7 @@ class Requirements:
         self._thin = {kind: tuple([row.steps for row in rows if row.value is False]) for kind, rows in required.items()}
 
     @staticmethod
-    def _check(row: Required) -> Callable[[JsonObject], bool]:
+    def _check(row: Required) -> Callable[[JsonObject], bool | str]:
         if len(row.steps) == 2 and isinstance(row.value, str):
             return _inside(row.steps[0], row.steps[1].split("|"), row.value)
         if len(row.steps) > 1:
@@ -69,14 +69,14 @@ class Requirements:
         value, text = row.value, orjson.dumps(row.value)
         plain = isinstance(value, str)
 
-        def check(resource: JsonObject) -> bool:
+        def check(resource: JsonObject) -> bool | str:
             for name in names:
                 if name in resource:
                     return True
             if value is None:
                 return False
             resource[first] = value if plain else orjson.loads(text)
-            return True
+            return row.steps[0]
 
         return check
 
@@ -88,15 +88,22 @@ class Requirements:
                 if not resource[name]:
                     del resource[name]
 
-    def complete(self, resource: JsonObject) -> bool:
-        """Fill what R4 demands; False when something is missing that nothing can stand for."""
+    def complete(self, resource: JsonObject, filled: list[str] | None = None) -> bool:
+        """Fill what R4 demands; False when something is missing that nothing can stand for.
+
+        Args:
+            filled: takes the elements that the message did not tell; what is stored of them is better than a default.
+        """
         if "verificationStatus" in resource:
             standing = resource["verificationStatus"].get("coding", [{}])[0].get("code")
             if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
                 resource.pop("clinicalStatus", None)
-        for check in self._checks.get(resource["resourceType"], ()):  # noqa: SIM110  a generator costs as much again
-            if not check(resource):
+        for check in self._checks.get(resource["resourceType"], ()):
+            said = check(resource)
+            if said is False:
                 return False
+            if said is not True and filled is not None:
+                filled.append(str(said))
         return True
 
 

@@ -47,10 +47,34 @@ def merge_update(
         if f"{kind}.{path}" not in _IDENTITY:
             _delete(out, path)
     _merge(out, said, kind, updates)
+    if kind == "Encounter" and "location" in out:
+        _one_place(out, said)
     standing = out.get("verificationStatus", {}).get("coding", [{}])[0].get("code")
     if standing == "entered-in-error":  # R4 ait-2 and con-5: what was an error has no clinical state
         out.pop("clinicalStatus", None)
     return out
+
+
+def _one_place(visit: Resource, said: Resource) -> None:
+    """A patient is in one place: a new one ends the one before, and the end of the visit ends all.
+
+    A temporary place (PV1-11) stands beside the other and ends with the visit only.
+    """
+    over = visit.get("status") == "finished"
+    now = [_at(place, "location.reference") for place in said.get("location", ()) if _holds(place)]
+    places = []
+    for place in visit["location"]:
+        left = place.get("status") == "active" and (
+            over or (now and _holds(place) and _at(place, "location.reference") not in now)
+        )
+        places.append({**place, "status": "completed"} if left else place)
+    visit["location"] = places
+
+
+def _holds(place: JsonObject) -> bool:
+    return place.get("status") == "active" and not any(
+        one.get("url", "").endswith("/location-kind") for one in place.get("extension", ())
+    )
 
 
 def _merge(into: JsonObject, said: JsonObject, path: str, updates: Mapping[str, str]) -> None:
