@@ -22,7 +22,7 @@ from gateway.linkage.frequency import Frequencies
 from gateway.linkage.grades import Grade, Guard
 from gateway.linkage.model import Model
 from gateway.linkage.scoring import Scorer
-from gateway.linkage.traits import COLUMNS, Traits
+from gateway.linkage.traits import COLUMNS, Traits, hashed_kind
 
 EXIT_FINDINGS = 3
 _LINES_TOLD = 5
@@ -68,6 +68,7 @@ def run_evaluate(asked: Asked) -> None:
     groups: dict[int, str] = {}
     left = _load(asked.left, asked, groups if asked.right is None else {})
     right = left if asked.right is None else _load(asked.right, asked, groups)
+    _refuse_hashed_beside_clear(left, right)
     loaded = time.perf_counter()
     root = reader.nicknames.main_root
     latencies: list[float] = []
@@ -112,6 +113,16 @@ def run_evaluate(asked: Asked) -> None:
     click.echo(json.dumps(result) if asked.as_json else _table(result))
     if missing:
         sys.exit(EXIT_FINDINGS)
+
+
+def _refuse_hashed_beside_clear(left: Sequence[Traits], right: Sequence[Traits]) -> None:
+    """A digest is like no name, so two such files have nothing in common that could be compared."""
+    kinds = [{hashed_kind(person) for person in side} - {None} for side in (left, right)]
+    if {True} in kinds and {False} in kinds:
+        raise Invalid(
+            "one file is of a hashed export, the other in clear: their records are never compared",
+            at="LEFT RIGHT", fix="export both hashed with one key, or both in clear",
+        )  # fmt: skip
 
 
 def _load(file: str, asked: Asked, groups: dict[int, str]) -> list[Traits]:

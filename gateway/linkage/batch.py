@@ -13,7 +13,7 @@ from gateway.linkage.grades import RUNNER_UP_BITS, Grade, Guard, grade_of, guard
 from gateway.linkage.judge import Match, judge
 from gateway.linkage.model import Model
 from gateway.linkage.scoring import Score, Scorer, Vector
-from gateway.linkage.traits import Traits
+from gateway.linkage.traits import Traits, comparable, hashed_kind
 
 _FIT_PAIRS: Final = 80_000  # candidate pairs that the fit looks at; more change nothing but the time
 _RIVAL_WITHIN: Final = 8.0  # bits; a record that fits this much worse takes nothing away
@@ -100,13 +100,20 @@ def link_two(
         model = fit_u(model, frequencies, left, right, same=False)
     scorer = Scorer(model, frequencies, population=len(left))
     found = _Candidates()
+    mixed = both_kinds(left, right)
     for j, person in enumerate(right):
         answer = index.candidates(person)
         found.unbounded += answer.unbounded
         for i in answer.ids:
-            found.add(i, j, scorer.vector(left[i], person))
+            if not mixed or comparable(left[i], person):
+                found.add(i, j, scorer.vector(left[i], person))
         step()
     return _finish(left, right, found, scorer, len(right), float(len(left)) * len(right), fit, one_file=False)
+
+
+def both_kinds(*sides: Sequence[Traits]) -> bool:
+    """Whether there are hashed records and clear ones, which are never compared with one another."""
+    return {True, False} <= {hashed_kind(person) for side in sides for person in side}
 
 
 def stream(
@@ -143,12 +150,13 @@ def link_one(
         model = fit_u(model, frequencies, people, people, same=True)
     scorer = Scorer(model, frequencies, population=len(people))
     found = _Candidates()
+    mixed = both_kinds(people)
     asymmetric: set[tuple[int, int]] = set()  # found from one side only: split blocks and swapped dates
     for j, person in enumerate(people):
         answer = index.candidates(person)
         found.unbounded += answer.unbounded
         for i in answer.ids:
-            if i == j:
+            if i == j or (mixed and not comparable(people[i], person)):
                 continue
             pair = (min(i, j), max(i, j))
             if pair in asymmetric:

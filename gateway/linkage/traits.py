@@ -96,11 +96,12 @@ def _made(*values: object, **named: object) -> Traits:
 def comparable(a: Traits, b: Traits) -> bool:
     """Whether two records may be compared: one of a hashed export only with hashed ones, for its digests disagree with
     every name and number, and the people behind it are not to be found by their names."""
-    x, y = _hashed_kind(a), _hashed_kind(b)
+    x, y = hashed_kind(a), hashed_kind(b)
     return x is None or y is None or x is y
 
 
-def _hashed_kind(person: Traits) -> bool | None:
+def hashed_kind(person: Traits) -> bool | None:
+    """Whether a record is of a hashed export; None when it has neither name nor number to tell by."""
     first = person.given[:1] or person.last[:1] or person.ssn[:1]
     return first == "#" if first else None
 

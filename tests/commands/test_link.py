@@ -143,6 +143,15 @@ def test_pairs_that_name_unknown_ids_are_a_finding_with_their_lines(tmp_path: Pa
         run("evaluate", str(tmp_path / "f.csv"), "--out", str(tmp_path / "none" / "out.csv"))
 
 
+def test_a_hashed_file_beside_a_clear_one_is_refused(tmp_path: Path) -> None:
+    digest = "ab12" * 16
+    hashed = write(tmp_path / "h.csv", [{"id": "1", "first": digest, "last": digest}])
+    clear = write(tmp_path / "c.csv", [{"id": "1", "first": "Zqa", "last": "Zqb"}])
+    with pytest.raises(Invalid, match="never compared"):
+        run("evaluate", hashed, clear)
+    assert run("evaluate", hashed, hashed)[0] == 0
+
+
 def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'd.db'}"
     store = open_store(read_settings(None, {}, database_url=url))

@@ -13,6 +13,7 @@ from gateway.bench._registers import febrl, registry
 from gateway.linkage.batch import Outcome, link_one, link_two, stream
 from gateway.linkage.evaluate import figures
 from gateway.linkage.grades import Grade, corroboration
+from gateway.linkage.traits import comparable
 
 
 def measured(community: Community) -> tuple[dict[str, Any], Outcome]:
@@ -103,3 +104,16 @@ def test_hashed_exports_link_with_hashed_ones() -> None:
     found, _ = measured(hashed)
     assert found["certain_probable"]["f1"] >= 0.88
     assert found["certain"]["precision"] >= 0.99
+
+
+def test_hashed_records_are_never_compared_with_clear_ones() -> None:
+    clear = county(106, 150, 150)
+    half = [_hashed(row) if n % 2 else row for n, row in enumerate(clear.right)]
+    _, outcome = measured(Community(clear.left, half, clear.truth, clear.kind))
+    assert outcome.pairs
+    assert not [pair for pair in outcome.pairs if pair.right % 2]
+    rows = [row | {"id": f"{side}{row['id']}"} for side, rows in (("a", clear.left), ("b", half)) for row in rows]
+    people = [default_reader().row(row) for row in rows]
+    one_file = link_one(people, load_model(), default_reader().nicknames.main_root)
+    assert one_file.pairs
+    assert all(comparable(people[pair.left], people[pair.right]) for pair in one_file.pairs)
