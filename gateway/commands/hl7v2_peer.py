@@ -113,7 +113,8 @@ def ask(host: str, port: int, *, timeout_s: float, tls: "ssl.SSLContext | None")
         except Trouble as trouble:
             problem, fix = trouble.problem, trouble.fix
             first = probe is _plainly
-            if first and tls is None and _speaks_tls(host, port, timeout_s):
+            heard = line is not None and line.heard
+            if first and not heard and tls is None and _speaks_tls(host, port, timeout_s):
                 problem, fix = "the peer speaks TLS on this port", "give --tls"
             yield Told("error" if first else "warning", name, problem, fix)
             if first:
@@ -144,6 +145,7 @@ class _Line:
                 raise
         self._decoder = FrameDecoder(ANSWER_LIMIT_BYTES)
         self._frames: list[bytes] = []
+        self.heard = False  # whether anything came
         self.refused = ""  # how the last answer refused, in codes; empty: it did not
 
     def write(self, data: bytes) -> None:
@@ -176,7 +178,7 @@ class _Line:
                 if payload != COMMIT_ACK:
                     return payload
             data = self._received(deadline, came)
-            came += len(data)
+            self.heard, came = True, came + len(data)
             if came > ANSWER_LIMIT_BYTES:
                 raise Trouble("an answer of more than a megabyte that does not end", "end each answer with FS CR")
             try:
