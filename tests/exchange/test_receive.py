@@ -25,6 +25,8 @@ SAMPLES = [
     adt(""),
     adt("1", msh="|||AL|AL"),
     adt("1", msh="|||NE|NE"),
+    adt("1", msh="|||NE|ER"),
+    adt("1", msh="|||SU|SU"),
     adt("1", msh="||||||8859/1"),
     adt("1", eol="\n"),
     adt("1", note="MRG|9^^^WEST^MR"),
