@@ -167,8 +167,12 @@ class Definitions:
         made._compartments = {key: codes for key, codes in self._compartments.items() if key[1] not in types}
         return made
 
-    def with_resources(self, resources: Iterable[Resource]) -> "Definitions":
+    def with_resources(self, resources: Iterable[Resource], *, only_new: bool = False) -> "Definitions":
         """These definitions and those of SearchParameter resources (from a loaded package), the latter winning.
+
+        Args:
+            resources: SearchParameters.
+            only_new: what is declared here already stays as it is; guides state the same parameters once more.
 
         A parameter whose expression lies outside of the restricted FHIRPath is left out; then it is undeclared and
         asking for it is an error, which is better than a wrong answer.
@@ -178,7 +182,9 @@ class Definitions:
         made._compartments = self._compartments
         for resource in resources:
             for row in _rows_of(resource):
-                made._rows.setdefault(row["type"], {})[row["code"]] = row
+                known = row["code"] in self._rows.get(row["type"], ()) or row["code"] in self._rows.get("Resource", ())
+                if not (only_new and known) and row["type"] in self._rows:
+                    made._rows[row["type"]][row["code"]] = row
         return made
 
 

@@ -246,7 +246,8 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
     outbound = load_outbound()
     queries = Queries(
-        store, linker(settings), consent_knowledge(settings), search_definitions(), patient_of, outbound,
+        store, linker(settings), consent_knowledge(settings), search_definitions(settings.data_folder), patient_of,
+        outbound,
         CursorSeal(key), asker_of, ZoneInfo(settings.time_zone), Watch(settings.match_people_per_hour),
     )  # fmt: skip
 

@@ -131,7 +131,7 @@ def _searches(settings: Settings, store: Store, checks: "Validator", codes: "Ter
     from gateway.exchange.rest.trail import TRAIL, Trail
     from gateway.exchange.rest.validation import mandatory_of
 
-    definitions = search_definitions()
+    definitions = search_definitions(settings.data_folder)
     gate = RestGate(consent_knowledge(settings), emergency(settings))
     seal = CursorSeal(store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32))))
     subset = Subset(mandatory_of(checks.facts), checks.facts.summary)
@@ -174,7 +174,7 @@ def _statement(
             base=base,
             version=__version__,
             types=types,
-            definitions=search_definitions(),
+            definitions=search_definitions(settings.data_folder),
             operations=operations,
             profiles=profiles(),
             xml=True,

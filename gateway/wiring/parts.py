@@ -60,16 +60,29 @@ def database_store(settings: Settings) -> "DbStore":
     from gateway.consent.outline import packed_with_outline
     from gateway.exchange.disclose import read_vocabulary_from
 
-    definitions, vocabulary = search_definitions(), read_vocabulary_from(read_data)
+    definitions, vocabulary = search_definitions(settings.data_folder), read_vocabulary_from(read_data)
     mark = f"{INDEX_VERSION} {definitions.digest} {vocabulary.digest} {settings.time_zone}"
     view = packed_with_outline(ZoneInfo(settings.time_zone), vocabulary, domain_permit=False)
     derived = Derived(definitions, view, mark)
     return DbStore(Database(settings.database_url), derived)
 
 
+def search_definitions(data_folder: str = "") -> Definitions:
+    """The search parameters that ship with Doorway (profiles/search), and what the packages in a data folder add."""
+    folder = Path(data_folder) / "packages"
+    return _with_packages(folder) if data_folder and folder.is_dir() else _shipped_definitions()
+
+
 @cache
-def search_definitions() -> Definitions:
-    """The search parameters and compartments that ship with Doorway (profiles/search)."""
+def _with_packages(folder: Path) -> Definitions:
+    """Read once a process: packages that are added count from the next start."""
+    from gateway.adapters.files.packages import PackageFolder
+
+    return _shipped_definitions().with_resources(PackageFolder(folder).search_parameters(), only_new=True)
+
+
+@cache
+def _shipped_definitions() -> Definitions:
     from gateway.adapters.files.data import read_data
     from gateway.profiles.search_parameters import read_definitions
 
@@ -104,7 +117,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     labeller = read_labeller(read_data, settings.organization_labels)
     linking = linker(settings)
     told = ConsentRule(read_forms(read_data))
-    places = OrganizationLabels(labeller, search_definitions())
+    places = OrganizationLabels(labeller, search_definitions(settings.data_folder))
     followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
     partners = {
         name: Partner(

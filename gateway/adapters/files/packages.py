@@ -37,6 +37,7 @@ KINDS: Final = frozenset(
         "ValueSet",
     ]
 )
+_R4: Final = "hl7.fhir.r4.core"
 _PACKAGE_LIMIT_BYTES: Final = 1024 * 1024 * 1024  # all files of a package, unpacked
 _FILE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _FILE_LIMIT: Final = 100_000
@@ -113,6 +114,12 @@ class PackageFolder:
         """All definitions of a kind, one a canonical URL (the newest), in the order of their URLs."""
         for (one, _), entries in sorted(self._index.items(), key=lambda pair: pair[0]):
             if one == kind:
+                yield _read(max(entries, key=lambda e: e.rank))
+
+    def search_parameters(self) -> Iterator[JsonObject]:
+        """The SearchParameters of all packages but R4's own, which the shipped table is made from."""
+        for (kind, _), entries in sorted(self._index.items(), key=lambda pair: pair[0]):
+            if kind == "SearchParameter" and all(one.package.name != _R4 for one in entries):
                 yield _read(max(entries, key=lambda e: e.rank))
 
     def profiles(self) -> dict[str, list[str]]:
