@@ -156,10 +156,12 @@ class _Reader:
 
     @property
     def done(self) -> bool:
+        """Whether every token was read."""
         return self._next >= len(self._tokens)
 
     @property
     def peek(self) -> str:
+        """The next token; empty at the end."""
         return self._tokens[self._next] if not self.done else ""
 
     def take(self, *words: str) -> bool:
@@ -170,9 +172,11 @@ class _Reader:
         return True
 
     def fail(self, wanted: str) -> Invalid:
+        """The error that says what was expected here."""
         return Invalid(f"{wanted} expected in the condition, met {self.peek!r}", at=self._at)
 
     def either(self) -> Condition:
+        """Terms joined by OR."""
         self.take("IF")
         terms = [self.both()]
         while self.take("OR"):
@@ -181,6 +185,7 @@ class _Reader:
         return terms[0] if len(terms) == 1 else Either(tuple(terms))
 
     def both(self) -> Condition:
+        """Terms joined by AND."""
         self.take("IF")
         terms = [self.unary()]
         while self.take("AND"):
@@ -189,6 +194,7 @@ class _Reader:
         return terms[0] if len(terms) == 1 else Both(tuple(terms))
 
     def unary(self) -> Condition:
+        """A negation, a parenthesis or one test."""
         self.take("IF")
         if self.peek == "NOT" and self._next + 1 < len(self._tokens) and self._tokens[self._next + 1] == "(":
             self.take("NOT")
@@ -212,6 +218,7 @@ class _Reader:
         return self.done or self.peek in ("AND", "OR", ")")
 
     def predicate(self, ref: Ref) -> Condition:
+        """What is asked of a place."""
         self.take("IS")
         if self.take("DOES", "NOT", "EXIST") or self.take("EMPTY"):
             return Not(Valued(ref))

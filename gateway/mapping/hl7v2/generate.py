@@ -56,11 +56,13 @@ class _Writer:
         self.cut = {number: f"e{number}" for number, times in sorted(asked.items()) if times >= _OFTEN}
 
     def put(self, text: str) -> None:
+        """One line of Python at the depth at hand."""
         self.lines.append("    " * self.depth + text)
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
     def function(self) -> str:
+        """The whole function of the map."""
         segment = self.plan.of_segment
         self.put(f"def {function_name(self.plan.map.name)}({'f, r, cx' if segment else 'v, S, cx'}):")
         self.depth += 1
@@ -93,6 +95,7 @@ class _Writer:
                 yield from refs_in(placed.row.condition)
 
     def segment_group(self, group: Group) -> None:
+        """The rows of one field, once for each repetition where they repeat."""
         start = self.depth
         k = group.position
         if k:
@@ -124,6 +127,7 @@ class _Writer:
         self.depth = start
 
     def component_group(self, group: Group) -> None:
+        """The rows of one component."""
         start = self.depth
         k = group.position
         if k:
@@ -140,6 +144,7 @@ class _Writer:
     # -- one row -----------------------------------------------------------------------------------------------------
 
     def row(self, placed: Placed, text: str, mark: str) -> None:
+        """One row: its condition, its value, its place."""
         row, start = placed.row, self.depth
         test = "" if row.condition is None else self.condition(row.condition)
         if test not in ("", "True"):
@@ -163,6 +168,7 @@ class _Writer:
         self.depth = start
 
     def value(self, row: Row, text: str, mark: str, shared: str) -> None:
+        """Lines that put the value of a row in ``x``."""
         label = self.label(row)
         if row.assignment is not None:
             if row.constant:
@@ -191,12 +197,14 @@ class _Writer:
             self.depth -= 1
 
     def label(self, row: Row) -> str:
+        """The component that a left-over value of this row is told with."""
         numbers = (row.source.component, row.source.subcomponent)
         if not self.plan.of_segment:
             numbers = (row.source.field, row.source.component)
         return ".".join(str(n) for n in numbers if n)
 
     def convert(self, row: Row, text: str, mark: str, label: str, shared: str) -> None:
+        """Lines that turn the own text into the value of the element."""
         if "[" in row.datatype:
             function = function_name(row.datatype)
             site = self.coded.site(row, mark) if self.coded is not None and self.plan.of_segment and not shared else 0
@@ -242,6 +250,7 @@ class _Writer:
     # -- placing -----------------------------------------------------------------------------------------------------
 
     def place(self, row: Row, shared: str, guard: str) -> None:
+        """Lines that put ``x`` where the path leads."""
         if row.special == "$value":
             self.put("z = x")
             return
@@ -283,6 +292,7 @@ class _Writer:
         self.extension(row, host, name)
 
     def leaf(self, row: Row, host: str, name: str) -> None:
+        """Lines that set the last element of a path."""
         step = row.steps[-1]
         if step.refers:
             var = self.names[name]
@@ -305,6 +315,7 @@ class _Writer:
             self.put("else: merge(y, x)")
 
     def extension(self, row: Row, host: str, name: str) -> None:
+        """Lines that add an extension or a part of one."""
         url, _, part = row.extension.partition("#")
         key = value_key(row.type)
         if not part:

@@ -21,6 +21,7 @@ from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2.model import Identity, Tables
 from gateway.mapping.hl7v2.plan import SHARED as SHARED
 from gateway.mapping.hl7v2.runtime import merge
+from gateway.mapping.hl7v2.update import drop_choices
 from gateway.mapping.hl7v2.values import SID
 
 _NOTHING: Final[Mapping[str, JsonObject]] = {}
@@ -179,6 +180,7 @@ class Resolver:
                 if reference in known:
                     out[reference] = there = deepcopy(there)
                 resource["id"] = identity  # effects may speak of either
+                drop_choices(there, resource)
                 merge(there, resource)
         return list(out.values())
 

@@ -68,6 +68,7 @@ class _Walker:
     # -- entry points ------------------------------------------------------------------------------------------------
 
     def segment(self, fields: Fields, resource: dict[str, Any]) -> None:
+        """Fill a resource from the fields of a segment."""
         self.fields, self.result = fields, resource
         for group in self.plan.groups:
             number = group.position
@@ -100,6 +101,7 @@ class _Walker:
                 self.row(placed, group, text, cx.C, where)
 
     def datatype(self, text: str, mark: str) -> Any:
+        """The value of one text of a data type."""
         cx = self.cx
         self.text, self.mark = text, mark
         self.components = text.split(mark) if mark else [text]
@@ -122,6 +124,7 @@ class _Walker:
     # -- one row -----------------------------------------------------------------------------------------------------
 
     def row(self, placed: Placed, group: Group, text: str, mark: str, where: str) -> None:
+        """One row: its condition, its value, its place."""
         row = placed.row
         if row.condition is not None and not self.holds(row.condition):
             return
@@ -135,6 +138,7 @@ class _Walker:
             self.put(row, made, where, placed.shared)
 
     def made(self, row: Row, group: Group, text: str, mark: str, where: str, shared: str) -> Any:
+        """The value of a row; None when there is none."""
         cx = self.cx
         if row.assignment is not None:
             if row.constant:
@@ -161,6 +165,7 @@ class _Walker:
         return self.converted(row, group, text, mark, label, where, shared)
 
     def converted(self, row: Row, group: Group, text: str, mark: str, label: str, where: str, shared: str) -> Any:
+        """The own text as the value of the element."""
         cx = self.cx
         if "[" in row.datatype:
             since = len(cx.fails)
@@ -190,6 +195,7 @@ class _Walker:
     # -- placing -----------------------------------------------------------------------------------------------------
 
     def put(self, row: Row, made: Any, where: str, shared: str) -> None:
+        """Set the value where the path leads, and remember why."""
         why = self.tables.reasons
         if row.special == "$value":
             self.value = made
@@ -224,18 +230,21 @@ class _Walker:
         self.extension(row, host, name, made, where)
 
     def reference(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """An element that will refer to the resource."""
         element: dict[str, Any] = {}
         self.cx.refs.append((element, resource))
         return element
 
     @staticmethod
     def hang(host: dict[str, Any], name: str, repeats: bool, made: Any) -> None:
+        """Set or append."""
         if repeats:
             host.setdefault(name, []).append(made)
         else:
             host[name] = made
 
     def leaf(self, row: Row, host: dict[str, Any], name: str, made: Any, where: str) -> None:
+        """Set the last element of a path."""
         step, why = row.steps[-1], self.tables.reasons
         why.add(host, step.name, where, row.place)
         if step.refers or (step.repeats and name in self.plan.names):
@@ -255,6 +264,7 @@ class _Walker:
             why.merged(host[step.name], made)
 
     def extension(self, row: Row, host: dict[str, Any], name: str, made: Any, where: str) -> None:
+        """Add an extension or a part of one."""
         url, _, part = row.extension.partition("#")
         key = value_key(row.type)
         if not part:
@@ -272,6 +282,7 @@ class _Walker:
     # -- conditions --------------------------------------------------------------------------------------------------
 
     def holds(self, tree: Condition) -> bool:
+        """Whether a condition holds."""
         if isinstance(tree, Both):
             return all(self.holds(term) for term in tree.terms)
         if isinstance(tree, Either):
@@ -283,6 +294,7 @@ class _Walker:
         return self.compares(tree)
 
     def compares(self, tree: Compare) -> bool:
+        """Whether a comparison holds."""
         if tree.measure:
             text = self.text_of(tree.ref, False, whole=True)
             size: float = self.cx.count(text) if tree.measure == "count" else len(text)
@@ -294,6 +306,7 @@ class _Walker:
         return _SIGNS[tree.operator](self.cx.number(text), self.cx.number(values[0]))
 
     def text_of(self, ref: Ref, compared: bool, *, whole: bool = False) -> str:
+        """The own text of a place."""
         cx = self.cx
         if not ref.parts and ref.name in cx.facts:
             return cx.facts[ref.name]

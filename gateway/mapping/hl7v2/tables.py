@@ -106,6 +106,7 @@ class _Reader:
         return sorted(name for name in found if name.endswith(".csv"))
 
     def tables(self) -> Tables:
+        """Every table, read and checked."""
         identities, order = self._identities()
         return Tables(
             messages={m.structure: m for m in map(self._message, self._names("messages/"))},

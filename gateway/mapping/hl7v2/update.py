@@ -78,11 +78,7 @@ def _holds(place: JsonObject) -> bool:
 
 
 def _merge(into: JsonObject, said: JsonObject, path: str, updates: Mapping[str, str]) -> None:
-    for choice in _CHOICES:
-        given = [k for k in said if k.startswith(choice) and k[len(choice) : len(choice) + 1].isupper()]
-        for old in [k for k in into if given and k.startswith(choice) and k[len(choice) : len(choice) + 1].isupper()]:
-            if old not in given:
-                del into[old]
+    drop_choices(into, said)
     for name, value in said.items():
         held = into.get(name)
         here = f"{path}.{name}"
@@ -93,6 +89,15 @@ def _merge(into: JsonObject, said: JsonObject, path: str, updates: Mapping[str, 
             _merge(held, value, here, updates)
         else:
             into[name] = deepcopy(value)
+
+
+def drop_choices(into: JsonObject, said: JsonObject) -> None:
+    """Take out what ``said`` tells in another type (R4 allows one of ``effective[x]``)."""
+    for choice in _CHOICES:
+        given = [k for k in said if k.startswith(choice) and k[len(choice) : len(choice) + 1].isupper()]
+        for old in [k for k in into if given and k.startswith(choice) and k[len(choice) : len(choice) + 1].isupper()]:
+            if old not in given:
+                del into[old]
 
 
 def _is_value(node: JsonObject) -> bool:

@@ -40,6 +40,12 @@ def test_a_diagnosis_without_a_name_is_left_over_and_makes_no_part_of_the_visit(
     assert bool(found.residue) == (diagnosis != "DG1|1||^^")
 
 
+def test_one_report_told_twice_has_its_time_once() -> None:
+    found = convert("ORU^R01", PID, "OBR|1||F1^LAB|X|||20260101", "OBR|2||F1^LAB|X|||20260101|20260102")
+    report = only(found, "DiagnosticReport")
+    assert ("effectiveDateTime" in report, "effectivePeriod" in report) == (False, True)
+
+
 def test_a_diagnosis_of_nobody_is_left_over() -> None:
     found = convert("ADT^A01", "PV1|1|I|||||||||||||||||V1", "DG1|1||F1^X|||A")
     assert "diagnosis" not in only(found, "Encounter")
