@@ -11,7 +11,11 @@ def hmis() -> None:
 @hmis.command(epilog="Example: doorway hmis convert export.zip --out fhir/")
 @click.argument("export", type=click.Path(exists=True))
 @click.option(
-    "--out", "out", required=True, type=click.Path(file_okay=False), help="Folder for <Type>.ndjson and report.json."
+    "--out",
+    "out",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Folder for <Type>.ndjson and report.json; those of an earlier run are removed.",
 )
 @click.option(
     "--mapping",
