@@ -118,3 +118,13 @@ def test_what_r4_demands_and_the_message_does_not_tell_is_kept() -> None:
     result = ("ORU^R01", PID, "OBR|1|P1^EHR|F1^LAB|X|||20260105")
     assert one(fed(order), "ServiceRequest")["status"] == "revoked"
     assert {r["status"] for r in fed(order, result).all("ServiceRequest")} == {"revoked"}
+
+
+def test_a_changed_order_leaves_the_state_of_its_task() -> None:
+    def order(control: str) -> tuple[str, ...]:
+        return ("OMG^O19", PID, f"ORC|{control}|P1^EHR", "OBR|1|P1^EHR||X")
+
+    def state(*messages: tuple[str, ...]) -> str:
+        return str(one(fed(*messages), "Task")["status"])
+
+    assert (state(order("NW"), order("OK")), state(order("NW"), order("OK"), order("XO"))) == ("accepted", "accepted")

@@ -160,7 +160,11 @@ def specification(converter: Converter, name: str) -> Iterator[str]:
     yield f"# Interface specification: {name}\n"
     yield "Written from the mapping tables that run. HL7 v2.1 to v2.9 over MLLP; MSH-9.3 may be empty.\n"
     yield "## Events\n"
-    yield "| event | structure | sets the visit to | takes back | effect | why |\n|---|---|---|---|---|---|"
+    yield (
+        "*sets* is the state of the visit (keep: as it is) or of another resource: `=status` where fields say none, "
+        "`=!status` whatever they say, `=?status` only where none is stored.\n"
+    )
+    yield "| event | structure | sets | takes back | effect | why |\n|---|---|---|---|---|---|"
     for row in tables.triggers.values():
         cells = (row.event, row.structure, row.status, " ".join(row.cancels), row.effect, row.note)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
