@@ -9,7 +9,7 @@ import gzip
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -94,8 +94,11 @@ class PackageFolder:
 
     @cached_property
     def _index(self) -> dict[tuple[str, str], list[_Entry]]:
+        return self._entries(self.packages())
+
+    def _entries(self, packages: Iterable[Package]) -> dict[tuple[str, str], list[_Entry]]:
         found: dict[tuple[str, str], list[_Entry]] = {}
-        for package in self.packages():
+        for package in packages:
             rows = orjson.loads((package.folder / "index.json").read_bytes())["definitions"]
             for kind, url, version, offset, length in rows:
                 rank = (url.startswith(_home(package.name)), _version_key(version), _version_key(package.version))
@@ -118,8 +121,9 @@ class PackageFolder:
 
     def search_parameters(self) -> Iterator[JsonObject]:
         """The SearchParameters of all packages but R4's own, which the shipped table is made from."""
-        for (kind, _), entries in sorted(self._index.items(), key=lambda pair: pair[0]):
-            if kind == "SearchParameter" and all(one.package.name != _R4 for one in entries):
+        others = self._entries(one for one in self.packages() if one.name != _R4)  # R4's index is long, and not needed
+        for (kind, _), entries in sorted(others.items(), key=lambda pair: pair[0]):
+            if kind == "SearchParameter":
                 yield _read(max(entries, key=lambda e: e.rank))
 
     def profiles(self) -> dict[str, list[str]]:
