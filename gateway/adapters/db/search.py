@@ -109,6 +109,8 @@ class DbSearch:
             return sum(1 for _ in islice(self._all(type_, criteria), limit))
         inner = f"SELECT 1 FROM {_source(plan)} WHERE {' AND '.join(plan.conditions) or '1 = 1'}"
         if limit is not None:
+            if plan.driver is None:
+                inner += " ORDER BY r.key"  # by the primary key: PostgreSQL would read the table from its beginning
             inner += f" LIMIT {plan.words.bind(limit)}"
         text = f"SELECT count(*) FROM ({inner}) q"
         return int(self._session.connection.execute(text, plan.words.values).fetchone()[0])
