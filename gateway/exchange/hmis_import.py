@@ -301,22 +301,25 @@ class Import:
             project = self._writer.projects.get(shape.cell(row, "ProjectID"), {})
             # whose project it is must be known first: labels and victim service providers hang on it
             waits = "ProjectID" if shape.cell(row, "ProjectID") and not project else ""
-            left = self._conversion.context.exits.get(row.key) or facts_of(before).get("exit", "")
-            facts = {"labels": project.get("labels", ""), "exit": left}
+            facts = {"labels": project.get("labels", ""), "exit": facts_of(before).get("exit", "")}
         elif shape.needs_enrollment and shape.needs_person and row.cells[shape.enrollment].strip():
             parent = parents.enrollments.get(row.cells[shape.enrollment].strip())
             facts = {"labels": (parent or {}).get("labels", ""), JOINED: parents.referrals.get(row.key, "")}
             waits = "" if parent is not None else "EnrollmentID"
         if shape.needs_person and row.cells[shape.person].strip() not in parents.clients:
             waits = shape.names[shape.person]
+        if shape.file.name == "Enrollment" and before is None and not waits:
+            # told by this export, so that it is written once; every exit is looked at when its own turn comes
+            facts["exit"] = self._conversion.context.exits.get(row.key) or ""
         if shape.file.name == "Project":
             facts = {name: facts_of(before).get(name, "") for name in ("labels", "vsp", "funders")}
         state = shape.state(self._source, row, self._exported, facts)
         if before is not None and not newer(state, before):
-            return Outcome(Kind.OLDER, row.number, None, before=before)
+            return Outcome(Kind.OLDER, row.number, None, before=before, enrollment=state.enrollment)
         if waits:
             state = replace(state, cells=shape.held(row))
-            return Outcome(Kind.WAITING, row.number, state, waits, f"{waits} has not come yet: kept until it does")
+            reason = f"{waits} has not come yet: kept until it does"
+            return Outcome(Kind.WAITING, row.number, state, waits, reason, before)
         return Outcome(kind_of(state, before), row.number, state, before=before)
 
     # -- what is refused, what waited, what is absent ------------------------------------------------------------------

@@ -75,6 +75,7 @@ class Outcome:
     column: str = ""
     reason: str = ""
     before: RowState | None = None
+    enrollment: str = ""  # EnrollmentID of a row of which nothing is kept
 
 
 class Shape:

@@ -224,6 +224,7 @@ class RowWriter:
             self._exits(unit, [o for o in outcomes if o.kind is not Kind.UNCHANGED])
         elif file == "Enrollment":
             states = [state for o in written for state in (o.state, o.before) if state is not None]
+            self._moved(unit, written)
             self._referrals(unit, states)
             unit.rows.put_todo(self.source, HOUSEHOLD, [state.household for state in states if state.household])
 
@@ -249,23 +250,45 @@ class RowWriter:
     def _exits(self, unit: Unit, outcomes: Sequence[Outcome]) -> None:
         """Enrollments whose exit is now another day are written again; of several live exits the newest row counts."""
         touched = {
-            state.enrollment
+            enrollment
             for outcome in outcomes
-            for state in (outcome.before, outcome.state)
-            if state is not None and not state.waiting and state.enrollment
+            for enrollment in (
+                outcome.enrollment,
+                *(state.enrollment for state in (outcome.before, outcome.state) if state is not None),
+            )
+            if enrollment
         }
         days: dict[str, tuple[tuple[str, str], str]] = {}
         for state in unit.rows.of_enrollments(self.source, sorted(touched), "Exit"):
             age, day = (state.updated[:10], state.key), day_of(facts_of(state).get("ExitDate", "")) or ""
             days[state.enrollment] = max(days.get(state.enrollment, (age, day)), (age, day))
-        changes = []
+        changes, waiting = [], []
         for key, state in unit.rows.get(self.source, "Enrollment", sorted(touched)).items():
             facts, day = facts_of(state), days[key][1] if key in days else ""
-            if not state.waiting and facts.get("exit", "") != day:
-                changes.append(Change(replace(state, facts=facts_text(facts | {"exit": day}))))
+            if facts.get("exit", "") != day:
+                changed = replace(state, facts=facts_text(facts | {"exit": day}))
+                waiting += [changed] if state.waiting else []
+                changes += [] if state.waiting else [Change(changed)]
+        unit.rows.put(waiting)
         if changes:
             self.again(unit, "Enrollment", changes)
             unit.rows.put_todo(self.source, HOUSEHOLD, [c.state.household for c in changes if c.state.household])
+
+    def _moved(self, unit: Unit, written: Sequence[Outcome]) -> None:
+        """What belongs to an enrollment carries its labels: other ones from the moment that it is another project's."""
+        labels = {
+            outcome.state.key: now
+            for outcome in written
+            if outcome.state is not None and outcome.before is not None
+            for now, before in [(facts_of(outcome.state).get("labels", ""), facts_of(outcome.before).get("labels", ""))]
+            if now != before or outcome.state.project != outcome.before.project
+        }
+        by_file: dict[str, list[Change]] = {}
+        for state in unit.rows.of_enrollments(self.source, sorted(labels), deleted=True) if labels else ():
+            if state.file != "Enrollment":
+                by_file.setdefault(state.file, []).append(labelled(state, labels[state.enrollment]))
+        for file, changes in by_file.items():
+            self.again(unit, file, changes)
 
     def _referrals(self, unit: Unit, states: Sequence[RowState]) -> None:
         """Accepted referrals to these enrollments' projects: completed while the target has enrolled the client."""
@@ -330,7 +353,10 @@ class RowWriter:
         unit.rows.done(self.source, EVENT, keys)
 
     def relabel(self, look: Callable[[Callable[[Reading], Any]], Any], write: Write) -> None:
-        """Rows of projects whose labels, type or organization changed are written again, some enrollments at a time."""
+        """Rows of projects whose labels, type or organization changed are written again, some enrollments at a time.
+
+        Deleted ones too: they stay as entered in error, and must not stay with the labels of before.
+        """
         for project in look(lambda reading: reading.rows.todo(self.source, PROJECT, 1_000_000)):
             of = partial(_enrollments, source=self.source, project=project)
             for keys in groups(look(of), TOGETHER):
@@ -340,9 +366,8 @@ class RowWriter:
     def _relabel(self, unit: Unit, project: str, keys: Sequence[str]) -> None:
         labels = self.projects.get(project, {}).get("labels", "")
         by_file: dict[str, list[Change]] = {}
-        for state in unit.rows.of_enrollments(self.source, list(keys)):
-            changed = replace(state, facts=facts_text(facts_of(state) | {"labels": labels}))
-            by_file.setdefault(state.file, []).append(Change(changed))
+        for state in unit.rows.of_enrollments(self.source, list(keys), deleted=True):
+            by_file.setdefault(state.file, []).append(labelled(state, labels))
             if state.file == "Enrollment" and state.household:
                 unit.rows.put_todo(self.source, HOUSEHOLD, [state.household])
         for file, changes in by_file.items():
@@ -371,8 +396,13 @@ class RowWriter:
         unit.rows.done(self.source, HOUSEHOLD, keys)
 
 
+def labelled(state: RowState, labels: str) -> Change:
+    """A row that is to be written again with other labels."""
+    return Change(replace(state, facts=facts_text(facts_of(state) | {"labels": labels})))
+
+
 def _enrollments(reading: Reading, source: str, project: str) -> list[str]:
-    return [state.key for state in reading.rows.of_projects(source, "Enrollment", [project])]
+    return [state.key for state in reading.rows.of_projects(source, "Enrollment", [project], deleted=True)]
 
 
 def _done(unit: Unit, source: str, project: str) -> None:

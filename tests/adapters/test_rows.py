@@ -30,6 +30,8 @@ def test_live_rows_are_found_by_project_enrollment_and_household(store: Store) -
         rows = reading.rows
         assert [s.key for s in rows.of_projects("s", "Enrollment", ["p"])] == ["e1"]
         assert [s.key for s in rows.of_enrollments("s", ["e1"])] == ["e1", "x1"]
+        assert [s.key for s in rows.of_projects("s", "Enrollment", ["p"], deleted=True)] == ["e1", "e3"]
+        assert [s.key for s in rows.of_enrollments("s", ["e1", "e3"], deleted=True)] == ["e1", "e3", "x1"]
         assert [s.key for s in rows.of_enrollments("s", ["e1", "e2"], "Exit")] == ["x1"]
         assert [s.key for s in rows.of_households("s", ["h"])] == ["e1", "e2"]
         assert [s.key for s in rows.waiting("s", "Exit", "", 9)] == ["w"]

@@ -52,17 +52,22 @@ _VALUES: Final = attrgetter(*_NAMES)
 _ALL: Final = ", ".join(_NAMES)
 _GET: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _LIVE: Final = "deleted = 0 AND cells = ''"
-_PROJECTS: Final = Sql(
-    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND project IN :projects AND {_LIVE}"
-    " ORDER BY key"
-)
-_ENROLLMENTS: Final = Sql(
-    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND {_LIVE} ORDER BY file, key"
-)
-_ENROLLMENTS_IN: Final = Sql(
-    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND file = :file AND {_LIVE}"
-    " ORDER BY key"
-)
+_FHIR: Final = "cells = ''"
+_PROJECTS: Final = {
+    deleted: Sql(
+        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND project IN :projects AND {among}"
+        " ORDER BY key"
+    )
+    for deleted, among in ((False, _LIVE), (True, _FHIR))
+}
+_ENROLLMENTS: Final = {
+    (deleted, one): Sql(
+        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND {among}"
+        f"{' AND file = :file' if one else ''} ORDER BY file, key"
+    )
+    for deleted, among in ((False, _LIVE), (True, _FHIR))
+    for one in (False, True)
+}
 _DROP: Final = Sql("DELETE FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _HOUSEHOLDS: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND household IN :households AND {_LIVE} ORDER BY key"
@@ -140,15 +145,16 @@ class DbRows:
         """The states by key; unknown keys are left out."""
         return {state.key: state for state in self._read(_GET, source=source, file=file, keys=list(keys))}
 
-    def of_projects(self, source: str, file: str, projects: Sequence[str]) -> list[RowState]:
-        """Live rows of a file that belong to one of the projects, by key."""
-        return self._read(_PROJECTS, source=source, file=file, projects=list(projects))
+    def of_projects(self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too."""
+        return self._read(_PROJECTS[deleted], source=source, file=file, projects=list(projects))
 
-    def of_enrollments(self, source: str, enrollments: Sequence[str], file: str = "") -> list[RowState]:
-        """Live rows that belong to one of the enrollments, of every file or of one, by file and key."""
-        if file:
-            return self._read(_ENROLLMENTS_IN, source=source, file=file, enrollments=list(enrollments))
-        return self._read(_ENROLLMENTS, source=source, enrollments=list(enrollments))
+    def of_enrollments(
+        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False
+    ) -> list[RowState]:
+        """Live rows, with ``deleted`` deleted ones too, of the enrollments, of every file or one, by file and key."""
+        values = {"file": file} if file else {}
+        return self._read(_ENROLLMENTS[deleted, bool(file)], source=source, enrollments=list(enrollments), **values)
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""

@@ -54,12 +54,14 @@ class RowReader(Protocol):
         """The digests by key of rows that are FHIR; others are left out."""
         ...
 
-    def of_projects(self, source: str, file: str, projects: Sequence[str]) -> list[RowState]:
-        """Live rows of a file that belong to one of the projects, by key."""
+    def of_projects(self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too."""
         ...
 
-    def of_enrollments(self, source: str, enrollments: Sequence[str], file: str = "") -> list[RowState]:
-        """Live rows that belong to one of the enrollments, of every file or of one, by file and key."""
+    def of_enrollments(
+        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False
+    ) -> list[RowState]:
+        """Live rows, with ``deleted`` deleted ones too, of the enrollments, of every file or one, by file and key."""
         ...
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
