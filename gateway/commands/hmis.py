@@ -55,6 +55,7 @@ def convert(export: str, out: str, mapping: str | None, processes: int, validate
 )
 @click.option("--since", help="With --delta: changes from this day or instant on (2026-06-30, 2026-06-30T09:00:00Z).")
 @click.option("--enroll-at", help="With --delta: ProjectID of coordinated entry where new Enrollments are allowed.")
+@click.option("--purpose", help="With --delta: purpose of use (v3 code) that Consents are asked for; default TREAT.")
 @click.option("--neutralise-formulas", is_flag=True, help="Put ' before cells that a spreadsheet would execute.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export_(
@@ -68,6 +69,7 @@ def export_(
     delta: bool,
     since: str | None,
     enroll_at: str | None,
+    purpose: str | None,
     neutralise_formulas: bool,
     as_json: bool,
 ) -> None:
@@ -79,16 +81,19 @@ def export_(
     With --delta: a delta export of what came back through FHIR. New referrals to the source's projects become Events,
     outcomes are set on the Events they belong to, and housing statuses with a HUD code that were sent with a referral
     become CurrentLivingSituations. What HUD has no code for is never guessed: not-in-hmis.csv lists it with the
-    reason, and the exit code is 3.
+    reason, and the exit code is 3. It is a disclosure: what others wrote is told as far as the Organization of the
+    project that gets the row may see it (its agreement, the client's Consent, the law), and audited beforehand.
     """
     from gateway.commands.hmis_run import export_delta, export_folder, export_store
 
-    if not delta and (since or enroll_at):
-        raise click.UsageError("--since and --enroll-at belong to --delta")
+    if not delta and (since or enroll_at or purpose):
+        raise click.UsageError("--since, --enroll-at and --purpose belong to --delta")
     if delta:
         if folder is not None or hash_ is not None or neutralise_formulas:
             raise click.UsageError("--delta reads the store: not with --from, --hash or --neutralise-formulas")
-        export_delta(out, version or "2026", database, config, source, since, enroll_at or "", as_json)
+        export_delta(
+            out, version or "2026", database, config, source, since, enroll_at or "", purpose or "TREAT", as_json
+        )
     elif folder is not None:
         export_folder(folder, out, version, neutralise_formulas, hash_ is not None, as_json)
     else:

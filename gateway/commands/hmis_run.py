@@ -243,12 +243,16 @@ def export_delta(
     source: str | None,
     since: str | None,
     enroll_at: str,
+    purpose: str,
     as_json: bool,
 ) -> None:
     """``doorway hmis export --delta``: what came back through FHIR."""
     from gateway import wiring
+    from gateway.consent.request import AccessRequest
+    from gateway.exchange.disclose import Gate
     from gateway.exchange.hmis_delta import SIDE_FILE, Delta
     from gateway.exchange.hmis_joined import SENT
+    from gateway.exchange.ports.store import Unit
     from gateway.settings import read_settings
 
     try:
@@ -256,16 +260,31 @@ def export_delta(
     except ValueError:
         raise click.UsageError("--since is no day or instant, such as 2026-06-30T09:00:00Z") from None
     begin = begin if begin.tzinfo else begin.replace(tzinfo=UTC)
-    store = wiring.open_store(read_settings(config, database_url=database))
+    settings = read_settings(config, database_url=database)
+    knowledge, now_us = wiring.consent_knowledge(settings), wiring.now_us()
+    now = datetime.fromtimestamp(now_us / 1_000_000, knowledge.zone)
+    store = wiring.open_store(settings)
     try:
         with store.reading() as reading:
             name = _the_source(reading.rows.sources(), source)
-            cells = _export_row(name, datetime.now(UTC), version, False)
+
+            def gate(organization: str) -> Gate:
+                asks = AccessRequest(now=now, organization=organization, purposes=(purpose,), client=name)
+                return Gate(reading.resources, asks, knowledge)
+
+            cells = _export_row(name, now.astimezone(UTC), version, False)
             cells |= {"ExportPeriodType": "1", "ExportDirective": "1"}
             cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
             since_us = int(begin.timestamp() * 1_000_000)
-            job = Delta(read_data, name, version, cells, since_us=since_us, enroll_at=enroll_at)
-            job.write(reading, _writer(Path(out)))
+            job = Delta(read_data, name, version, cells, gate=gate, since_us=since_us, enroll_at=enroll_at)
+            events = job.collect(reading)
+
+        def audited(unit: Unit) -> None:
+            for event in events:
+                unit.audit.append(event, now_us=now_us)
+
+        store.write(audited)  # on disk before the first row is written
+        job.write(_writer(Path(out)))
         if job.sent:
             texts = {key: sent.text for key, sent in job.sent.items()}
             store.write(lambda unit: unit.rows.put_extras(name, SENT, texts))
@@ -273,10 +292,12 @@ def export_delta(
         store.close()
     if as_json:
         told = [{"resource": where, "state": state, "reason": why} for where, state, why in job.aside]
-        click.echo(json.dumps({"source": name, "rows": job.rows, "aside": told}))
+        click.echo(json.dumps({"source": name, "rows": job.rows, "aside": told, "withheld": job.withheld}))
     else:
         for file, rows in job.rows.items():
             click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
+        if job.withheld:
+            click.echo(f"{job.withheld:,} withheld: their project's organization may not see them")
         if job.aside:
             click.echo(f"{len(job.aside):,} states have no place in HUD's format: see {SIDE_FILE}")
     if job.aside:

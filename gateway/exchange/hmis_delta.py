@@ -4,16 +4,24 @@ A referral Task that did not come from the source becomes one Event; the Task of
 Observation of the housing status that was sent with it becomes a CurrentLivingSituation when it has HUD's own code.
 Nothing is guessed: what HUD has no code for, or what no open enrollment of coordinated entry can hold, is listed in a
 file beside the export with the reason, so that staff decide.
+
+It is a disclosure like any other: what others wrote is told only as far as the Organization of the project that gets
+the row may see it now, the link by which the client is known included. What is withheld leaves no trace in the files,
+nor does what is asked of anybody else.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 from gateway.codecs.hmis_csv import write_rows
+from gateway.exchange.audit_event import DISCLOSE
+from gateway.exchange.deliver import Gatekeeper
+from gateway.exchange.disclose import Disclosure
 from gateway.exchange.hmis_joined import Sent, sent_of
 from gateway.exchange.hmis_rows import ORDER, facts_of
 from gateway.exchange.hmis_store_export import restored
@@ -60,15 +68,27 @@ class Delta:
 
     Args:
         export: cells of Export.csv; every row gets its ExportID.
+        gate: the gate in front of one Organization (``Organization/id``), over the reading of :meth:`collect`.
         since_us: only resources written then or later (microseconds since 1970 UTC).
         enroll_at: ProjectID of the coordinated-entry project at which the site allows a new Enrollment for a client
             who has no open one; empty: such referrals are left to staff.
     """
 
     def __init__(
-        self, read: Read, source: str, version: str, export: dict[str, str], *, since_us: int = 0, enroll_at: str = ""
+        self,
+        read: Read,
+        source: str,
+        version: str,
+        export: dict[str, str],
+        *,
+        gate: Callable[[str], Gatekeeper],
+        since_us: int = 0,
+        enroll_at: str = "",
     ) -> None:
         self._source, self._export, self._since_us, self._enroll_at = source, export, since_us, enroll_at
+        self._gate = cache(gate)
+        self._told: list[tuple[Gatekeeper, Disclosure]] = []
+        self.withheld = 0  # referrals of which nothing is told
         self._bound = Source(source)
         self._spec = load_spec(read, version)
         self._maps = load_maps(read, self._spec, self._bound)
@@ -90,8 +110,8 @@ class Delta:
         """How many rows each file has."""
         return {name: len(rows) for name, rows in self._made.items() if rows} | {"Export": 1}
 
-    def write(self, reading: Reading, write: Callable[[str, Iterable[str]], None]) -> None:
-        """Every file of the set, those without rows with their header, and the file of what HUD has no place for."""
+    def collect(self, reading: Reading) -> list[Resource]:
+        """Make the rows; the AuditEvents of what they tell, to be on disk before :meth:`write`."""
         for stored in reading.resources.of_type("Task"):
             task = _parsed(stored)
             if stored.updated_us < self._since_us or not is_referral(task):
@@ -102,6 +122,13 @@ class Delta:
                 self._referral(reading, stored, task)
         self._referenced(reading)
         self._made["Export"] = {"": self._export}
+        return [
+            gate.event(told, activity=DISCLOSE, address=f"hmis {self._source}", id_=self._export["ExportID"])
+            for gate, told in self._told
+        ]
+
+    def write(self, write: Callable[[str, Iterable[str]], None]) -> None:
+        """Every file of the set, those without rows with their header, and the file of what HUD has no place for."""
         for name in ORDER:
             columns = columns_of(self._maps[name].file)
             write(f"{name}.csv", write_rows(self._listed(name, columns)))
@@ -125,6 +152,10 @@ class Delta:
             return
         table = self._maps[str(row["file"])]
         key = _key(_get(reading, str(task["focus"]["reference"])) or {}, f"{self._bound.base}/{table.file.key}")
+        state = reading.rows.get(self._source, table.file.name, [key]).get(key)
+        held = reading.rows.get(self._source, "Enrollment", [state.enrollment] if state is not None else [])
+        if not self._released(self._owners(reading, [each.project for each in held.values()]), [stored]):
+            return
         cells = restored(reading, table, [key]).get(key)
         if cells is not None:
             self._add(table.file.name, key, cells | {"DateUpdated": _moment(stored.updated_us)})
@@ -132,11 +163,19 @@ class Delta:
 
     def _referral(self, reading: Reading, stored: Stored, task: Resource) -> None:
         key = self._id("Event", stored)
+        focus = str(task["focus"]["reference"])
+        projects = self._targets(reading, task, _get(reading, focus) or {})
+        owners = self._owners(reading, projects)
+        found = reading.resources.many([focus, *self._stranger(reading, task)])
+        told = self._released(owners, [stored, *found.values()])
+        if not told:
+            return  # asked of somebody else, or not theirs to see
+        task = _parsed(told[stored.reference])
         came = sent_of(reading, self._source, [key]).get(key)
         if came is not None and came.came:
             self._returned(reading, stored, task, came.came)
             return
-        request = _get(reading, str(task["focus"]["reference"])) or {}
+        request = _parsed(told[focus]) if focus in told else {}
         status = str(task.get("status"))
         asked = day_of(str(request.get("authoredOn") or task.get("authoredOn") or "")[:10])
         try:
@@ -144,13 +183,13 @@ class Delta:
                 raise _Aside("a draft asks for nothing yet")
             if asked is None:
                 raise _Aside("neither the request nor the task says when it was authored")
-            project, event = self._target(reading, task, request)
+            project, event = self._target(reading, projects, request)
             place = self._place(reading, self._person(reading, task), asked, stored)
         except _Aside as why:
             self.aside.append((stored.reference, status, str(why)))
             return
         result = _result(task)
-        told = {
+        cells = {
             "EnrollmentID": place.enrollment,
             "PersonalID": place.person,
             "EventDate": asked,
@@ -160,11 +199,11 @@ class Delta:
             "ResultDate": _day(task, stored) if result else "",
             **self._audit(asked, stored, deleted=status == "entered-in-error"),
         }
-        self._add("Event", key, told)
-        self.sent[key] = Sent(key, told, stored.reference, str(task["focus"]["reference"]))
+        self._add("Event", key, cells)
+        self.sent[key] = Sent(key, cells, stored.reference, focus)
         self._say_state(stored, task)
         for reference in _sent(task, request):
-            self._living(reading, reference, place.person)
+            self._living(reading, reference, place.person, owners)
 
     def _returned(self, reading: Reading, stored: Stored, task: Resource, event: str) -> None:
         """A referral that the HMIS has as an Event already: only what was said since then goes out."""
@@ -182,15 +221,43 @@ class Delta:
         if status in _UNCODED and not _result(task):
             self.aside.append((stored.reference, status, "HUD has no code for this state: the result is left empty"))
 
-    def _target(self, reading: Reading, task: Resource, request: Resource) -> tuple[str, str]:
-        """ProjectID and Event code of a referral."""
+    def _targets(self, reading: Reading, task: Resource, request: Resource) -> list[str]:
+        """ProjectIDs of this source that a referral asks."""
         named = [task.get("owner"), *(request.get("performer") or ())]
         found = (_get(reading, str((reference or {}).get("reference", ""))) for reference in named)
         ours = [each for each in found if each and self._ours(each) and (row_of(each) or {}).get("file") == "Project"]
-        keys = {_key(each, f"{self._bound.base}/ProjectID") for each in ours}
-        if len(keys) != 1:
-            raise _Aside("the target is not one project of this source")
-        key = keys.pop()
+        return sorted({_key(each, f"{self._bound.base}/ProjectID") for each in ours})
+
+    def _owners(self, reading: Reading, projects: Sequence[str]) -> list[str]:
+        """``Organization/id`` of those who get the rows of projects."""
+        states = reading.rows.get(self._source, "Project", projects)
+        keys = sorted({facts_of(state).get("OrganizationID", "") for state in states.values()} - {""})
+        return [f"Organization/{self._bound.id('Organization', key)}" for key in keys]
+
+    def _stranger(self, reading: Reading, task: Resource) -> list[str]:
+        """The patient of a referral where that is another custodian's record: known by its links only."""
+        reference = str((task.get("for") or {}).get("reference", ""))
+        patient = _get(reading, reference)
+        return [reference] if patient is not None and not self._ours(patient) else []
+
+    def _released(self, owners: Sequence[str], candidates: Sequence[Stored]) -> dict[str, Stored]:
+        """The candidates, cut to what every owner may see; nothing where one of them may not see one of them."""
+        told: dict[str, Stored] = {}
+        for owner in owners:
+            gate = self._gate(owner)
+            released = gate.release([told.get(one.reference, one) for one in candidates])
+            told = {one.reference: one for one in released.resources}
+            if len(told) < len(candidates):
+                self.withheld += 1
+                return {}
+            self._told.append((gate, released))
+        return told
+
+    def _target(self, reading: Reading, projects: Sequence[str], request: Resource) -> tuple[str, str]:
+        """ProjectID and Event code of a referral."""
+        if len(projects) != 1:
+            raise _Aside("the target is more than one project of this source")
+        (key,) = projects
         state = reading.rows.get(self._source, "Project", [key]).get(key)
         kind = facts_of(state).get("ProjectType", "")
         event = _coded(request.get("code"), _EVENT) or self._events.get(kind, "")
@@ -258,9 +325,10 @@ class Delta:
         codes = {row.get("CoCCode", "") for row in rows.values()}
         return codes.pop() if len(codes) == 1 else ""
 
-    def _living(self, reading: Reading, reference: str, person: str) -> None:
+    def _living(self, reading: Reading, reference: str, person: str, owners: Sequence[str]) -> None:
         """An Observation that was sent with a referral, when it is the housing status."""
         stored = reading.resources.many([reference]).get(reference)
+        stored = self._released(owners, [stored]).get(reference) if stored is not None else None
         found = _parsed(stored) if stored is not None else {}
         if stored is None or not _coded(found.get("code"), "http://loinc.org", "71802-3") or row_of(found) is not None:
             return

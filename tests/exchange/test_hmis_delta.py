@@ -1,30 +1,38 @@
 """The way back of referrals: FHIR into a HUD delta export, nothing guessed."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hmis_tables import SqliteTables
 from gateway.adapters.memory.store import MemoryStore
+from gateway.consent.request import AccessRequest
+from gateway.exchange.agreements import agree
+from gateway.exchange.disclose import Gate, read_knowledge
 from gateway.exchange.hmis_check import check_export
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_delta import SIDE_FILE, Delta
 from gateway.exchange.hmis_joined import SENT
 from gateway.exchange.ports.resources import Draft
-from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.spec import LIST_SYSTEM
 from gateway.mapping.hmis.values import day_of
+from tests.consent.build import actor, consent, purposes
 from tests.exchange.test_hmis_import import CLIENT, ENROLLMENT, client, run
 from tests.exchange.test_hmis_import import export as export_of_day
 from tests.support.hmis import MemoryFiles, cells_of
 
 SOURCE = Source("source")
 NOW_US = 1_790_000_000_000_000  # 2026-09-21
+NOW = datetime.fromtimestamp(NOW_US / 1_000_000, UTC)
+KNOWLEDGE = read_knowledge(read_data)
+HARBOR = str(SOURCE.reference("Organization", "o")["reference"])
 EVENT = [
     "EventID", "EnrollmentID", "PersonalID", "EventDate", "Event", "LocationCrisisOrPHHousing",
     "ReferralResult", "ResultDate", "DateUpdated", "UserID",
@@ -46,7 +54,26 @@ def hmis(entry: str = "2026-01-05", *, event: bool = False) -> MemoryStore:
         row = ["v", "e", "1", "2026-01-06", "10", "es", "", "", "2026-01-06 00:00:00", "u"]
         files["Event"] = [EVENT, row]
     run(store, export_of_day("2026-02-01", "1", files))
+    store.write(lambda unit: agree(unit.resources, HARBOR, since="2020-01-01", now_us=1))
+    put(store, signed())
     return store
+
+
+def signed(id_: str = "signed", *, only: Sequence[JsonObject] = (), **more: object) -> JsonObject:
+    """The client's Consent for the Organization of the projects."""
+    permit = {"type": "permit", "actor": [actor(HARBOR)], "purpose": purposes("TREAT")}
+    scope = {"class": list(only)} if only else {}
+    return consent({**permit, **scope}, id_, **({"patient": SOURCE.reference("Client", "1")} | more))
+
+
+def gated(reading: Reading) -> Callable[[str], Gate]:
+    """The gate over a reading, as the command makes it."""
+
+    def gate(organization: str) -> Gate:
+        asks = AccessRequest(now=NOW, organization=organization, purposes=("TREAT",), client="source")
+        return Gate(reading.resources, asks, KNOWLEDGE)
+
+    return gate
 
 
 def put(store: Store, *resources: JsonObject) -> None:
@@ -91,7 +118,10 @@ def delta(store: Store, *, since_us: int = NOW_US, enroll_at: str = "") -> Rows:
     export = {"ExportID": "D1", "ExportDate": "2026-09-22 00:00:00", "CSVVersion": "2026 v1", "ExportDirective": "1"}
     export["ImplementationID"] = "source"
     with store.reading() as reading:
-        Delta(read_data, "source", "2026", export, since_us=since_us, enroll_at=enroll_at).write(reading, write)
+        gate = gated(reading)
+        job = Delta(read_data, "source", "2026", export, gate=gate, since_us=since_us, enroll_at=enroll_at)
+        job.collect(reading)
+    job.write(write)
     return out
 
 
@@ -178,14 +208,65 @@ def test_an_outcome_given_in_fhir_comes_back_on_the_sources_own_event() -> None:
     assert event["DateUpdated"] > "2026-01-06 00:00:00"
 
 
-def test_a_target_or_a_patient_of_elsewhere_is_left_to_staff_and_older_changes_are_not_told_again() -> None:
+def test_what_is_asked_of_others_leaves_no_trace_and_older_changes_are_not_told_again() -> None:
     store = hmis()
     request, task = referral()
     put(store, request, {**task, "owner": {"reference": "Organization/elsewhere"}})
-    assert delta(store)["Event"] == []
-    assert delta(store, since_us=NOW_US + 1)["not-in-hmis"] == []
-    put(store, {**request, "id": "sr2"}, {**task, "id": "t2", "for": {"reference": "Patient/elsewhere"}})
-    assert [row["resource"] for row in delta(store)["not-in-hmis"]] == ["Task/t1", "Task/t2"]
+    assert (delta(store)["Event"], delta(store)["not-in-hmis"]) == ([], [])
+    put(store, request, task)
+    assert len(delta(store)["Event"]) == 1
+    assert delta(store, since_us=NOW_US + 1_000_000)["Event"] == []
+
+
+def test_a_patient_of_elsewhere_is_left_to_staff_who_may_see_the_person() -> None:
+    store = hmis()
+    (request, task), whose = referral(), {"reference": "Patient/hp"}
+    put(store, {"resourceType": "Patient", "id": "hp"}, {**request, "subject": whose}, {**task, "for": whose})
+    assert told(store) == ([], [], 1)
+    types = [{"system": "http://hl7.org/fhir/resource-types", "code": code} for code in ("Task", "ServiceRequest")]
+    put(store, signed("hps", only=types, patient=whose))
+    assert told(store) == ([], [], 1)  # whose referral it is they may not know
+    put(store, signed("hps", patient=whose))
+    assert told(store) == ([], ["Task/t1"], 0)
+
+
+@pytest.mark.parametrize("why", ["no consent", "revoked", "no agreement", "another purpose"])
+def test_what_the_organization_may_not_see_is_neither_a_row_nor_a_line(why: str) -> None:
+    store = hmis(event=True)
+    output = [{"valueReference": {"reference": "Observation/o1"}}]
+    put(store, *referral("accepted", output=output), living({"system": f"{LIST_SYSTEM}3.12.1", "code": "116"}))
+    assert told(store) == (["Event"], [], 0)
+    if why == "no agreement":
+        store.write(lambda unit: agree(unit.resources, HARBOR, since="2020-01-01", until="2020-12-31", now_us=NOW_US))
+    elif why == "another purpose":
+        put(store, {**signed(), "provision": {**signed()["provision"], "purpose": purposes("HPAYMT")}})
+    elif why == "revoked":
+        put(store, signed(status="inactive"))
+    else:
+        store.write(lambda unit: unit.resources.delete("Consent", "signed", now_us=NOW_US))
+    put(store, *referral("rejected", output=output))
+    assert told(store) == ([], [], 1)
+
+
+def test_an_outcome_that_a_hospital_wrote_on_the_sources_own_event_needs_consent_too() -> None:
+    store = hmis(event=True)
+    mine = task_of(store, SOURCE.id("Event", "v", "Task"))
+    put(store, {**mine, "status": "completed"})
+    assert told(store) == (["Event"], [], 0)
+    put(store, signed(status="inactive"))
+    assert told(store) == ([], [], 1)
+
+
+def told(store: Store) -> tuple[list[str], list[str], int]:
+    """Files that tell of a referral, lines in the side file, and what is withheld; every telling is in the audit."""
+    with store.reading() as reading:
+        cells = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
+        job = Delta(read_data, "source", "2026", cells, gate=gated(reading), since_us=NOW_US)
+        events = job.collect(reading)
+    rows = [name for name in job.rows if name == "Event"]
+    assert bool(events) == bool(rows or job.aside)
+    assert {event["entity"][0]["type"]["code"] for event in events} <= {"1", "2", "4"}
+    return rows, [where for where, *_ in job.aside], job.withheld
 
 
 def test_the_delta_can_be_imported_where_it_goes() -> None:
@@ -204,14 +285,16 @@ def test_the_delta_can_be_imported_where_it_goes() -> None:
 def sent_out(store: Store) -> tuple[Delta, Rows]:
     """A delta export, remembered as the command remembers it."""
     with store.reading() as reading:
-        job = Delta(read_data, "source", "2026", {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"})
+        told = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
+        job = Delta(read_data, "source", "2026", told, gate=gated(reading))
+        job.collect(reading)
         files: Rows = {}
 
         def write(path: str, pieces: Iterable[str]) -> None:
             rows = cells_of("".join(pieces).encode())
             files[path.removesuffix(".csv")] = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
 
-        job.write(reading, write)
+        job.write(write)
     texts = {key: each.text for key, each in job.sent.items()}
     store.write(lambda unit: unit.rows.put_extras("source", SENT, texts))
     return job, files
@@ -263,8 +346,9 @@ def test_a_delta_export_has_no_finding_of_structure() -> None:
             "ImplementationID": "source",
         }  # fmt: skip
         files: dict[str, bytes] = {}
-        job = Delta(read_data, "source", "2026", first)
-        job.write(reading, lambda path, pieces: files.__setitem__(path, "".join(pieces).encode()))
+        job = Delta(read_data, "source", "2026", first, gate=gated(reading))
+        job.collect(reading)
+        job.write(lambda path, pieces: files.__setitem__(path, "".join(pieces).encode()))
     conversion = Conversion(
         MemoryFiles({p: f for p, f in files.items() if p != SIDE_FILE}), read_data, fallback_source=""
     )
