@@ -33,9 +33,7 @@ CLIENTS: Final = 60
 ROUNDS: Final = 3
 _BATCH: Final = 500
 _NOT_RECORDS: Final = ("alembic_version", "store_state")
-_FLOOR: Final = (
-    "executemany of the finished rows of all tables, derived ones too; nothing read, mapped or worked out"
-)
+_FLOOR: Final = "executemany of the finished rows of all tables, derived ones too; nothing read, mapped or worked out"
 Cost = tuple[float, float]  # CPU of this process and wall, in seconds
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_rows import facts_of
-from gateway.exchange.ports.rows import RowState
+from gateway.exchange.ports.rows import RowState, pages_of
 from gateway.exchange.ports.store import Unit
 
 _DERIVED = ("labels", "vsp", "funders")
@@ -19,7 +19,7 @@ def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[t
     funders: dict[str, list[str]] = {}
     for state in unit.rows.of_file(source, "Funder"):
         funders.setdefault(state.project, []).append(facts_of(state).get("Funder", ""))
-    for state in _projects(unit, source):
+    for state in pages_of(unit.rows.page, source, "Project"):
         facts = {name: value for name, value in facts_of(state).items() if name not in _DERIVED}
         owner = organizations.get(facts.get("OrganizationID", ""), {})
         codes = [code for code in dict.fromkeys(funders.get(state.key, ())) if code]
@@ -27,10 +27,3 @@ def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[t
         facts |= {"labels": " ".join(sorted(labels)), "funders": " ".join(codes)}
         facts["vsp"] = "1" if conversion.project_rules.victims(owner) else ""
         yield state, facts
-
-
-def _projects(unit: Unit, source: str) -> Iterator[RowState]:
-    after = ""
-    while page := unit.rows.page(source, "Project", after, 1_000):
-        yield from page
-        after = page[-1].key

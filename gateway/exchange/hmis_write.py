@@ -16,7 +16,7 @@ from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_joined import JOINED, came_back, carry_outcomes, joined
 from gateway.exchange.hmis_manifest import household_of
 from gateway.exchange.hmis_projects import project_facts
-from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_in, facts_of, facts_text
+from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_of, facts_text
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.rows import RowState, pages_of
 from gateway.exchange.ports.store import Reading, Unit
@@ -240,11 +240,8 @@ class RowWriter:
             ):
                 moved.append(outcome.state.key)
         unit.rows.put_todo(self.source, PROJECT, moved)
-        waited = [
-            place.key
-            for place in pages_of(unit.rows.places, self.source, "Event")
-            if new and facts_in(place.facts).get("LocationCrisisOrPHHousing", "") in new
-        ]
+        events = pages_of(unit.rows.page, self.source, "Event") if new else ()  # deleted ones too name their target
+        waited = [one.key for one in events if facts_of(one).get("LocationCrisisOrPHHousing", "") in new]
         unit.rows.put_todo(self.source, EVENT, waited)
 
     def _exits(self, unit: Unit, outcomes: Sequence[Outcome]) -> None:

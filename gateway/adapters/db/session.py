@@ -108,9 +108,7 @@ class Session:
         self.flush: Callable[[], None] = lambda: None  # writes them
         self.waiting: Final[list[Any]] = []  # new resources that are written when somebody looks, or at the commit
         self.write_waiting: Callable[[Sequence[Any]], None] = lambda waiting: None  # how
-        self.tallies: Final[
-            dict[int, int]
-        ] = {}  # counts that everybody adds to, written at the commit
+        self.tallies: Final[dict[int, int]] = {}  # counts that everybody adds to, written at the commit
         self.add_tallies: Callable[[Mapping[int, int]], None] = lambda tallies: None  # how
         self.areas: Any = None  # the unit or the reading over this connection (store.py), made once
         self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo

@@ -1,8 +1,8 @@
 """What is known of each HMIS row that came: how new it is, what it belongs to, and rows that wait for their client."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +140,12 @@ class Rows(RowReader, Protocol):
         ...
 
 
-def pages_of(read: "PlacesReader", source: str, file: str, size: int = 5_000) -> Iterator[RowPlace]:
-    """Every live row of a file, page by page."""
+T = TypeVar("T", RowPlace, RowState)
+
+
+def pages_of(read: Callable[[str, str, str, int], list[T]], source: str, file: str, size: int = 5_000) -> Iterator[T]:
+    """Every row of a file, page by page, by :meth:`RowReader.places` (live ones) or :meth:`RowReader.page`."""
     after = ""
     while page := read(source, file, after, size):
         yield from page
         after = page[-1].key
-
-
-class PlacesReader(Protocol):
-    """:meth:`RowReader.places`."""
-
-    def __call__(self, source: str, file: str, after: str, limit: int) -> list[RowPlace]:
-        """A page."""
-        ...

@@ -19,7 +19,7 @@ from gateway.exchange.clients import register
 from gateway.kernel.errors import Invalid
 from gateway.settings import Settings
 from tests.adapters.http.conftest import token_for
-from tests.adapters.mllp.test_limits import Authority
+from tests.support.authority import Authority
 
 
 @contextmanager
