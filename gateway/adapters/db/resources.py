@@ -103,8 +103,10 @@ _OF_FORM: Final = Sql(
 )
 _KEY_OF_FORM: Final = Sql("SELECT key FROM consent_form WHERE form = :form ORDER BY key LIMIT 1")
 
-_CONSENTS_OF_ONE: Final = Sql(  # the usual case, without lists
-    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject = :subject"
+# The usual case, without lists. Not ``subject = :subject``: an index holds where it is empty, so SQLite would plan anew
+# for every value that is bound (34 microseconds of a read).
+_CONSENTS_OF_ONE: Final = Sql(
+    f"SELECT {COLUMNS} FROM resource r WHERE type = 'Consent' AND method <> 'DELETE' AND subject IN (:subject)"
     " AND key IN (SELECT key FROM resource_patient WHERE patient = :key AND type = 'Consent')"
 )
 
