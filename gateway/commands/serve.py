@@ -33,7 +33,7 @@ def serve(
 
         tls = server_context(settings.http_tls_certificate, settings.http_tls_key, settings.http_tls_client_authority)
         scheme = "https" if tls is not None else "http"
-        store = wiring.open_store(settings)
+        store = wiring.open_store(settings, may_rebuild=True)
         beside = wiring.services(settings, store)
         built = wiring.build_app(settings, store, beside)
     started: list[wiring.Service] = []

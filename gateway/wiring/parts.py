@@ -34,12 +34,13 @@ def describe(settings: Settings) -> str:
     )
 
 
-def open_store(settings: Settings) -> Store:
-    """The store of the settings, its schema and search index brought up to date.
+def open_store(settings: Settings, *, may_rebuild: bool = False) -> Store:
+    """The store of the settings, its schema brought up to date, and its search index where this is the gateway itself.
 
     Raises:
         Busy: the database cannot be reached or written.
         Fault: it belongs to a newer release.
+        Conflict: it is indexed for other settings than these, and may not be rebuilt.
     """
     from gateway.adapters.db.engine import Database
     from gateway.adapters.db.migrate import upgrade
@@ -47,7 +48,11 @@ def open_store(settings: Settings) -> Store:
 
     upgrade(Database(settings.database_url))
     store = database_store(settings)
-    ensure(store)
+    try:
+        ensure(store, may_rebuild=may_rebuild)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 

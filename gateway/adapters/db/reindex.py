@@ -15,6 +15,7 @@ from gateway.adapters.db.search_index import TABLES, Change, Rows, rows_of, writ
 from gateway.adapters.db.store import DbStore
 from gateway.codecs.json_text import parse
 from gateway.consent.outline import traits_of
+from gateway.kernel.errors import Conflict
 from gateway.kernel.fhir import subject_of
 
 STATE: Final = Table("store_state", METADATA, text_c("name", primary_key=True), text_c("value"))
@@ -49,8 +50,16 @@ def is_current(store: DbStore) -> bool:
         return row is not None and row[0] == store.derived.mark
 
 
-def ensure(store: DbStore) -> int:
-    """Rebuild if the mark says so; how many resources were read. A new store only gets its mark."""
+def ensure(store: DbStore, *, may_rebuild: bool = True) -> int:
+    """Rebuild if the mark says so; how many resources were read. A new store only gets its mark.
+
+    Args:
+        may_rebuild: whether this process decides what the store is searched by. A command beside a gateway does not:
+            with another folder of packages or another time zone it would take rows away that the gateway looks for.
+
+    Raises:
+        Conflict: the store is to be rebuilt, and it may not be.
+    """
     if is_current(store):
         return 0
     with store.database.reading() as session:
@@ -58,6 +67,12 @@ def ensure(store: DbStore) -> int:
     if empty:
         store.database.write(lambda session: _mark(session, store.derived.mark))
         return 0
+    if not may_rebuild:
+        raise Conflict(
+            "the database is indexed for other packages, tables or another time zone",
+            at="--database",
+            fix="give the gateway's own settings (--config), or run doorway db upgrade to index it for these",
+        )
     return rebuild(store)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from gateway.commands.tree import cli
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
+from gateway.kernel.errors import Conflict
 from gateway.wiring import search_definitions
 
 EXTENSION = {"url": "u", "valueCode": "x"}
@@ -90,3 +92,19 @@ def test_the_command_rebuilds(sqlite_store: DbStore) -> None:
     assert CliRunner().invoke(cli, ["db", "status", "--database", url]).exit_code == 0
     again = CliRunner().invoke(cli, ["db", "reindex", "--database", url])
     assert (again.exit_code, again.output) == (0, "1 resources indexed again\n")
+
+
+def test_a_command_with_other_settings_than_the_gateways_takes_no_rows_away(
+    sqlite_store: DbStore, tmp_path: Path
+) -> None:
+    sqlite_store.write(lambda unit: unit.resources.put(Draft(PEOPLE[0]), now_us=1))
+    database = ["--database", sqlite_store.database.url]
+    assert CliRunner().invoke(cli, ["db", "upgrade", *database]).exit_code == 0
+    before = dump(sqlite_store)
+    other = tmp_path / "other.toml"
+    other.write_text('time_zone = "America/Toronto"\n')
+    refused = CliRunner().invoke(cli, ["client", "list", *database, "--config", str(other)])
+    assert isinstance(refused.exception, Conflict)
+    assert "--config" in refused.exception.fix
+    assert CliRunner().invoke(cli, ["client", "list", *database]).exit_code == 0
+    assert dump(sqlite_store) == before
