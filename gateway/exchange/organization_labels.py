@@ -21,6 +21,7 @@ from gateway.kernel.fhir import DOORWAY, JsonObject, Resource, references_in
 from gateway.profiles.search_parameters import Definitions
 
 VICTIM_SERVICE: Final = "urn:doorway:programme:victim-service"
+_NO: Final = frozenset({"0", "8", "9", "99"})  # HUD 1.8: no, or nobody knows
 _COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
 _FLAG: Final = "Organization.VictimServiceProvider"
 _PAGE: Final = 500
@@ -124,8 +125,10 @@ def _programmes(organization: Resource) -> Iterator[str]:
 
 
 def _yes(part: JsonObject) -> bool:
-    values = [value.get("code") if isinstance(value, dict) else value for name, value in part.items() if name != "url"]
-    return any(str(value) == "1" for value in values)
+    """Whether it is said; an answer that cannot be read counts as yes, as it does in an import."""
+    values = [value for name, value in part.items() if name.startswith("value")]
+    codes = [value.get("code") if isinstance(value, dict) else value for value in values]
+    return any(str(code) not in _NO for code in codes)
 
 
 def _objects(node: Any) -> list[JsonObject]:

@@ -38,16 +38,17 @@ def referral(id_: str) -> JsonObject:
     }  # fmt: skip
 
 
-def flag(value: str) -> JsonObject:
-    parts = [
+def flag(value: str, *, unread: bool = False) -> JsonObject:
+    parts: list[JsonObject] = [
         {"url": "column", "valueCode": "Organization.VictimServiceProvider"},
-        {"url": "value", "valueCoding": {"system": "urn:x", "code": value}},
+        {"url": "value"} | ({"valueString": value} if unread else {"valueCoding": {"system": "urn:x", "code": value}}),
     ]
     return {"extension": [{"url": COLUMN, "extension": parts}]}
 
 
 FLAGS = (
     (flag("1"), {"SDV"}),
+    (flag("Yes", unread=True), {"SDV"}),
     ({"meta": {"tag": [{"code": VICTIM_SERVICE}]}}, {"SDV"}),
     ({"meta": {"tag": [{"code": "urn:doorway:programme:part2"}]}}, {"42CFRPart2"}),
     ({"type": [{"coding": [{"code": "urn:doorway:programme:hopwa"}]}]}, {"HIV"}),
