@@ -9,6 +9,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    """RFC 5280 asks for it, and Python from 3.13 on."""
+    return x509.KeyUsage(
+        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
 class Authority:
     """Issues certificates into a folder."""
 
@@ -33,6 +41,9 @@ class Authority:
             .not_valid_after(datetime.datetime(until, 1, 1, tzinfo=datetime.UTC))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .add_extension(_usage(ca=ca), critical=True)
         )
         return builder.sign(self.key, hashes.SHA256())
 

@@ -37,7 +37,7 @@ def test_a_package_adds_its_search_parameters_and_changes_none_that_ship(tmp_pat
     team = {"resourceType": "CareTeam", "status": "active", "participant": [{"role": [{"coding": [{"code": "zq-1"}]}]}]}
     asked = []
     for round_ in range(2):
-        store = wiring.open_store(settings)
+        store = wiring.open_store(settings, may_rebuild=True)
         built = wiring.build_app(settings, store)
         http = Http(built.app)
         ehr = Caller(http, token_for(store, "ehr", "Organization/h"))
