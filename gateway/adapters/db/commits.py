@@ -145,7 +145,12 @@ class GroupCommit:
             else:
                 return session
         session = self._connect()
-        _begin(session)
+        try:
+            _begin(session)
+        except BaseException:  # locked by another: nobody would hold it any more
+            with suppress(Exception):
+                session.connection.close()
+            raise
         return session
 
     def _batch(self, session: Session, taken: list[Job]) -> list[Job]:
