@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from gateway.adapters.db.commits import GroupCommit
 from gateway.adapters.db.engine import Database, Session, Sql
 from gateway.kernel.errors import Busy, Fault, Invalid
 from tests.support.postgres import Postgres
@@ -287,3 +288,22 @@ def test_the_store_works_again_when_postgres_is_back() -> None:
         database.close()
     finally:
         server.stop()
+
+
+def test_a_connection_that_meets_a_lock_at_its_first_transaction_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    made: list[sqlite3.Connection] = []
+
+    def connect() -> Session:
+        made.append(sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False))
+        return Session(made[-1], "sqlite")
+
+    commits = GroupCommit(connect, 1)
+    with pytest.raises(Busy):
+        commits.submit(lambda _: None).result(5)
+    commits.close()
+    other.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
