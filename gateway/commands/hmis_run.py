@@ -250,7 +250,7 @@ def export_delta(
     from gateway import wiring
     from gateway.consent.request import AccessRequest
     from gateway.exchange.disclose import Gate
-    from gateway.exchange.hmis_delta import SIDE_FILE, Delta
+    from gateway.exchange.hmis_delta import Delta
     from gateway.exchange.hmis_joined import SENT
     from gateway.exchange.ports.store import Unit
     from gateway.settings import read_settings
@@ -290,9 +290,18 @@ def export_delta(
             store.write(lambda unit: unit.rows.put_extras(name, SENT, texts))
     finally:
         store.close()
+    _tell_delta(job, name, as_json)
+    if job.aside:
+        sys.exit(EXIT_FINDINGS)
+
+
+def _tell_delta(job: Any, source: str, as_json: bool) -> None:
+    """What was written, what is withheld, what has no place in the format."""
+    from gateway.exchange.hmis_delta import SIDE_FILE
+
     if as_json:
         told = [{"resource": where, "state": state, "reason": why} for where, state, why in job.aside]
-        click.echo(json.dumps({"source": name, "rows": job.rows, "aside": told, "withheld": job.withheld}))
+        click.echo(json.dumps({"source": source, "rows": job.rows, "aside": told, "withheld": job.withheld}))
     else:
         for file, rows in job.rows.items():
             click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
@@ -300,8 +309,6 @@ def export_delta(
             click.echo(f"{job.withheld:,} withheld: their project's organization may not see them")
         if job.aside:
             click.echo(f"{len(job.aside):,} states have no place in HUD's format: see {SIDE_FILE}")
-    if job.aside:
-        sys.exit(EXIT_FINDINGS)
 
 
 def import_export(
