@@ -81,8 +81,9 @@ def export_(
     With --delta: a delta export of what came back through FHIR. New referrals to the source's projects become Events,
     outcomes are set on the Events they belong to, and housing statuses with a HUD code that were sent with a referral
     become CurrentLivingSituations. What HUD has no code for is never guessed: not-in-hmis.csv lists it with the
-    reason, and the exit code is 3. It is a disclosure: what others wrote is told as far as the Organization of the
-    project that gets the row may see it (its agreement, the client's Consent, the law), and audited beforehand.
+    reason, and the exit code is 3. It is a disclosure: what others wrote is told as far as the Organizations that get
+    the row may see it (their agreement, the client's Consent, the law), and audited beforehand; notices.csv holds what
+    the law sends along with a row.
     """
     from gateway.commands.hmis_run import export_delta, export_folder, export_store
 

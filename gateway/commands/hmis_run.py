@@ -276,7 +276,10 @@ def export_delta(
             cells |= {"ExportPeriodType": "1", "ExportDirective": "1"}
             cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
             since_us = int(begin.timestamp() * 1_000_000)
-            job = Delta(read_data, name, version, cells, gate=gate, since_us=since_us, enroll_at=enroll_at)
+            job = Delta(
+                read_data, name, version, cells, gate=gate, notices=knowledge.notices, since_us=since_us,
+                enroll_at=enroll_at,
+            )  # fmt: skip
             events = job.collect(reading)
 
         def audited(unit: Unit) -> None:
@@ -306,7 +309,7 @@ def _tell_delta(job: Any, source: str, as_json: bool) -> None:
         for file, rows in job.rows.items():
             click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
         if job.withheld:
-            click.echo(f"{job.withheld:,} withheld: their project's organization may not see them")
+            click.echo(f"{job.withheld:,} withheld: an organization that would get them may not see them")
         if job.aside:
             click.echo(f"{len(job.aside):,} states have no place in HUD's format: see {SIDE_FILE}")
 

@@ -5,13 +5,14 @@ Observation of the housing status that was sent with it becomes a CurrentLivingS
 Nothing is guessed: what HUD has no code for, or what no open enrollment of coordinated entry can hold, is listed in a
 file beside the export with the reason, so that staff decide.
 
-It is a disclosure like any other: what others wrote is told only as far as the Organization of the project that gets
-the row may see it now, the link by which the client is known included. What is withheld leaves no trace in the files,
-nor does what is asked of anybody else.
+It is a disclosure like any other: what others wrote is told only as far as the Organizations that get the row may see
+it now, that of the project asked and that of the enrollment which holds the row; the link by which the client is known
+included. What is withheld leaves no trace in the files, only a denial in the audit; what is asked of anybody else
+leaves none. The notices that the law sends along (42 CFR Part 2) stand in a file of their own, by row.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -40,6 +41,7 @@ from gateway.mapping.table import read_table
 from gateway.referrals.lifecycle import is_referral
 
 SIDE_FILE: Final = "not-in-hmis.csv"
+NOTICES_FILE: Final = "notices.csv"
 USER: Final = "doorway"
 COORDINATED_ENTRY: Final = "14"  # HUD 2.02.6
 _EVENT: Final = f"{LIST_SYSTEM}4.20.2"
@@ -61,6 +63,26 @@ class _Place:
 
     person: str
     enrollment: str
+    project: str
+    opened: Mapping[str, str] | None = None  # cells of an enrollment that is made for it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What everybody who gets a row may see of what it is made of; empty where one of them may not see all of it.
+
+    The disclosures to them are on record once something is told of it.
+    """
+
+    resources: Mapping[str, Stored]
+    disclosures: tuple[tuple[Gatekeeper, Disclosure], ...] = ()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(code for _, released in self.disclosures for code in released.notices))
+
+
+_NOTHING: Final = _Seen({})
 
 
 class Delta:
@@ -69,6 +91,7 @@ class Delta:
     Args:
         export: cells of Export.csv; every row gets its ExportID.
         gate: the gate in front of one Organization (``Organization/id``), over the reading of :meth:`collect`.
+        notices: notice to language to text (terminology/policies/notices.csv).
         since_us: only resources written then or later (microseconds since 1970 UTC).
         enroll_at: ProjectID of the coordinated-entry project at which the site allows a new Enrollment for a client
             who has no open one; empty: such referrals are left to staff.
@@ -82,12 +105,15 @@ class Delta:
         export: dict[str, str],
         *,
         gate: Callable[[str], Gatekeeper],
+        notices: Mapping[str, Mapping[str, str]],
         since_us: int = 0,
         enroll_at: str = "",
     ) -> None:
         self._source, self._export, self._since_us, self._enroll_at = source, export, since_us, enroll_at
-        self._gate = cache(gate)
-        self._told: list[tuple[Gatekeeper, Disclosure]] = []
+        self._gate, self._texts = cache(gate), notices
+        self._told: dict[_Seen, None] = {}
+        self._refused: list[tuple[Gatekeeper, Disclosure]] = []
+        self._notices: dict[tuple[str, str, str], None] = {}  # file, key of the row, notice
         self.withheld = 0  # referrals of which nothing is told
         self._bound = Source(source)
         self._spec = load_spec(read, version)
@@ -111,7 +137,7 @@ class Delta:
         return {name: len(rows) for name, rows in self._made.items() if rows} | {"Export": 1}
 
     def collect(self, reading: Reading) -> list[Resource]:
-        """Make the rows; the AuditEvents of what they tell, to be on disk before :meth:`write`."""
+        """Make the rows; the AuditEvents of what they tell and of what is denied, on disk before :meth:`write`."""
         for stored in reading.resources.of_type("Task"):
             task = _parsed(stored)
             if stored.updated_us < self._since_us or not is_referral(task):
@@ -124,15 +150,21 @@ class Delta:
         self._made["Export"] = {"": self._export}
         return [
             gate.event(told, activity=DISCLOSE, address=f"hmis {self._source}", id_=self._export["ExportID"])
-            for gate, told in self._told
+            for gate, told in (*(each for seen in self._told for each in seen.disclosures), *self._refused)
         ]
 
     def write(self, write: Callable[[str, Iterable[str]], None]) -> None:
-        """Every file of the set, those without rows with their header, and the file of what HUD has no place for."""
+        """Every file of the set, those without rows with their header, what HUD has no place for, and the notices."""
         for name in ORDER:
             columns = columns_of(self._maps[name].file)
             write(f"{name}.csv", write_rows(self._listed(name, columns)))
         write(SIDE_FILE, write_rows([["resource", "state", "reason"], *map(list, self.aside)]))
+        due = [
+            [*row, language, text]
+            for row in self._notices
+            for language, text in (self._texts.get(row[-1]) or {"en": row[-1]}).items()
+        ]
+        write(NOTICES_FILE, write_rows([["file", "key", "notice", "language", "text"], *due]))
 
     def _listed(self, name: str, columns: list[str]) -> Iterator[list[str]]:
         yield columns
@@ -152,30 +184,35 @@ class Delta:
             return
         table = self._maps[str(row["file"])]
         key = _key(_get(reading, str(task["focus"]["reference"])) or {}, f"{self._bound.base}/{table.file.key}")
-        state = reading.rows.get(self._source, table.file.name, [key]).get(key)
-        held = reading.rows.get(self._source, "Enrollment", [state.enrollment] if state is not None else [])
-        if not self._released(self._owners(reading, [each.project for each in held.values()]), [stored]):
+        seen = self._released(self._owners(reading, self._projects(reading, table.file.name, key)), [stored])
+        if not seen.resources:
+            self.withheld += 1
             return
         cells = restored(reading, table, [key]).get(key)
         if cells is not None:
-            self._add(table.file.name, key, cells | {"DateUpdated": _moment(stored.updated_us)})
-        self._say_state(stored, task)
+            self._add(table.file.name, key, cells | {"DateUpdated": _moment(stored.updated_us)}, seen)
+        self._say_state(stored, task, seen)
 
     def _referral(self, reading: Reading, stored: Stored, task: Resource) -> None:
         key = self._id("Event", stored)
         focus = str(task["focus"]["reference"])
         projects = self._targets(reading, task, _get(reading, focus) or {})
         owners = self._owners(reading, projects)
+        if not owners:
+            return  # asked of somebody else
         found = reading.resources.many([focus, *self._stranger(reading, task)])
-        told = self._released(owners, [stored, *found.values()])
-        if not told:
-            return  # asked of somebody else, or not theirs to see
-        task = _parsed(told[stored.reference])
+        candidates = [stored, *found.values()]
         came = sent_of(reading, self._source, [key]).get(key)
-        if came is not None and came.came:
-            self._returned(reading, stored, task, came.came)
+        event = came.came if came is not None else ""
+        seen = self._shown(reading, owners, self._projects(reading, "Event", event), candidates)
+        if not seen.resources:
+            self.withheld += 1
             return
-        request = _parsed(told[focus]) if focus in told else {}
+        task = _parsed(seen.resources[stored.reference])
+        if event:
+            self._returned(reading, stored, task, event, seen)
+            return
+        request = _parsed(seen.resources[focus]) if focus in seen.resources else {}
         status = str(task.get("status"))
         asked = day_of(str(request.get("authoredOn") or task.get("authoredOn") or "")[:10])
         try:
@@ -183,29 +220,35 @@ class Delta:
                 raise _Aside("a draft asks for nothing yet")
             if asked is None:
                 raise _Aside("neither the request nor the task says when it was authored")
-            project, event = self._target(reading, projects, request)
+            project, code = self._target(reading, projects, request)
             place = self._place(reading, self._person(reading, task), asked, stored)
         except _Aside as why:
-            self.aside.append((stored.reference, status, str(why)))
+            self._set_aside(stored, status, str(why), seen)
             return
+        seen = self._shown(reading, owners, [place.project], candidates)
+        if not seen.resources:
+            self.withheld += 1
+            return
+        if place.opened is not None:
+            self._enroll(place, seen)
         result = _result(task)
         cells = {
             "EnrollmentID": place.enrollment,
             "PersonalID": place.person,
             "EventDate": asked,
-            "Event": event,
+            "Event": code,
             "LocationCrisisOrPHHousing": project,
             "ReferralResult": result,
             "ResultDate": _day(task, stored) if result else "",
             **self._audit(asked, stored, deleted=status == "entered-in-error"),
         }
-        self._add("Event", key, cells)
+        self._add("Event", key, cells, seen)
         self.sent[key] = Sent(key, cells, stored.reference, focus)
-        self._say_state(stored, task)
+        self._say_state(stored, task, seen)
         for reference in _sent(task, request):
             self._living(reading, reference, place.person, owners)
 
-    def _returned(self, reading: Reading, stored: Stored, task: Resource, event: str) -> None:
+    def _returned(self, reading: Reading, stored: Stored, task: Resource, event: str, seen: _Seen) -> None:
         """A referral that the HMIS has as an Event already: only what was said since then goes out."""
         cells = restored(reading, self._maps["Event"], [event]).get(event)
         if stored.source == self._source or cells is None:
@@ -213,13 +256,17 @@ class Delta:
         result = _result(task)
         if result and result != cells.get("ReferralResult"):
             told = {"ReferralResult": result, "ResultDate": _day(task, stored)}
-            self._add("Event", event, cells | told | {"DateUpdated": _moment(stored.updated_us)})
-        self._say_state(stored, task)
+            self._add("Event", event, cells | told | {"DateUpdated": _moment(stored.updated_us)}, seen)
+        self._say_state(stored, task, seen)
 
-    def _say_state(self, stored: Stored, task: Resource) -> None:
+    def _say_state(self, stored: Stored, task: Resource, seen: _Seen) -> None:
         status = str(task.get("status"))
         if status in _UNCODED and not _result(task):
-            self.aside.append((stored.reference, status, "HUD has no code for this state: the result is left empty"))
+            self._set_aside(stored, status, "HUD has no code for this state: the result is left empty", seen)
+
+    def _set_aside(self, stored: Stored, state: str, why: str, seen: _Seen) -> None:
+        self.aside.append((stored.reference, state, why))
+        self._tell(SIDE_FILE, stored.reference, seen)
 
     def _targets(self, reading: Reading, task: Resource, request: Resource) -> list[str]:
         """ProjectIDs of this source that a referral asks."""
@@ -240,18 +287,36 @@ class Delta:
         patient = _get(reading, reference)
         return [reference] if patient is not None and not self._ours(patient) else []
 
-    def _released(self, owners: Sequence[str], candidates: Sequence[Stored]) -> dict[str, Stored]:
+    def _projects(self, reading: Reading, file: str, key: str) -> list[str]:
+        """ProjectID of the enrollment that holds a row which the source gave."""
+        state = reading.rows.get(self._source, file, [key]).get(key)
+        held = reading.rows.get(self._source, "Enrollment", [state.enrollment] if state is not None else [])
+        return [each.project for each in held.values()]
+
+    def _shown(
+        self, reading: Reading, owners: Sequence[str], projects: Sequence[str], candidates: Sequence[Stored]
+    ) -> _Seen:
+        """What the owners, and those of the projects that will hold the row, may all see."""
+        return self._released([*dict.fromkeys([*owners, *self._owners(reading, projects)])], candidates)
+
+    def _released(self, owners: Sequence[str], candidates: Sequence[Stored]) -> _Seen:
         """The candidates, cut to what every owner may see; nothing where one of them may not see one of them."""
-        told: dict[str, Stored] = {}
+        disclosures: list[tuple[Gatekeeper, Disclosure]] = []
+        cut: dict[str, Stored] = {}
         for owner in owners:
             gate = self._gate(owner)
-            released = gate.release([told.get(one.reference, one) for one in candidates])
-            told = {one.reference: one for one in released.resources}
-            if len(told) < len(candidates):
-                self.withheld += 1
-                return {}
-            self._told.append((gate, released))
-        return told
+            released = gate.release([cut.get(one.reference, one) for one in candidates])
+            cut = {one.reference: one for one in released.resources}
+            if hidden := [one for one in candidates if one.reference not in cut]:
+                self._refused.append((gate, gate.release(hidden)))
+                return _NOTHING
+            disclosures.append((gate, released))
+        return _Seen(cut, tuple(disclosures))
+
+    def _tell(self, file: str, key: str, seen: _Seen) -> None:
+        """Something of what was seen stands in a row now."""
+        self._told[seen] = None
+        self._notices |= {(file, key, code): None for code in seen.notices}
 
     def _target(self, reading: Reading, projects: Sequence[str], request: Resource) -> tuple[str, str]:
         """ProjectID and Event code of a referral."""
@@ -293,9 +358,10 @@ class Delta:
         return [(state, facts_of(projects.get(state.project)).get("ProjectType", "")) for *_, state in sorted(held)]
 
     def _place(self, reading: Reading, person: str, day: str, stored: Stored) -> _Place:
-        held = [state.key for state, kind in self._open(reading, person, day) if kind == COORDINATED_ENTRY]
+        opened = self._open(reading, person, day)
+        held = [(state.key, state.project) for state, kind in opened if kind == COORDINATED_ENTRY]
         if held:
-            return _Place(person, held[-1])
+            return _Place(person, *held[-1])
         if not self._enroll_at:
             raise _Aside("the client has no open enrollment of coordinated entry")
         state = reading.rows.get(self._source, "Project", [self._enroll_at]).get(self._enroll_at)
@@ -313,10 +379,13 @@ class Delta:
             "DisablingCondition": "99",
             **self._audit(day, stored),
         }
-        before = self._made["Enrollment"].get(key)
-        if before is None or day < before["EntryDate"]:
-            self._add("Enrollment", key, cells)
-        return _Place(person, key)
+        return _Place(person, key, self._enroll_at, cells)
+
+    def _enroll(self, place: _Place, seen: _Seen) -> None:
+        """The new enrollment, from the day of the earliest referral."""
+        before, cells = self._made["Enrollment"].get(place.enrollment), dict(place.opened or {})
+        if before is None or cells["EntryDate"] < before["EntryDate"]:
+            self._add("Enrollment", place.enrollment, cells, seen)
 
     def _coc(self, reading: Reading) -> str:
         """The continuum of the project to enroll at; empty where it has none or several: staff know which."""
@@ -328,7 +397,8 @@ class Delta:
     def _living(self, reading: Reading, reference: str, person: str, owners: Sequence[str]) -> None:
         """An Observation that was sent with a referral, when it is the housing status."""
         stored = reading.resources.many([reference]).get(reference)
-        stored = self._released(owners, [stored]).get(reference) if stored is not None else None
+        seen = self._released(owners, [stored]) if stored is not None else _NOTHING
+        stored = seen.resources.get(reference)
         found = _parsed(stored) if stored is not None else {}
         if stored is None or not _coded(found.get("code"), "http://loinc.org", "71802-3") or row_of(found) is not None:
             return
@@ -352,7 +422,10 @@ class Delta:
             if len(entry) != 1:
                 raise _Aside("no enrollment, or more than one, could hold it on its day")
         except _Aside as why:
-            self.aside.append((stored.reference, str(found.get("status")), str(why)))
+            self._set_aside(stored, str(found.get("status")), str(why), seen)
+            return
+        seen = self._shown(reading, owners, [entry[0].project], [stored])
+        if not seen.resources:
             return
         cells = {
             "EnrollmentID": entry[0].key,
@@ -362,12 +435,13 @@ class Delta:
             "CLSSubsidyType": subsidy,
             **self._audit(day or "", stored),
         }
-        self._add("CurrentLivingSituation", self._id("CurrentLivingSituation", stored), cells)
+        self._add("CurrentLivingSituation", self._id("CurrentLivingSituation", stored), cells, seen)
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
-    def _add(self, file: str, key: str, cells: dict[str, str]) -> None:
+    def _add(self, file: str, key: str, cells: dict[str, str], seen: _Seen = _NOTHING) -> None:
         self._made[file][key] = {**cells, self._maps[file].file.key: key}
+        self._tell(file, key, seen)
 
     def _id(self, file: str, stored: Stored) -> str:
         """A key of at most 32 characters, the same at every export."""

@@ -23,7 +23,7 @@ from gateway.kernel.fhir import JsonObject
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.spec import LIST_SYSTEM
 from gateway.mapping.hmis.values import day_of
-from tests.consent.build import actor, consent, purposes
+from tests.consent.build import actor, consent, labels, purposes
 from tests.exchange.test_hmis_import import CLIENT, ENROLLMENT, client, run
 from tests.exchange.test_hmis_import import export as export_of_day
 from tests.support.hmis import MemoryFiles, cells_of
@@ -37,6 +37,10 @@ EVENT = [
     "EventID", "EnrollmentID", "PersonalID", "EventDate", "Event", "LocationCrisisOrPHHousing",
     "ReferralResult", "ResultDate", "DateUpdated", "UserID",
 ]  # fmt: skip
+ELSEWHERE = {  # the coordinated-entry project is another agency's
+    "Organization": [["OrganizationID", "OrganizationName"], ["o2", "Front Door"]],
+    "Project": [["ProjectID", "OrganizationID", "ProjectType"], ["ce", "o2", "14"]],
+}
 Rows = dict[str, list[dict[str, str]]]
 
 
@@ -59,10 +63,13 @@ def hmis(entry: str = "2026-01-05", *, event: bool = False) -> MemoryStore:
     return store
 
 
-def signed(id_: str = "signed", *, only: Sequence[JsonObject] = (), **more: object) -> JsonObject:
+def signed(
+    id_: str = "signed", *, who: str = HARBOR, only: Sequence[JsonObject] = (), marked: Sequence[JsonObject] = (),
+    **more: object,
+) -> JsonObject:  # fmt: skip
     """The client's Consent for the Organization of the projects."""
-    permit = {"type": "permit", "actor": [actor(HARBOR)], "purpose": purposes("TREAT")}
-    scope = {"class": list(only)} if only else {}
+    permit = {"type": "permit", "actor": [actor(who)], "purpose": purposes("TREAT")}
+    scope = {"class": list(only)} if only else {"securityLabel": list(marked)} if marked else {}
     return consent({**permit, **scope}, id_, **({"patient": SOURCE.reference("Client", "1")} | more))
 
 
@@ -76,10 +83,10 @@ def gated(reading: Reading) -> Callable[[str], Gate]:
     return gate
 
 
-def put(store: Store, *resources: JsonObject) -> None:
+def put(store: Store, *resources: JsonObject, marks: Sequence[JsonObject] = ()) -> None:
     def work(unit: Unit) -> None:
         drafts = [Draft(resource, source="hospital") for resource in resources]
-        Saver(lambda _: ()).save(unit, drafts, now_us=NOW_US)
+        Saver(lambda _: marks).save(unit, drafts, now_us=NOW_US)
 
     store.write(work)
 
@@ -119,7 +126,10 @@ def delta(store: Store, *, since_us: int = NOW_US, enroll_at: str = "") -> Rows:
     export["ImplementationID"] = "source"
     with store.reading() as reading:
         gate = gated(reading)
-        job = Delta(read_data, "source", "2026", export, gate=gate, since_us=since_us, enroll_at=enroll_at)
+        job = Delta(
+            read_data, "source", "2026", export, gate=gate, notices=KNOWLEDGE.notices, since_us=since_us,
+            enroll_at=enroll_at,
+        )  # fmt: skip
         job.collect(reading)
     job.write(write)
     return out
@@ -257,15 +267,67 @@ def test_an_outcome_that_a_hospital_wrote_on_the_sources_own_event_needs_consent
     assert told(store) == ([], [], 1)
 
 
+def test_the_agency_whose_enrollment_holds_the_row_must_be_allowed_to_see_it_too() -> None:
+    store = hmis()
+    run(store, export_of_day("2026-02-02", "2", ELSEWHERE))
+    put(store, *referral())
+    outcomes = [(event["agent"][0]["who"], event["outcome"]) for event in audit_of(store)]
+    assert [outcome for _, outcome in outcomes] == ["4"]  # the first agency was told nothing: no disclosure to it
+    assert told(store) == ([], [], 1)
+    other = str(SOURCE.reference("Organization", "o2")["reference"])
+    store.write(lambda unit: agree(unit.resources, other, since="2020-01-01", now_us=1))
+    put(store, signed("other", who=other))
+    assert told(store) == (["Event"], [], 0)
+    assert [event["outcome"] for event in audit_of(store)] == ["0", "0"]
+
+
+def test_a_new_enrollment_for_a_referral_that_its_agency_may_not_see_is_not_made() -> None:
+    store = hmis(entry="")
+    run(store, export_of_day("2026-02-02", "2", ELSEWHERE))
+    put(store, *referral())
+    out = delta(store, enroll_at="ce")
+    assert (out["Enrollment"], out["Event"], out["Client"], out["not-in-hmis"]) == ([], [], [], [])
+
+
+def test_the_notice_of_part_2_travels_with_the_row_that_tells_of_it() -> None:
+    store = hmis()
+    marks = labels("R", "42CFRPart2", "SUD")
+    put(store, *referral(), marks=marks)
+    assert told(store) == ([], [], 1)
+    put(store, signed("part2", marked=labels("42CFRPart2", "SUD")))
+    out = delta(store)
+    texts = [(row["file"], row["key"], row["language"], row["text"]) for row in out["notices"]]
+    key, said = out["Event"][0]["EventID"], KNOWLEDGE.notices["42CFRPart2"]
+    assert texts == [("Event", key, language, text) for language, text in said.items()]
+    put(store, *referral("failed"), marks=marks)
+    assert {row["key"] for row in delta(store)["notices"] if row["file"] == SIDE_FILE} == {"Task/t1"}
+
+
+def test_a_referral_of_which_nothing_new_is_told_is_no_disclosure() -> None:
+    store = hmis()
+    put(store, *referral())
+    (event,) = sent_out(store)[1]["Event"]
+    run(store, came(event, "2026-09-25", EventID="theirs"))
+    assert (sent_out(store)[1]["Event"], audit_of(store)) == ([], [])
+
+
+def audit_of(store: Store) -> list[JsonObject]:
+    """The AuditEvents of a delta export."""
+    with store.reading() as reading:
+        cells = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
+        gate, notices = gated(reading), KNOWLEDGE.notices
+        return Delta(read_data, "source", "2026", cells, gate=gate, notices=notices, since_us=NOW_US).collect(reading)
+
+
 def told(store: Store) -> tuple[list[str], list[str], int]:
     """Files that tell of a referral, lines in the side file, and what is withheld; every telling is in the audit."""
     with store.reading() as reading:
         cells = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
-        job = Delta(read_data, "source", "2026", cells, gate=gated(reading), since_us=NOW_US)
+        job = Delta(read_data, "source", "2026", cells, gate=gated(reading), notices=KNOWLEDGE.notices, since_us=NOW_US)
         events = job.collect(reading)
     rows = [name for name in job.rows if name == "Event"]
-    assert bool(events) == bool(rows or job.aside)
-    assert {event["entity"][0]["type"]["code"] for event in events} <= {"1", "2", "4"}
+    outcomes = {event["outcome"] for event in events}
+    assert outcomes == {code for code, so in (("0", rows or job.aside), ("4", job.withheld)) if so}
     return rows, [where for where, *_ in job.aside], job.withheld
 
 
@@ -286,7 +348,7 @@ def sent_out(store: Store) -> tuple[Delta, Rows]:
     """A delta export, remembered as the command remembers it."""
     with store.reading() as reading:
         told = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
-        job = Delta(read_data, "source", "2026", told, gate=gated(reading))
+        job = Delta(read_data, "source", "2026", told, gate=gated(reading), notices=KNOWLEDGE.notices)
         job.collect(reading)
         files: Rows = {}
 
@@ -346,7 +408,7 @@ def test_a_delta_export_has_no_finding_of_structure() -> None:
             "ImplementationID": "source",
         }  # fmt: skip
         files: dict[str, bytes] = {}
-        job = Delta(read_data, "source", "2026", first, gate=gated(reading))
+        job = Delta(read_data, "source", "2026", first, gate=gated(reading), notices=KNOWLEDGE.notices)
         job.collect(reading)
         job.write(lambda path, pieces: files.__setitem__(path, "".join(pieces).encode()))
     conversion = Conversion(
