@@ -1,8 +1,10 @@
 """Two gateways that differ only in what the asker may not see answer every request with the same bytes.
 
 The hidden part is large and touches the visible part wherever it can: hidden people, hidden resources of visible
-people, hidden resources that point at visible ones, hidden Consents. Requests are drawn from every search parameter of
-the types at hand, with chains, ``_has``, includes, sorts, totals, summaries, pages, reads, histories and batches.
+people, hidden resources that point at visible ones, hidden Consents. Requests are drawn from every type and search
+parameter that the CapabilityStatement lists, with every modifier, chains, ``_has``, includes, sorts, totals, summaries,
+pages, reads, histories, compartments, operations, posted searches and the headers that change an answer; a test holds
+the draw against the statement. Of the trail of accesses (AuditEvent), instants and sealed ids are left out.
 
 ``DOORWAY_NON_INTERFERENCE`` sets how many requests are made a store (about 350 in the normal run, all stores together
 1,000); ``doorway test --nightly`` sets 100,000. ``DOORWAY_NON_INTERFERENCE_HIDDEN`` adds so many hidden people: the
@@ -11,6 +13,7 @@ more of a store is hidden, the more of its searches leave out beforehand what ca
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 import pytest
 
 from gateway import wiring
+from gateway.exchange import search_text
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
 from gateway.kernel.fhir import JsonObject
@@ -356,16 +360,67 @@ def _values(rng: random.Random, kind: str) -> str:
     )
 
 
+MODIFIERS = {
+    "token": ("not", "text", "of-type", "in", "not-in", "above", "below"),
+    "string": ("exact", "contains"),
+    "reference": ("identifier",),
+    "uri": ("above", "below"),
+}
+SETS = (
+    "http://hl7.org/fhir/ValueSet/administrative-gender",
+    "http://hl7.org/fhir/ValueSet/observation-status",
+    "urn:x",
+)
+ADDRESSES = (  # of operations and of the whole system; {n} is somebody's number, {t} the tag of a resource
+    "/Patient/$ihe-pix?sourceIdentifier=urn:mrn%7C{n}", "/Patient/p{n}/$consent-explain",
+    "/Patient/p{n}/$consent-lint", "/Patient/p{n}/$consent-account", "/Consent/$consent-expiring",
+    "/Patient/p{n}/$consent-what-if?revoke=Consent/c{n}", "/Observation/o{t}/$validate",
+    "/Subscription/$status", "/Subscription/$status?id=u{n}", "/Subscription/u{n}/$status",
+    "/Patient/p{n}/*", "/Encounter/e{t}/Observation", "/Practitioner/d/Encounter", "/_history", "/_history?_count=2",
+    "/?_type=Patient,Observation,Task&_count=3", "/?_type=Condition&_lastUpdated=ge2026-01-01",
+    "/Patient/_history?_since=2026-01-01T00:00:30Z", "/Patient/p{n}/_history?_at=2026-01-01",
+    "/Patient/p{n}?_summary=true",
+    "/Patient/p{n}/$everything?_type=Observation", "/Patient/p{n}/$everything?_since=2026-01-01T00:00:40Z",
+    "/Person/x{n}", "/Contract?_total=accurate", "/Patient/p{n}/AuditEvent",
+)  # fmt: skip
+HEADERS: tuple[dict[str, str], ...] = (
+    {"Prefer": "handling=lenient"}, {"Accept": "application/fhir+xml"}, {"If_None_Match": 'W/"1"'},
+    {"If_Modified_Since": "Thu, 01 Jan 2026 00:00:20 GMT"},
+    {"X_Doorway_Break_Glass_Reason": "found without consciousness"},
+)  # fmt: skip
+
+
 class Drawn:
     """Draws requests over what the search definitions list."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.definitions = wiring.search_definitions()
+        self.types = sorted(self.definitions.types)
+        self.people = [
+            one for one in visible_part() + hidden_part(random.Random(5)) if one["resourceType"] == "Patient"
+        ]
+
+    def request(self) -> tuple[str, str, Any, dict[str, str]]:
+        """(method, path, body, headers) of one request that changes nothing."""
+        rng, path = self.rng, self.path()
+        headers = dict(rng.choice(HEADERS)) if rng.random() < 0.12 else {}
+        address, _, query = path.partition("?")
+        if query and rng.random() < 0.1 and "$" not in path and "_history" not in path:
+            form = {"Content_Type": "application/x-www-form-urlencoded"}
+            return "POST", f"{address.rstrip('/')}/_search", query, headers | form
+        if rng.random() < 0.03:
+            return "POST", "/Patient/$match", _wanted(rng.choice(self.people)), headers
+        return "GET", path, None, headers
 
     def path(self) -> str:
         """One request path below /fhir."""
         rng, type_ = self.rng, self.rng.choice(TYPES)
+        if rng.random() < 0.12:  # a type of which neither world, or only the trail, holds anything
+            type_ = "AuditEvent" if rng.random() < 0.25 else rng.choice(self.types)
+        if rng.random() < 0.14:
+            number, tag = rng.choice([0, 1, 2, 7, 20, 30, 99]), rng.choice(["0", "1", "1x", "3x", "7", "20", "99"])
+            return rng.choice(ADDRESSES).format(n=number, t=tag)
         roll = rng.random()
         if roll < 0.08:
             return f"/{type_}/{self._id(type_)}"
@@ -375,11 +430,7 @@ class Drawn:
             return f"/Patient/p{rng.choice([0, 1, 7, 20, 23])}/$everything" + rng.choice(["", "?_count=3"])
         if roll < 0.20:
             return f"/Patient/p{rng.choice([0, 1, 7, 20])}/{type_}"
-        if roll < 0.21:
-            return f"/Patient/$ihe-pix?sourceIdentifier=urn:mrn%7C{rng.choice([0, 1, 2, 7, 20, 30, 99])}"
         if roll < 0.22:
-            return f"/Patient/p{rng.choice([0, 1, 7, 20])}/$consent-explain"
-        if roll < 0.24:
             return f"/{type_}/_history" + rng.choice(["", "?_count=2"])
         parts = [self.criterion(type_) for _ in range(rng.randrange(3))] + [
             self.control(type_) for _ in range(rng.randrange(4))
@@ -387,7 +438,7 @@ class Drawn:
         return f"/{type_}?" + "&".join(part for part in parts if part)
 
     def _id(self, type_: str) -> str:
-        return LETTERS[type_] + self.rng.choice(["0", "1", "1x", "3", "3x", "7", "20", "21", "99"])
+        return LETTERS.get(type_, "u") + self.rng.choice(["0", "1", "1x", "3", "3x", "7", "20", "21", "99"])
 
     def _parameter(self, type_: str) -> Any:
         found = self.definitions.of(type_) or self.definitions.of("Patient")  # nothing of a Binary is searched for
@@ -398,7 +449,7 @@ class Drawn:
         rng, parameter = self.rng, self._parameter(type_)
         kind = str(getattr(parameter, "kind", getattr(parameter, "type", "token")))
         roll = rng.random()
-        if kind == "reference" and roll < 0.5:
+        if kind == "reference" and 0.4 < roll < 0.8:
             target = rng.choice(TYPES)
             inner = self._parameter(target)
             return f"{parameter.code}:{target}.{inner.code}={_values(rng, _kind(inner))}"
@@ -410,8 +461,10 @@ class Drawn:
             return f"_has:{other}:{link.code}:{inner.code}={_values(rng, _kind(inner))}"
         if roll < 0.32:
             return f"{parameter.code}:missing={rng.choice(['true', 'false'])}"
-        if roll < 0.4 and kind == "token":
-            return f"{parameter.code}:not={_values(rng, kind)}"
+        if roll < 0.5 and kind in MODIFIERS:
+            modifier = rng.choice(MODIFIERS[kind])
+            value = rng.choice(SETS) if modifier in ("in", "not-in") else _values(rng, kind)
+            return f"{parameter.code}:{modifier}={value}"
         return f"{parameter.code}={_values(rng, kind)}"
 
     def control(self, type_: str) -> str:
@@ -433,23 +486,35 @@ class Drawn:
                 f"_revinclude={other}:{self._parameter(other).code}",
                 f"_include:iterate={type_}:*",
                 "_include=*",
+                f"_revinclude:iterate={other}:*",
+                f"{rng.choice(['_filter', '_text', '_content', '_list', '_query', '_contained'])}=x",
+                f"_format={rng.choice(['json', 'xml'])}",
             ]
         )
+
+
+def _wanted(person: JsonObject) -> JsonObject:
+    """The Parameters of ``$match`` for somebody."""
+    asked = {name: value for name, value in person.items() if name not in ("id", "meta", "link")}
+    return {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": asked}]}
 
 
 def _kind(parameter: Any) -> str:
     return str(getattr(parameter, "kind", getattr(parameter, "type", "token")))
 
 
-def answer(caller: Caller, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
-    said = caller(method, path, body, X_Request_Id="r-1")
+def answer(
+    caller: Caller, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    said = caller(method, path, body, X_Request_Id="r-1", **headers)
     return said.status_code, {k: v for k, v in said.headers.items() if k.lower() != "date"}, said.content
 
 
 def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
     assert twins.hidden("GET", "/Patient/p20").status_code == 200  # it is there, for whoever may see it
-    assert twins.less("GET", "/Patient/p0").status_code == 200
-    assert twins.more("GET", "/Patient/p20").status_code == 404
+    for caller in (twins.less, twins.more):  # both alike: the trail of accesses is compared too
+        assert answer(caller, "GET", "/Patient/p0")[0] == 200
+        assert answer(caller, "GET", "/Patient/p20")[0] == 404
     with twins.full.reading() as reading:
         joined = reading.resources.get("Patient", "p30")
     assert joined is not None
@@ -458,15 +523,50 @@ def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
     drawn = Drawn(random.Random(int(os.environ.get("DOORWAY_NON_INTERFERENCE_SEED", "7"))))
     shown = 0
     for _ in range(REQUESTS):
-        path = drawn.path()
+        method, path, body, headers = drawn.request()
+        paths = (path, path)
         for _page in range(4):  # a search and the pages behind it
-            one, other = answer(twins.less, "GET", path), answer(twins.more, "GET", path)
-            assert one == other, path
+            one, other = (
+                answer(caller, method, place, body, **headers)
+                for caller, place in zip((twins.less, twins.more), paths, strict=True)
+            )
+            told = [_timeless(*said) if b"AuditEvent" in said[2] else said for said in (one, other)]
+            assert told[0] == told[1], (method, path, body, headers)
             shown += one[0] == 200 and b'"fullUrl"' in one[2]
-            path = _next(one[2])
-            if not path:
+            paths = (_next(one[2]), _next(other[2]))
+            method, body = "GET", None
+            headers.pop("Content_Type", None)
+            if not all(paths) or (paths[0] != paths[1] and "AuditEvent" not in path):
                 break
+    assert paths[0] == paths[1] or "AuditEvent" in path
     assert shown > REQUESTS // 10  # the requests are about something
+
+
+_MOVING = re.compile(  # what an access tells of its own instant and place in the trail, and lengths that hang on it
+    rb'"(?:id|lastUpdated|recorded|fullUrl|_id)":"[^"]*"|_cursor=[^"&]*|"reference":"AuditEvent/[^"]*"'
+)
+
+
+def _timeless(status: int, headers: dict[str, str], content: bytes) -> tuple[int, dict[str, str], bytes]:
+    """An answer from the trail without instants and sealed ids."""
+    kept = {name: value for name, value in headers.items() if name not in ("content-length", "etag", "last-modified")}
+    return status, kept, _MOVING.sub(b"", content)
+
+
+@pytest.mark.parametrize("twins", ["memory"], indirect=True)
+def test_the_draw_covers_what_the_capability_statement_lists(twins: Twins) -> None:
+    """Every type with its parameters, every modifier, and every operation that changes nothing."""
+    listed = twins.less("GET", "/metadata").json()["rest"][0]
+    drawn = Drawn(random.Random(3))
+    pool = {type_: {one.code for one in drawn.definitions.of(type_).values()} for type_ in drawn.types}
+    for row in listed["resource"]:
+        assert {one["name"] for one in row.get("searchParam", ())} <= pool.get(row["type"], set()), row["type"]
+    named = {one["name"] for row in (listed, *listed["resource"]) for one in row.get("operation", ())}
+    elsewhere = {"match", "export"}  # drawn as a POST; walked by test_non_interference_out
+    of_tables = {"lookup", "validate-code", "translate", "expand"}  # they look at no store
+    assert {one for one in named if not any(f"${one}" in path for path in ADDRESSES)} == elsewhere | of_tables
+    for kind, names in MODIFIERS.items():
+        assert set(names) == search_text.MODIFIERS[kind] | (search_text.BY_CODES if kind == "token" else set())
 
 
 SHARP = (  # questions aimed at the hidden part
@@ -514,8 +614,6 @@ WRITES = ("PUT", "PATCH", "DELETE", "transaction PUT", "batch PUT", "transaction
 
 def test_writes_under_ids_that_others_use_tell_no_more(twins: Twins) -> None:
     """Hidden and free ids are answered alike, whatever is written there; what is hidden stays as it was."""
-    import re
-
     with twins.full.reading() as reading:
         before = _contents(reading)
     named = {f"{one['resourceType']}/{one['id']}": one for one in hidden_part(random.Random(5))}
