@@ -5,9 +5,8 @@ from typing import Final
 import orjson
 from sqlalchemy import Column, LargeBinary, Table, delete, insert, select
 from sqlalchemy import bindparam as bind
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.engine import Row, Session, Sql, Statement, upsert
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.exchange.ports.clients import Client, Grant
 
@@ -57,18 +56,12 @@ _ISSUE: Final = Statement(insert(TOKEN))
 _WITHDRAW: Final = Statement(delete(TOKEN).where(TOKEN.c.client == bind("client")))
 _EXPIRE_TOKENS: Final = Statement(delete(TOKEN).where(TOKEN.c.expires_us < bind("now_us")))
 _EXPIRE_ASSERTIONS: Final = Statement(delete(ASSERTION).where(ASSERTION.c.expires_us < bind("now_us")))
-_USE: Final = {
-    "sqlite": Statement(sqlite.insert(ASSERTION).on_conflict_do_nothing()),
-    "postgresql": Statement(postgresql.insert(ASSERTION).on_conflict_do_nothing()),
-}
+_USE: Final = upsert(ASSERTION)
 _USED: Final = Statement(
     select(ASSERTION.c.client).where(ASSERTION.c.client == bind("client"), ASSERTION.c.digest == bind("digest"))
 )
 _SECRET: Final = Statement(select(SECRET.c.value).where(SECRET.c.name == bind("name")))
-_KEEP: Final = {
-    "sqlite": Statement(sqlite.insert(SECRET).on_conflict_do_nothing()),
-    "postgresql": Statement(postgresql.insert(SECRET).on_conflict_do_nothing()),
-}
+_KEEP: Final = upsert(SECRET)
 
 
 def _packed(values: tuple[str, ...]) -> str:
@@ -116,7 +109,7 @@ class DbClients:
 
     def keep_secret(self, name: str, value: bytes) -> bytes:
         """Keep a secret unless there is one of that name already; the one that is kept."""
-        self._session.run(_KEEP[self._session.dialect], name=name, value=value)
+        self._session.run(_KEEP, name=name, value=value)
         return self.secret(name) or value
 
     def put(self, client: Client) -> None:
@@ -154,7 +147,5 @@ class DbClients:
         """Mark a client assertion as used; False when it was used before: the key decides, so two cannot both win."""
         self._session.run(_EXPIRE_ASSERTIONS, now_us=now_us)
         self._session.run(_EXPIRE_TOKENS, now_us=now_us)
-        done = self._session.run(
-            _USE[self._session.dialect], client=client, digest=assertion_digest, expires_us=expires_us
-        )
+        done = self._session.run(_USE, client=client, digest=assertion_digest, expires_us=expires_us)
         return bool(done.rowcount == 1)

@@ -14,9 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import psycopg
-
-from gateway.adapters.db.session import DRIVER_ERRORS, Session, broken, disk_failed, translated
+from gateway.adapters.db.session import Session, broken, disk_failed, driver_errors, translated
 from gateway.kernel.errors import Busy, Fault
 
 T = TypeVar("T")
@@ -27,11 +25,7 @@ WAITING_LIMIT: Final = 20_000  # writes that may wait; beyond, the answer is Bus
 _TRIES: Final = 4
 
 # another writer came first: the same work, done again, sees what that one did
-_RACES: Final = (
-    psycopg.errors.UniqueViolation,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.DeadlockDetected,
-)
+_RACES: Final = frozenset({"23505", "40001", "40P01"})  # unique violation, serialization failure, deadlock
 
 
 @dataclass(slots=True)
@@ -137,7 +131,7 @@ class GroupCommit:
         if session is not None:
             try:
                 _begin(session)
-            except DRIVER_ERRORS:
+            except driver_errors():
                 if not broken(session):
                     raise
                 with suppress(Exception):
@@ -169,7 +163,7 @@ class GroupCommit:
                     (self._light if job.light else self._one)(session, job, answers, again)
                 job = self._next(len(taken), until, taken)
             _commit(session)
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             if broken(session) or disk_failed(error):
                 raise
             _undo(session)
@@ -204,10 +198,10 @@ class GroupCommit:
         try:
             answers.append((job, job.work(session), None))
         except Exception as error:
-            if isinstance(error, DRIVER_ERRORS) and (broken(session) or disk_failed(error)):
+            if isinstance(error, driver_errors()) and (broken(session) or disk_failed(error)):
                 raise
             _undo(session)
-            if isinstance(error, _RACES):
+            if _race(error):
                 again.append(job)
             else:
                 job.done.set_exception(translated(error))
@@ -222,7 +216,7 @@ class GroupCommit:
         waiting = len(session.trail)
         try:
             answers.append((job, job.work(session), None))
-        except DRIVER_ERRORS:
+        except driver_errors():
             raise  # the transaction may be of no use any more: everybody's job is run again
         except Exception as error:
             del session.trail[waiting:]
@@ -239,14 +233,14 @@ class GroupCommit:
             answer = job.work(session)
             execute("RELEASE SAVEPOINT one")
         except Exception as error:
-            if isinstance(error, DRIVER_ERRORS) and (broken(session) or disk_failed(error)):
+            if isinstance(error, driver_errors()) and (broken(session) or disk_failed(error)):
                 raise
             if session.dialect == "sqlite" and not session.connection.in_transaction:
                 raise _Lost from None  # SQLite undid everything by itself (disk full, no memory)
             execute("ROLLBACK TO SAVEPOINT one")
             session.back_to(mark)
             execute("RELEASE SAVEPOINT one")
-            if isinstance(error, _RACES):
+            if _race(error):
                 again.append(job)
             else:
                 answers.append((job, None, translated(error)))
@@ -261,10 +255,10 @@ class GroupCommit:
                 answer = job.work(session)
                 _commit(session)
             except Exception as error:
-                if isinstance(error, DRIVER_ERRORS) and (broken(session) or disk_failed(error)):
+                if isinstance(error, driver_errors()) and (broken(session) or disk_failed(error)):
                     raise
                 _undo(session)
-                if isinstance(error, _RACES) and attempt < _TRIES:
+                if _race(error) and attempt < _TRIES:
                     continue
                 job.done.set_exception(_reason(error))
                 return
@@ -287,8 +281,12 @@ def _commit(session: Session) -> None:
 
 def _undo(session: Session) -> None:
     session.systems.clear()
-    with suppress(*DRIVER_ERRORS):
+    with suppress(*driver_errors()):
         session.connection.execute("ROLLBACK")
+
+
+def _race(error: BaseException) -> bool:
+    return getattr(error, "sqlstate", None) in _RACES
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -13,23 +13,22 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-import psycopg
-
 from gateway.adapters.db.commits import GroupCommit
 from gateway.adapters.db.session import (
-    DRIVER_ERRORS,
     DialectName,
     Row,
     Session,
     Sql,
     Statement,
     broken,
+    driver_errors,
     rows_of,
     translated,
+    upsert,
 )
 from gateway.kernel.errors import Busy, DoorwayError, Invalid
 
-__all__ = ["Database", "DialectName", "Row", "Session", "Sql", "Statement", "rows_of"]
+__all__ = ["Database", "DialectName", "Row", "Session", "Sql", "Statement", "rows_of", "upsert"]
 
 T = TypeVar("T")
 
@@ -86,6 +85,8 @@ class Database:
         try:
             if self.dialect == "sqlite":
                 return Session(self._connect_sqlite(), "sqlite")
+            import psycopg  # on SQLite it is never loaded
+
             connection = psycopg.connect(self.url, autocommit=True, connect_timeout=5, **_ALIVE)
             connection.execute(
                 f"SET synchronous_commit TO on; SET lock_timeout TO {int(self._lock_timeout_s * 1000)};"
@@ -93,7 +94,9 @@ class Database:
             )
             connection.prepare_threshold = 2
             return Session(connection, "postgresql")
-        except (*DRIVER_ERRORS, OSError):
+        except Exception as error:
+            if not isinstance(error, (OSError, *driver_errors())):
+                raise
             raise Busy("the database cannot be reached", at="--database", fix="is it running?") from None
 
     def _connect_sqlite(self) -> sqlite3.Connection:
@@ -124,7 +127,7 @@ class Database:
         except DoorwayError:
             healthy = True
             raise
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             raise translated(error) from None
         finally:
             self._give_back(session, healthy)
@@ -139,8 +142,8 @@ class Database:
                 session, kept = self.connect(), False
             try:
                 session.connection.execute(begin)
-            except DRIVER_ERRORS as error:
-                with suppress(*DRIVER_ERRORS):
+            except driver_errors() as error:
+                with suppress(*driver_errors()):
                     session.connection.close()
                 if kept and broken(session):
                     continue
@@ -150,7 +153,7 @@ class Database:
     def _give_back(self, session: Session, healthy: bool) -> None:
         try:
             session.connection.execute("ROLLBACK")
-        except DRIVER_ERRORS:
+        except driver_errors():
             healthy = False
         if healthy and not self._closed:
             self._readers.put(session)

@@ -22,10 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import bindparam as bind
 from sqlalchemy import literal_column as literal
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
-from gateway.adapters.db.schema import METADATA, micros, text_c
+from gateway.adapters.db.engine import Row, Session, Sql, Statement, upsert
+from gateway.adapters.db.schema import METADATA, micros, partial_index, text_c
 from gateway.exchange.ports.inbox import Admission, Attempt, Received, State
 from gateway.kernel.errors import Busy
 
@@ -61,16 +60,9 @@ _SETTLED: Final = INBOX.c.state != _RECEIVED
 _FOLDABLE: Final = INBOX.c.state == _PROCESSED
 _TWO: Final = and_(INBOX.c.lane_2 != _NONE, _FOLDABLE)
 Index("inbox_state", INBOX.c.state, INBOX.c.received_us)
-Index("inbox_control_id", INBOX.c.control_id, sqlite_where=_SETTLED, postgresql_where=_SETTLED)
-Index(
-    "inbox_lane",
-    INBOX.c.lane,
-    INBOX.c.event_us,
-    INBOX.c.received_us,
-    sqlite_where=_FOLDABLE,
-    postgresql_where=_FOLDABLE,
-)
-Index("inbox_lane_2", INBOX.c.lane_2, INBOX.c.event_us, INBOX.c.received_us, sqlite_where=_TWO, postgresql_where=_TWO)
+partial_index("inbox_control_id", INBOX.c.control_id, where=_SETTLED)
+partial_index("inbox_lane", INBOX.c.lane, INBOX.c.event_us, INBOX.c.received_us, where=_FOLDABLE)
+partial_index("inbox_lane_2", INBOX.c.lane_2, INBOX.c.event_us, INBOX.c.received_us, where=_TWO)
 ATTEMPT: Final = Table(
     "inbox_attempt",
     METADATA,
@@ -97,10 +89,7 @@ _COLUMNS: Final = Received._fields
 _BRINGS: Final = _COLUMNS.index("state")  # how many values a message brings; the rest is alike for every new one
 _FRESH: Final = Received("", "", "", b"", "", 0, b"")[_BRINGS:]
 _ATTEMPT: Final = tuple(column.name for column in ATTEMPT.columns)
-_ADD: Final = {
-    "sqlite": Statement(sqlite.insert(INBOX).on_conflict_do_nothing()),
-    "postgresql": Statement(postgresql.insert(INBOX).on_conflict_do_nothing()),
-}
+_ADD: Final = upsert(INBOX)
 _NEW: Final = {
     dialect: f"'received', 0, 0, {none}, '', '', ''"
     for dialect, none in (("sqlite", "x''"), ("postgresql", "''::bytea"))
@@ -288,7 +277,7 @@ class DbInbox:
 
     def add(self, message: Received) -> tuple[Admission, Received]:
         """Keep a message; the unique keys say whether it was there."""
-        if self._session.run_with(_ADD[self._session.dialect], _row(message)).rowcount == 1:
+        if self._session.run_with(_ADD, _row(message)).rowcount == 1:
             return Admission.NEW, message
         return self._there_before(message)
 

@@ -8,10 +8,9 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, Table
 from sqlalchemy import text as sa_text
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
-from gateway.adapters.db.schema import METADATA, micros, text_c
+from gateway.adapters.db.engine import Row, Session, Sql, upsert
+from gateway.adapters.db.schema import METADATA, micros, partial_index, text_c
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
 from gateway.kernel.identifiers import shard_of
 
@@ -27,7 +26,7 @@ TRAITS: Final = Table(
     Column("keys", LargeBinary, nullable=False),  # the block keys of the row, eight bytes each: what a change replaces
 )
 _JOINED: Final = sa_text("person <> ''")
-Index("link_traits_person", TRAITS.c.person, sqlite_where=_JOINED, postgresql_where=_JOINED)
+partial_index("link_traits_person", TRAITS.c.person, where=_JOINED)
 BLOCK: Final = Table(
     "link_block",
     METADATA,
@@ -81,17 +80,7 @@ _EDGE: Final = 'one, other, state, grade, bits, since_us, "by", seconds, reasons
 _EVENT: Final = 'id, at_us, kind, one, other, "by", why, model, grade, bits, evidence'
 
 
-def _upsert(table: Table, keys: tuple[str, ...], changed: tuple[str, ...]) -> dict[str, Statement]:
-    out = {}
-    for name, made in (("sqlite", sqlite.insert(table)), ("postgresql", postgresql.insert(table))):
-        values = {column: made.excluded[column] for column in changed}
-        out[name] = Statement(
-            made.on_conflict_do_update(index_elements=keys, set_=values) if changed else made.on_conflict_do_nothing()
-        )
-    return out
-
-
-_PUT: Final = _upsert(TRAITS, ("number",), ("custodian", "traits", "keys"))
+_PUT: Final = upsert(TRAITS, ("number",), ("custodian", "traits", "keys"))
 _PUT_KEYS: Final = {  # in the order of the tree, and in one round trip where that costs
     "sqlite": "INSERT OR IGNORE INTO link_block (key, number) VALUES (?, ?)",
     "postgresql": "INSERT INTO link_block (key, number) SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
@@ -110,8 +99,8 @@ _ADD: Final = {
     "sqlite": f"INSERT INTO link_count (token, records) VALUES (?, ?){_ADDED}",
     "postgresql": f"INSERT INTO link_count (token, records) SELECT * FROM unnest(%s::bigint[], %s::bigint[]){_ADDED}",
 }
-_HOLD: Final = _upsert(EDGE, ("one", "other"), ("state", "grade", "bits", "since_us", "by", "seconds", "reasons"))
-_RECORD: Final = _upsert(EVENT, ("id",), ())
+_HOLD: Final = upsert(EDGE, ("one", "other"), ("state", "grade", "bits", "since_us", "by", "seconds", "reasons"))
+_RECORD: Final = upsert(EVENT, ("id",), ())
 _GET: Final = Sql(f"SELECT number, {_KNOWN} FROM link_traits WHERE number IN :numbers")
 _GET_ONE: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE number = :number")
 _MEMBERS: Final = Sql(f"SELECT {_KNOWN} FROM link_traits WHERE person = :person AND {_JOINED.text} ORDER BY patient")
@@ -245,7 +234,7 @@ class DbLinks:
         number = shard_of(known.patient)
         wanted = set(keys)
         held = set() if new else self._keys(number)
-        self._session.run_with(_PUT[self._session.dialect], _row(known, wanted))
+        self._session.run_with(_PUT, _row(known, wanted))
         self._each(_DROP_KEYS, [(key, number) for key in sorted(held - wanted)])
         self._each(_PUT_KEYS, [(key, number) for key in sorted(wanted - held)])
         self._count(counts)
@@ -255,7 +244,7 @@ class DbLinks:
         if self._session.dialect == "sqlite":
             self._session.connection.execute(_LOAD_CACHE)
         rows = [_row(known, keys) for known, keys in entries]
-        self._session.many(_PUT[self._session.dialect], sorted(rows, key=itemgetter("number")))
+        self._session.many(_PUT, sorted(rows, key=itemgetter("number")))
         self._each(
             _PUT_KEYS,
             sorted(
@@ -307,7 +296,7 @@ class DbLinks:
             "since_us": edge.since_us, "by": edge.by, "seconds": edge.seconds,
             "reasons": orjson.dumps(edge.reasons).decode(),
         }  # fmt: skip
-        self._session.run_with(_HOLD[self._session.dialect], values)
+        self._session.run_with(_HOLD, values)
 
     def release(self, one: str, other: str) -> None:
         """Hold nothing of two records any more."""
@@ -320,4 +309,4 @@ class DbLinks:
             "by": event.by, "why": event.why, "model": event.model, "grade": event.grade, "bits": event.bits,
             "evidence": orjson.dumps(event.evidence).decode(),
         }  # fmt: skip
-        self._session.run_with(_RECORD[self._session.dialect], values)
+        self._session.run_with(_RECORD, values)

@@ -4,9 +4,8 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.engine import Row, Session, Sql, upsert
 from gateway.adapters.db.schema import METADATA, micros, text_c
 from gateway.exchange.ports.outbox import Delivery, OutState
 
@@ -33,10 +32,7 @@ Index("outbox_control_id", OUTBOX.c.control_id)
 
 _COLUMNS: Final = tuple(column.name for column in OUTBOX.columns)
 _ALL: Final = ", ".join(f"o.{name}" for name in _COLUMNS)
-_QUEUE: Final = {
-    "sqlite": Statement(sqlite.insert(OUTBOX).on_conflict_do_nothing()),
-    "postgresql": Statement(postgresql.insert(OUTBOX).on_conflict_do_nothing()),
-}
+_QUEUE: Final = upsert(OUTBOX)
 _GET: Final = Sql(f"SELECT {_ALL} FROM outbox o WHERE o.id = :id")
 _FIND: Final = Sql(f"SELECT {_ALL} FROM outbox o WHERE o.control_id = :control_id ORDER BY o.created_us, o.id")
 _CLAIM: Final = Sql(f"SELECT {_ALL} FROM outbox o WHERE o.id = :id AND o.state IN ('queued', 'in-doubt')", lock=True)
@@ -93,7 +89,7 @@ class DbOutbox:
         """Add a delivery; False when that id is there already."""
         values = {name: getattr(delivery, name) for name in _COLUMNS if name != "refs"}
         values |= {"state": delivery.state.value, "refs": orjson.dumps(delivery.references).decode()}
-        return bool(self._session.run_with(_QUEUE[self._session.dialect], values).rowcount == 1)
+        return bool(self._session.run_with(_QUEUE, values).rowcount == 1)
 
     def claim(self, id_: str) -> Delivery | None:
         """Take a waiting delivery for this transaction."""

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, Table,
 from sqlalchemy.types import BigInteger
 
 from gateway.adapters.db.engine import Session, Sql
-from gateway.adapters.db.schema import METADATA, micros, text_c
+from gateway.adapters.db.schema import METADATA, micros, partial_index, text_c
 from gateway.adapters.db.search import COLUMNS, DbSearch, stored_of
 from gateway.exchange.ports.resources import Candidate, Place, Stored
 from gateway.exchange.search import Criterion, Shown, Sort
@@ -50,8 +50,8 @@ RESOURCE: Final = Table(
     Index("resource_id", "type", "id", unique=True),
     Index("resource_updated", "type", "updated_us", "key"),
     Index("resource_source", "type", "source", "key"),  # one's own records, for those who see little else
-    Index("resource_maker", "type", "maker", "key", sqlite_where=_MADE, postgresql_where=_MADE),
-    Index("resource_nobody", "type", "subject", "key", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
+    partial_index("resource_maker", "type", "maker", "key", where=_MADE),
+    partial_index("resource_nobody", "type", "subject", "key", where=_NOBODYS),
 )
 _history = _version_columns()
 _history[2].primary_key = True

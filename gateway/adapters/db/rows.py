@@ -5,9 +5,8 @@ from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.adapters.db.engine import Row, Session, Sql, Statement
+from gateway.adapters.db.engine import Row, Session, Sql, upsert
 from gateway.adapters.db.schema import METADATA, text_c
 from gateway.exchange.ports.rows import RowPlace, RowState
 
@@ -111,20 +110,7 @@ _COUNTS: Final = Sql(f"SELECT file, count(*) FROM hmis_row WHERE source = :sourc
 _KEY: Final = ("source", "file", "key")
 
 
-def _upsert() -> dict[str, Statement]:
-    lite, postgres = sqlite.insert(ROW), postgresql.insert(ROW)
-    rest = [name for name in _NAMES if name not in _KEY]
-    return {
-        "sqlite": Statement(
-            lite.on_conflict_do_update(index_elements=_KEY, set_={name: lite.excluded[name] for name in rest})
-        ),
-        "postgresql": Statement(
-            postgres.on_conflict_do_update(index_elements=_KEY, set_={name: postgres.excluded[name] for name in rest})
-        ),
-    }
-
-
-_PUT: Final = _upsert()
+_PUT: Final = upsert(ROW, _KEY, [name for name in _NAMES if name not in _KEY])
 
 
 def _state(row: Row) -> RowState:
@@ -213,9 +199,7 @@ class DbRows:
 
     def put(self, states: Sequence[RowState]) -> None:
         """Keep states, replacing those with the same source, file and key."""
-        self._session.many(
-            _PUT[self._session.dialect], [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states]
-        )
+        self._session.many(_PUT, [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states])
 
     def drop(self, source: str, file: str, keys: Iterable[str]) -> None:
         """Forget rows, and what is kept beside them."""

@@ -2,36 +2,63 @@
 
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import orjson
-import psycopg
-from psycopg import pq
-from sqlalchemy import ClauseElement
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ClauseElement, Table
 
 from gateway.kernel.errors import Busy, Fault
 
 Row: TypeAlias = tuple[Any, ...]
 Mark: TypeAlias = tuple[list[Any], list[Any], dict[int, int]]
 DialectName: TypeAlias = Literal["sqlite", "postgresql"]
-DRIVER_ERRORS: Final = (sqlite3.Error, psycopg.Error)
 
-_DIALECTS: Final = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
-}
+_PARAMSTYLE: Final = {"sqlite": "named", "postgresql": "pyformat"}
 _LIST: Final = re.compile(r"IN :(\w+)")
 _NAME: Final = re.compile(r"(?<!:):(\w+)")
 
 
+def _psycopg() -> Any:
+    """The driver of PostgreSQL where it is in use; None on SQLite, whose start does not wait for loading it."""
+    return sys.modules.get("psycopg")
+
+
+def driver_errors() -> tuple[type[Exception], ...]:
+    """What the drivers in use raise; ``except`` asks for it only once something was raised."""
+    psycopg = _psycopg()
+    return (sqlite3.Error,) if psycopg is None else (sqlite3.Error, psycopg.Error)
+
+
+def unavailable(error: BaseException) -> bool:
+    """Whether PostgreSQL says that it cannot do it now (``OperationalError``): away, locked, out of something."""
+    psycopg = _psycopg()
+    return psycopg is not None and isinstance(error, psycopg.OperationalError)
+
+
+@cache
+def dialect_of(name: DialectName) -> Any:
+    """SQLAlchemy's dialect for rendering statements and tables; the other database's is never loaded."""
+    return _dialect_module(name).dialect(paramstyle=_PARAMSTYLE[name])
+
+
+def _dialect_module(name: DialectName) -> Any:
+    return import_module(f"sqlalchemy.dialects.{name}")
+
+
 class Statement:
-    """A SQLAlchemy statement, rendered to driver text once per dialect; values are always bound by name."""
+    """A SQLAlchemy statement, rendered to driver text once per dialect; values are always bound by name.
+
+    Args:
+        clause: the statement, or what makes it out of a dialect's module where the two databases differ.
+    """
 
     __slots__ = ("_clause", "_text")
 
-    def __init__(self, clause: ClauseElement) -> None:
+    def __init__(self, clause: ClauseElement | Callable[[Any], ClauseElement]) -> None:
         self._clause = clause
         self._text: dict[str, str] = {}
 
@@ -39,8 +66,23 @@ class Statement:
         """The SQL text for ``dialect`` with named parameters."""
         found = self._text.get(dialect)
         if found is None:
-            found = self._text[dialect] = str(self._clause.compile(dialect=_DIALECTS[dialect]))
+            made = self._clause if isinstance(self._clause, ClauseElement) else self._clause(_dialect_module(dialect))
+            found = self._text[dialect] = str(made.compile(dialect=dialect_of(dialect)))
         return found
+
+
+def upsert(table: Table, keys: Sequence[str] = (), changed: Sequence[str] = ()) -> Statement:
+    """Insert a row; of one that is there by ``keys``, the columns ``changed`` take the new values, or nothing does."""
+
+    def clause(dialect: Any) -> ClauseElement:
+        made = dialect.insert(table)
+        values = {column: made.excluded[column] for column in changed}
+        return cast(
+            ClauseElement,
+            made.on_conflict_do_update(index_elements=keys, set_=values) if changed else made.on_conflict_do_nothing(),
+        )
+
+    return Statement(clause)
 
 
 class Sql:
@@ -187,7 +229,8 @@ def broken(session: Session) -> bool:
     if session.dialect == "sqlite":
         return False
     pgconn = session.connection.pgconn
-    return bool(session.connection.closed or pgconn.transaction_status == pq.TransactionStatus.UNKNOWN)
+    unknown = _psycopg().pq.TransactionStatus.UNKNOWN
+    return bool(session.connection.closed or pgconn.transaction_status == unknown)
 
 
 # a disk that failed to write may have lost what it took before (fsync): only a fresh start looks at what is there
@@ -202,10 +245,10 @@ def disk_failed(error: BaseException) -> bool:
 
 def translated(error: BaseException) -> BaseException:
     """A driver error as one of ours, without its text, which may quote a record."""
-    if not isinstance(error, DRIVER_ERRORS):
+    if not isinstance(error, driver_errors()):
         return error
     name = str(getattr(error, "sqlite_errorname", ""))
-    if isinstance(error, psycopg.OperationalError) or name.startswith(_PASSING + _DISK):
+    if unavailable(error) or name.startswith(_PASSING + _DISK):
         made: Exception = Busy("the database is busy, full or unreachable", fix="send again, unchanged")
     else:
         made = Fault(f"the database refused a statement ({name or type(error).__name__})")
