@@ -111,11 +111,11 @@ def _renumber(effect: Effect, get: Get, put: Put) -> None:
 def _renumber_visit(effect: Effect, get: Get, put: Put) -> None:
     """The same visit under another number: what was known of it goes on there; the old record was never another one."""
     record, gone = get(effect.survivor), get(effect.loser)
-    if record is None or gone is None or effect.loser == effect.survivor or gone.get("status") == "entered-in-error":
+    if record is None or gone is None or effect.loser == effect.survivor or gone.get("status") == NO_VISIT:
         _renumber(effect, get, put)
         return
     put({**gone, **record, "status": gone.get("status", "unknown"), **_with_old(record, effect)})
-    put({**gone, "status": "entered-in-error"})
+    put({**gone, "status": NO_VISIT})
 
 
 def _supersede(effect: Effect, get: Get, put: Put) -> None:
@@ -136,10 +136,25 @@ def _delete(effect: Effect, get: Get, put: Put) -> None:
         put({**record, "status": "entered-in-error"})
 
 
-def _cancel_visit(effect: Effect, get: Get, put: Put) -> None:
-    record = get(effect.loser)
-    if record is not None and effect.loser.startswith("Encounter/"):
-        put({**record, "status": "cancelled"})
+def _merge_visit(effect: Effect, get: Get, put: Put) -> None:
+    """One visit filed under two numbers (A42): the second was never a visit, and the first is found by both numbers."""
+    gone, record = get(effect.loser), get(effect.survivor)
+    if effect.loser == effect.survivor or not effect.loser.startswith("Encounter/"):
+        return
+    if gone is not None:
+        put({**gone, "status": NO_VISIT})
+    if record is not None:
+        put({**record, **_with_old(record, effect)})
+
+
+def _move_identifiers(effect: Effect, get: Get, put: Put) -> None:
+    """Numbers that were filed under the wrong person (A43): by them nobody is found or linked there any more."""
+    record, moved = get(effect.loser), {_key(identifier) for identifier in effect.identifiers}
+    if record is None or not moved:
+        return
+    kept = [identifier for identifier in record.get("identifier", ()) if _key(identifier) not in moved]
+    rest = {name: value for name, value in record.items() if name != "identifier"}
+    put({**rest, "identifier": kept} if kept else rest)
 
 
 def _with_old(record: Resource, effect: Effect) -> JsonObject:
@@ -174,15 +189,18 @@ def _target(link: JsonObject) -> str:
     return str(link.get("other", {}).get("reference", ""))
 
 
-ENDS_VISIT = frozenset({"merge-visit", "change-visit-identifier"})  # the loser's state is no longer told by its events
+NO_VISIT = "entered-in-error"  # R4: was never part of the record; cancelled would say that nobody came
+RENUMBERS = "change-visit-identifier"  # what was told of the loser was told of the survivor
+ENDS_VISIT = frozenset({"merge-visit", RENUMBERS})  # the loser is no visit from then on
 _CHANGES = {
     "merge-patient": _merge,
-    "merge-visit": _cancel_visit,
+    "merge-visit": _merge_visit,
+    "move-identifier": _move_identifiers,
     "link": _link,
     "unlink": _unlink,
     "move-visit": _move,
     "change-identifier": _renumber,
-    "change-visit-identifier": _renumber_visit,
+    RENUMBERS: _renumber_visit,
     "supersede": _supersede,
     "delete": _delete,
 }

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
-from gateway.exchange.identity_events import ENDS_VISIT, apply_effects, refuse_circles
+from gateway.exchange.identity_events import ENDS_VISIT, NO_VISIT, RENUMBERS, apply_effects, refuse_circles
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
@@ -244,11 +244,8 @@ class _State:
 
     def fold(self, works: Sequence[Work], triggers: Mapping[str, Trigger], *, arriving: Work) -> None:
         """Build the lane's resources anew from its messages in order of event; shared things are only added to."""
-        visits: dict[str, list[VisitEvent]] = {}
-        for work in works:
-            for visit in visits_of(work.conversion.resources):
-                visits.setdefault(visit, []).append(VisitEvent(work.conversion.event, work.received.id))
-        stands = {(visit, event.at) for visit, events in visits.items() for event in surviving(events, triggers)}
+        visits = events_of(works)
+        stands = {event.at for events in visits.values() for event in surviving(events, triggers)}
         newest = works[-1]
         touched = {f"{r['resourceType']}/{r['id']}" for work in works for r in work.conversion.resources}
         touched |= {record_of(one.owner) for work in works for one in work.conversion.snapshots}
@@ -258,7 +255,7 @@ class _State:
         sets: dict[tuple[str, str], Snapshot] = {}
         for work in works:
             mine = visits_of(work.conversion.resources)
-            taken_back = bool(mine) and not any((visit, work.received.id) in stands for visit in mine)
+            taken_back = bool(mine) and work.received.id not in stands
             cancelling = any(effect.kind == "cancel" for effect in work.conversion.effects)
             if taken_back and not cancelling:
                 self.add(work.conversion, only=lambda reference: not reference.startswith("Encounter/"))
@@ -271,12 +268,26 @@ class _State:
                 key, void = (one.owner, one.segment), taken_back and one.owner.startswith("Encounter/")
                 sets[key] = sets.get(key, replace(one, members=())) if void and not cancelling else one
         stand_by(list(sets.values()), self.get, self.put)
-        ended = {e.loser for work in works for e in work.conversion.effects if e.kind in ENDS_VISIT}
         for visit, events in visits.items():
             encounter = self.get(visit)
-            if encounter is not None and visit not in ended:
+            if encounter is not None:
                 default = str(encounter.get("status", "unknown"))
                 self.put({**encounter, "status": visit_status(events, triggers, default=default)})
+
+
+def events_of(works: Iterable[Work]) -> dict[str, list[VisitEvent]]:
+    """The events of each visit, in the order of the works; those of a number that was changed are the new number's."""
+    visits: dict[str, list[VisitEvent]] = {}
+    for work in works:
+        ends = [e for e in work.conversion.effects if e.kind in ENDS_VISIT and e.loser != e.survivor]
+        for effect in ends:
+            if effect.kind == RENUMBERS and effect.loser in visits:
+                visits[effect.survivor] = [*visits.pop(effect.loser), *visits.get(effect.survivor, ())]
+        ended = {effect.loser for effect in ends}
+        for visit in visits_of(work.conversion.resources):
+            told = VisitEvent(work.conversion.event, work.received.id, NO_VISIT if visit in ended else "")
+            visits.setdefault(visit, []).append(told)
+    return visits
 
 
 def _not_shared(reference: str) -> bool:

@@ -74,4 +74,4 @@ def test_moves_numbers_and_errors() -> None:
     held.do(Effect("delete", "Encounter/v"), Effect("delete", "Patient/1"), Effect("delete", "Patient/nobody"))
     assert (held["Encounter/v"]["status"], held["Patient/1"]["active"]) == ("entered-in-error", False)
     held.do(Effect("merge-visit", "Encounter/w", "Encounter/v"), Effect("swap", "Encounter/v", "Encounter/w"))
-    assert held["Encounter/v"]["status"] == "cancelled"
+    assert held["Encounter/v"]["status"] == "entered-in-error"

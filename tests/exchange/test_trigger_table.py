@@ -1,11 +1,16 @@
 """What each event does to what is stored: the rows of mappings/hl7v2/triggers.csv as short feeds through a store."""
 
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from gateway.adapters.memory.store import MemoryStore
+from gateway.codecs.er7 import Message
+from gateway.exchange.ports.store import Store
 from tests.exchange.test_snapshots import Gateway
+from tests.mapping.hl7v2.build import converter
 
 PID, OTHER = "PID|1||17^^^WEST^MR||Zqvale^Ada", "PID|1||18^^^WEST^MR||Zqvale^Bea"
 ACCOUNT = "|" * 13 + "A1^^^WEST"
@@ -128,3 +133,80 @@ def test_a_changed_order_leaves_the_state_of_its_task() -> None:
         return str(one(fed(*messages), "Task")["status"])
 
     assert (state(order("NW"), order("OK")), state(order("NW"), order("OK"), order("XO"))) == ("accepted", "accepted")
+
+
+MRG_V2 = "MRG|17^^^WEST^MR||||V2^^^WEST^VN"
+MERGED = (("A01", "V1"), ("A01", "V2"), ("A42", "V1"), ("A08", "V1"), ("A13", "V2"))
+
+
+def merged_in(order: Sequence[int], store: Store, mrn: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """The visits of one person after the messages of MERGED arrived in this order."""
+    gateway = Gateway(store)
+    for minute in order:
+        event, number = MERGED[minute]
+        stamp = f"2026010510{minute:02d}"
+        merge = [MRG_V2.replace("17^", mrn + "^")] if event == "A42" else []
+        segments = [f"PID|1||{mrn}^^^WEST^MR||Zqvale^Ada", *merge]
+        head = f"MSH|^~\\&|EHR|WEST|||{stamp}||ADT^{event}|C{mrn}-{minute}|P|2.5.1"
+        lines = [head, f"EVN||{stamp}", *segments, pv1("W1", mrn + number), ""]
+        gateway.take("\r".join(lines).replace("|V2^", f"|{mrn}V2^").encode())
+    told = {r["identifier"][0]["value"].removeprefix(mrn): r for r in gateway.all("Encounter")
+            if r["identifier"][0]["value"].startswith(mrn)}  # fmt: skip
+    return {
+        number: (r["status"], [(i["value"].removeprefix(mrn), i.get("use", "")) for i in r["identifier"]])
+        for number, r in told.items()
+    }
+
+
+def test_a_visit_filed_under_two_numbers_is_one_whatever_comes_late(store: Store) -> None:
+    expected = {"V1": ("in-progress", [("V1", ""), ("V2", "old")]), "V2": ("entered-in-error", [("V2", "")])}
+    for number, order in enumerate([(2, 1, 0, 4, 3), (4, 3, 2, 1, 0), (1, 2, 4, 0, 3)]):
+        assert merged_in(order, store, f"zq{number}") == expected
+
+
+def test_a_merge_of_visits_ends_alike_in_every_order() -> None:
+    ends = [merged_in(order, MemoryStore(), "17") for order in list(permutations(range(len(MERGED))))[::13]]
+    assert all(end == ends[0] for end in ends)
+
+
+def test_a_retired_number_that_admits_again_speaks_for_itself_and_the_bundle_says_what_the_store_says() -> None:
+    told = (*visits("A01"), ("ADT^A42", PID, MRG_V2, pv1("W1")))
+    for later, status in (((), "entered-in-error"), (("A08",), "entered-in-error"), (("A01",), "in-progress"),
+                          (("A03",), "finished"), (("A01", "A11"), "entered-in-error")):  # fmt: skip
+        gateway = fed(*told, *((f"ADT^{event}", PID, pv1("W1", "V2")) for event in later))
+        found = {r["identifier"][0]["value"]: r["status"] for r in gateway.all("Encounter")}
+        assert found == {"V1": "in-progress", "V2": status}
+    message = "\r".join(["MSH|^~\\&|EHR|WEST|||20260105||ADT^A42|1|P|2.5.1", *told[-1][1:], ""])
+    made = converter().convert(Message.parse(message.encode()))
+    said = [r["status"] for r in made.resources if r["resourceType"] == "Encounter"]
+    assert said == ["entered-in-error", "in-progress"]
+
+
+def test_a_discharge_under_a_new_number_that_is_taken_back_leaves_the_visit_open() -> None:
+    merge = "MRG|17^^^WEST^MR||||V1^^^WEST^VN"
+    gateway = fed(*visits("A01"), ("ADT^A50", PID, merge, pv1("W1", "V9")), ("ADT^A03", PID, pv1("W1", "V9")),
+                  ("ADT^A13", PID, pv1("W1", "V9")))  # fmt: skip
+    told = {r["identifier"][0]["value"]: r["status"] for r in gateway.all("Encounter")}
+    assert told == {"V1": "entered-in-error", "V9": "in-progress"}
+
+
+def numbers(gateway: Gateway) -> list[list[tuple[str, str]]]:
+    return sorted([(i["value"], i.get("use", "")) for i in p.get("identifier", ())] for p in gateway.all("Patient"))
+
+
+def test_an_update_after_a_merge_leaves_the_old_number() -> None:
+    gateway = fed(("ADT^A28", PID), ("ADT^A28", OTHER), ("ADT^A40", PID, "MRG|18^^^WEST^MR"), ("ADT^A08", PID))
+    assert numbers(gateway) == [[("17", ""), ("18", "old")], [("18", "")]]
+
+
+def test_a_number_that_moves_to_another_person_is_no_longer_the_first_ones_with_and_without_mrg_4() -> None:
+    def pid(numbers: str, enterprise: str = "") -> str:
+        return f"PID|1|{enterprise}|{numbers}||Zqvale^Ada"
+
+    two = fed(("ADT^A28", pid("old^^^X~s^^^Y")), ("ADT^A43", pid("new^^^X~s^^^Y"), "MRG|old^^^X"))
+    assert numbers(two) == [[("new", ""), ("s", "")], [("old", "")]]
+    one = fed(("ADT^A28", pid("17^^^WEST^MR", "E1^^^EPI^PI")),
+              ("ADT^A43", pid("17^^^WEST^MR", "E2^^^EPI^PI"), "MRG|17^^^WEST^MR|||E1^^^EPI^PI"))  # fmt: skip
+    assert numbers(one) == [[("E2", ""), ("17", "")]]
+    same = fed(("ADT^A28", pid("17^^^WEST^MR")), ("ADT^A43", pid("17^^^WEST^MR"), "MRG|17^^^WEST^MR"))
+    assert numbers(same) == [[("17", "")]]

@@ -12,10 +12,10 @@ from gateway.mapping.hl7v2.model import Trigger
 KINDS: Final = (
     "merge-patient",  # loser becomes inactive and points to the survivor; its visits now belong to the survivor
     "merge-account",
-    "merge-visit",  # loser visit is cancelled in favour of the survivor
+    "merge-visit",  # the loser was never a visit of its own: entered in error; the survivor keeps its number as old
     "move-visit",  # the visit now belongs to `survivor`
     "move-account",
-    "move-identifier",
+    "move-identifier",  # `identifiers` are no longer those of the record `loser`
     "change-identifier",  # the old identifier of the same person ends
     "change-visit-identifier",
     "link",  # two records of one person
@@ -45,6 +45,7 @@ class VisitEvent:
 
     event: str  # ADT^A01
     at: str = ""  # FHIR dateTime, for the caller's ordering; the fold does not look at it
+    status: str = ""  # what it sets on this visit, whatever its row says: that of a number which a merge retires
 
 
 def visit_status(events: Iterable[VisitEvent], triggers: Mapping[str, Trigger], *, default: str = "unknown") -> str:
@@ -52,7 +53,8 @@ def visit_status(events: Iterable[VisitEvent], triggers: Mapping[str, Trigger], 
 
     An event that sets a status counts until an event that cancels it; a cancel takes back the latest event of the kinds
     that its row names, and does nothing when there is none. When every setting event was taken back the visit is
-    cancelled; when no event said anything, ``default``.
+    cancelled; when no event said anything, ``default``. A number that a merge retires (A42) has the status of the merge
+    until an event of its own says another: a cancel of what came before it changes nothing.
     """
     standing: list[tuple[str, str]] = []
     taken_back = False
@@ -65,8 +67,8 @@ def visit_status(events: Iterable[VisitEvent], triggers: Mapping[str, Trigger], 
             if found is not None:
                 del standing[found]
                 taken_back = True
-        elif row.status and row.status != "keep":
-            standing.append((row.event, row.status))
+        elif (says := happened.status or row.status) and says != "keep":
+            standing.append((row.event, says))
     if standing:
         return standing[-1][1]
     return "cancelled" if taken_back else default

@@ -20,17 +20,15 @@ class Pending:
     survivor: JsonObject
     loser: JsonObject | None = None
     detail: str = ""
+    numbers: Sequence[JsonObject] | None = None  # identifiers that it is about; None: those of the loser
 
     def settled(self) -> Effect:
         """With references, once ids are known."""
-        loser = self.loser
-        return Effect(
-            self.kind,
-            _reference(self.survivor),
-            _reference(loser) if loser is not None else "",
-            self.detail,
-            tuple(loser.get("identifier", ())) if loser is not None else (),
-        )
+        loser, numbers = self.loser, self.numbers
+        if numbers is None:
+            numbers = loser.get("identifier", ()) if loser is not None else ()
+        reference = _reference(loser) if loser is not None else ""
+        return Effect(self.kind, _reference(self.survivor), reference, self.detail, tuple(numbers))
 
 
 Placed: TypeAlias = Sequence[tuple[Scope, Segment, Fields, int]]
@@ -159,6 +157,20 @@ def _change_identifier(placed: Placed, run: Run) -> list[Pending]:
     return out
 
 
+def _move_identifiers(placed: Placed, run: Run) -> list[Pending]:
+    """Of one record (MRG-1 is a number of PID-3): what MRG names besides (MRG-4) ends. Of two: PID's numbers move."""
+    out = []
+    for survivor, loser in _pairs(placed, "Patient"):
+        told, named = survivor.get("identifier", []), loser.get("identifier", [])
+        same = [number for number in named if number in told]
+        if same:
+            out.append(Pending("move-identifier", survivor, loser, "", [n for n in named if n not in told]))
+            loser["identifier"] = same
+        else:
+            out.append(Pending("move-identifier", survivor, loser, "", list(told)))
+    return out
+
+
 def _supersede(placed: Placed, run: Run) -> list[Pending]:
     """The document that TXA-13 names is replaced by that of TXA-12; it has the id that its own message gave it."""
     out = []
@@ -189,7 +201,7 @@ _RELATE: Final[Mapping[str, Callable[[Placed, Run], list[Pending]]]] = {
     "merge-visit": _plain("merge-visit", "Encounter", ends={"status": "entered-in-error"}),
     "move-account": _plain("move-account", "Patient"),
     "move-visit": _plain("move-visit", "Patient"),
-    "move-identifier": _plain("move-identifier", "Patient"),
+    "move-identifier": _move_identifiers,
     "change-identifier": _change_identifier,
     "change-visit-identifier": _plain("change-visit-identifier", "Encounter", ends={"status": "entered-in-error"}),
     "link": _link_patients,
