@@ -120,14 +120,19 @@ class Connection(asyncio.Protocol):
 
     # -- what the transport tells --------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it in, and find out who it is."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._address = self._peer = str((transport.get_extra_info("peername") or ["?"])[0])
-        self._transport.set_write_buffer_limits(high=_BUFFERED)
-        self._counted = self._owner.joined(self, self._address, self._one)
+    def counted_in(self, address: str) -> bool:
+        """Whether there is room for it; over TLS asked before the handshake."""
+        self._address = self._peer = address
+        self._counted = self._owner.joined(self, address, self._one)
         if not self._counted:
-            log.warning("mllp connection refused peer=%s reason=too-many", self._address)
+            log.warning("mllp connection refused peer=%s reason=too-many", address)
+        return self._counted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it in where nobody has, and find out who it is."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_BUFFERED)
+        if not (self._counted or self.counted_in(str((transport.get_extra_info("peername") or ["?"])[0]))):
             self._close()
             return
         try:
@@ -591,6 +596,5 @@ def _single(payload: bytes) -> bool:
 def _interchange(payload: bytes) -> Interchange:
     """The messages of a frame that is not a single one."""
     found = split_interchange(payload)
-    if not found.messages and not found.enveloped:
-        return Interchange((Batch((payload,)),))  # refused as a message, with its bytes
-    return found
+    none = not found.messages and not found.enveloped
+    return Interchange((Batch((payload,)),)) if none else found  # refused as a message, with its bytes

@@ -8,6 +8,8 @@ way goes together into the next.
 import asyncio
 import logging
 import secrets
+import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -36,6 +38,7 @@ _HEADER: Final = 1_024  # where MSH-9 stands
 _GROUP: Final = 256  # frames that go into one transaction at most
 _POLL_S: Final = 0.5
 _TICK_S: Final = 0.1  # how often deadlines are looked at
+_BACKLOG: Final = 512  # connections that wait to be accepted
 _HANDSHAKE_S: Final = 10.0  # longest TLS handshake
 _STOP_S: Final = 2.0  # longest wait for answers under way when the listener stops
 
@@ -134,24 +137,29 @@ class Receiver:
 
     async def _main(self, ready: "Future[list[tuple[str, int]]]") -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        servers = []
+        servers: list[asyncio.Server] = []
+        accepting: list[asyncio.Task[None]] = []
+        addresses: list[tuple[str, int]] = []
         try:
             for one in self._listeners:
-                made = partial(Connection, self, one, self._loop)
-                patience = min(one.frame_timeout_s, _HANDSHAKE_S) if one.tls is not None else None
-                servers.append(
-                    await self._loop.create_server(
-                        made, one.host, one.port, ssl=one.tls, backlog=512, ssl_handshake_timeout=patience
-                    )
-                )
+                if one.tls is None:
+                    made = partial(Connection, self, one, self._loop)
+                    servers.append(await self._loop.create_server(made, one.host, one.port, backlog=_BACKLOG))
+                    addresses.append(servers[-1].sockets[0].getsockname()[:2])
+                else:
+                    listening = await _listening(self._loop, one)
+                    addresses.append(listening[0].getsockname()[:2])
+                    accepting += [self._loop.create_task(self._accept(one_of, one)) for one_of in listening]
         except OSError:
             ready.set_exception(Busy("the address cannot be used", at="--mllp", fix="is another gateway running?"))
             return
-        ready.set_result([server.sockets[0].getsockname()[:2] for server in servers])
+        ready.set_result(addresses)
         watch = self._loop.create_task(self._watch())
         await self._stop.wait()
         for server in servers:
             server.close()
+        for task in accepting:
+            task.cancel()
         for connection in tuple(self._connections):
             connection.end()
         if self._connections:
@@ -162,7 +170,33 @@ class Receiver:
         for connection in tuple(self._connections):
             connection.abort()
         watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        await asyncio.gather(watch, *accepting, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket, one: Listener) -> None:
+        """Accept for TLS: a handshake that has begun takes its place in the limits, which a server of asyncio's own
+        would ask about only when it is done."""
+        loop = asyncio.get_running_loop()
+        shaking: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                try:
+                    plain, address = await loop.sock_accept(listening)
+                except OSError as error:  # out of descriptors, or gone before it was taken
+                    log.warning("mllp accept failed reason=%s", type(error).__name__)
+                    await asyncio.sleep(_TICK_S)
+                    continue
+                connection = Connection(self, one, loop)
+                if not connection.counted_in(str(address[0])):
+                    plain.close()
+                    continue
+                task = loop.create_task(_shaken(loop, connection, plain, one))
+                shaking.add(task)
+                task.add_done_callback(shaking.discard)
+        finally:
+            listening.close()
+            for task in shaking:
+                task.cancel()
+            await asyncio.gather(*shaking, return_exceptions=True)
 
     async def _watch(self) -> None:
         """Look at all deadlines: cheaper than a timer for each read."""
@@ -280,3 +314,31 @@ class Receiver:
         for prepared, done in group:
             done(list(islice(replies, len(prepared))), None)
         self._kept()
+
+
+async def _listening(loop: asyncio.AbstractEventLoop, one: Listener) -> list[socket.socket]:
+    """Sockets that listen on every address of the host, as a server of asyncio would."""
+    found = await loop.getaddrinfo(one.host, one.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    out: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            out.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+            out[-1].setblocking(False)
+    except OSError:
+        for made in out:
+            made.close()
+        raise
+    return out
+
+
+async def _shaken(loop: asyncio.AbstractEventLoop, connection: Connection, plain: socket.socket, one: Listener) -> None:
+    """Hand a socket over to its connection once the handshake is done; count it out when that fails."""
+    patience = min(one.frame_timeout_s, _HANDSHAKE_S)
+    try:
+        await loop.connect_accepted_socket(lambda: connection, plain, ssl=one.tls, ssl_handshake_timeout=patience)
+    except (OSError, ssl.SSLError) as error:
+        log.info("mllp handshake failed reason=%s", type(error).__name__)
+        connection.connection_lost(None)
+    except asyncio.CancelledError:
+        connection.connection_lost(None)
+        raise

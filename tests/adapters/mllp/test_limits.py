@@ -235,6 +235,32 @@ def test_a_tls_handshake_that_does_not_end_is_closed_and_harms_nobody(
         silent.close()
 
 
+@pytest.mark.parametrize(("of_a_peer", "of_all"), [(2, 64), (64, 2)])
+def test_a_tls_handshake_takes_its_place_in_the_limits(
+    of_a_peer: int, of_all: int, sqlite_store: DbStore, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    tls = server_context(*authority.issue("gateway"), "")
+    listener = Listener(port=0, tls=tls, peer_limit=of_a_peer, limit=of_all)
+    context = ssl.create_default_context(cafile=authority.file)
+    with receiving(sqlite_store, listener) as receiver:
+        silent = [Peer(receiver.addresses[0]) for _ in range(2)]
+        third = Peer(receiver.addresses[0], timeout_s=2)
+        assert closed(third), "two are shaking hands: there is no room"
+        for peer in (*silent, third):
+            peer.close()
+        time.sleep(0.2)
+        for number in range(5):  # what comes right behind the handshake is not lost; who went made room
+            client = Client("localhost", receiver.addresses[0][1], timeout_s=3, tls=context)
+            last = client.send(adt(str(number))).last
+            assert last is not None
+            assert last.code == "AA"
+            client.close()
+            time.sleep(0.02)
+    with sqlite_store.reading() as reading:
+        assert reading.inbox.counts() == {("EHR^WEST", "received"): 5}
+
+
 def test_a_tls_peer_that_sends_its_handshake_byte_by_byte_does_not_hold_up_our_sender(tmp_path: Path) -> None:
     def trickle(connection: socket.socket) -> None:
         with connection, suppress(OSError):
