@@ -1,7 +1,8 @@
 """The labelling step: sensitivity, Confidentiality and visibility level of a resource, each with its basis.
 
 Labels come from codes, from words where there is no code, from the source, and by implication; what a mapping vouches
-for (an HMIS column, a programme) is joined by :func:`merged`. Tables: terminology/sensitivity.
+for (an HMIS column, a programme) is joined by :func:`merged`, and so is what the sender of a record claims for it where
+that can only close. Tables: terminology/sensitivity.
 """
 
 import re
@@ -13,12 +14,14 @@ from typing import Any, Final
 import orjson
 
 from gateway.consent.codes import RANK, system_of
-from gateway.consent.law import HANDLING
+from gateway.consent.law import EMBARGO, HANDLING
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import ACT_CODE, CONFIDENTIALITY, DOORWAY, LEVEL, JsonObject, Resource
 
 BASIS: Final = "http://hl7.org/fhir/uv/security-label-ds4p/StructureDefinition/extension-sec-label-basis"
 BASIS_SYSTEM: Final = f"{DOORWAY}/CodeSystem/label-basis"
+_CLAIM: Final = "sender"  # basis of a label that came with the record
+_CLOSED: Final = ("R", "V")  # Confidentiality above normal
 _HANDLING_CODES: Final = frozenset({"VSP", "RESTRICTED"})
 _KNOWN_LIMIT: Final = 4_096  # elements whose labels are remembered
 _KNOWN_SIZE: Final = 4_000  # bytes of an element that is worth it
@@ -37,9 +40,14 @@ class LabelTables:
     levels: Mapping[str, str]
     version: str
     prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)  # what the ``sources`` begin with
+    sensitivities: frozenset[str] = field(init=False, repr=False, compare=False)  # every label that a table gives
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefixes", tuple(prefix for prefix, _ in self.sources))
+        given = [*self.exact.values(), *(held for tree in self.below.values() for held in tree.values())]
+        given += [labels for _, labels in self.sources] + [*self.implied.values(), tuple(self.implied)]
+        given += [(phrase[-1],) for phrases in self.words.values() for phrase in phrases]
+        object.__setattr__(self, "sensitivities", frozenset(one for labels in given for one in labels))
 
 
 def read_label_tables(
@@ -125,6 +133,27 @@ class Labeller:
         ]
         return tuple(out)
 
+    def claimed(self, resource: Resource, source: str) -> tuple[JsonObject, ...]:
+        """What a sender says of his record where that can only close it: Confidentiality above normal, sensitivities
+        that the tables know, the law's closures and embargoes. All else that a sender writes is not heard.
+
+        Args:
+            source: feed or client that says it, by which :func:`is_claim` knows it again.
+        """
+        said = [(str(c.get("system", "")), str(c.get("code", ""))) for c in _written(resource) if not has_basis(c)]
+        shut = [(s, c) for s, c in said if (c in _CLOSED if s == CONFIDENTIALITY else self._closes(s, c))]
+        if not shut:
+            return ()
+        raised = dict.fromkeys([(LEVEL, "L3"), *shut])
+        if not any(system == CONFIDENTIALITY for system, _ in shut):
+            raised[CONFIDENTIALITY, "R"] = None
+        return tuple(_coding(system, code, _CLAIM, _mark(source)) for system, code in raised)
+
+    def _closes(self, system: str, code: str) -> bool:
+        if system == HANDLING:
+            return code in _HANDLING_CODES or code.startswith(EMBARGO.rpartition("|")[2])
+        return system == ACT_CODE and code in self.tables.sensitivities
+
     def sensitivities(self, resource: Resource) -> dict[str, str]:
         """Label code -> the table that says so (the first that did)."""
         by_code: tuple[str, ...] = ()
@@ -186,8 +215,7 @@ class Labeller:
         return (*heights, *(self._coding(ACT_CODE, code, why) for code, why in sorted(found.items())))
 
     def _coding(self, system: str, code: str, basis: str) -> JsonObject:
-        why = {"system": BASIS_SYSTEM, "code": basis, "version": self.tables.version}
-        return {"system": system, "code": code, "extension": [{"url": BASIS, "valueCoding": why}]}
+        return _coding(system, code, basis, self.tables.version)
 
     def _by_code(self, system: str, code: str) -> Iterator[str]:
         yield from self.tables.exact.get((system, code), ())
@@ -338,5 +366,50 @@ def merged(vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[
 
 def has_basis(label: JsonObject) -> bool:
     """Whether a label came from the tables, so that a changed table may take it away."""
+    return any(basis != _CLAIM for basis, _ in _bases(label))
+
+
+def is_claim(label: JsonObject, source: str) -> bool:
+    """Whether a label came with a record that the source sent."""
+    return (_CLAIM, _mark(source)) in _bases(label)
+
+
+def security_of(resource: Resource) -> list[JsonObject]:
+    """The Codings of ``meta.security``."""
+    meta = resource.get("meta")
+    labels = meta.get("security") if isinstance(meta, dict) else None
+    return [label for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
+
+
+def vouched_of(resource: Resource) -> tuple[JsonObject, ...]:
+    """The labels of a stored resource that a mapping vouched for or its sender claimed: no table finds them again."""
+    return tuple(label for label in security_of(resource) if not has_basis(label))
+
+
+def _coding(system: str, code: str, basis: str, version: str) -> JsonObject:
+    why = {"system": BASIS_SYSTEM, "code": basis, "version": version}
+    return {"system": system, "code": code, "extension": [{"url": BASIS, "valueCoding": why}]}
+
+
+def _mark(source: str) -> str:
+    """Stands for a source without naming it."""
+    return sha256(source.encode()).hexdigest()[:12]
+
+
+def _bases(label: JsonObject) -> list[tuple[str, str]]:
     extensions = label.get("extension")
-    return isinstance(extensions, list) and any(isinstance(e, dict) and e.get("url") == BASIS for e in extensions)
+    found = [e for e in extensions if isinstance(e, dict)] if isinstance(extensions, list) else []
+    codings = [e.get("valueCoding") for e in found if e.get("url") == BASIS]
+    plain = [coding if isinstance(coding, dict) else {} for coding in codings]
+    return [(str(coding.get("code", "")), str(coding.get("version", ""))) for coding in plain]
+
+
+def _written(resource: Resource) -> Iterator[JsonObject]:
+    """The labels that a sender wrote: those of the record, of a document, of a composition."""
+    yield from security_of(resource)
+    concepts = resource.get("securityLabel")  # DocumentReference; a Consent's stand in its provisions
+    for concept in concepts if isinstance(concepts, list) else ():
+        codings = concept.get("coding") if isinstance(concept, dict) else None
+        yield from (one for one in codings if isinstance(one, dict)) if isinstance(codings, list) else ()
+    if isinstance(resource.get("confidentiality"), str):  # Composition
+        yield {"system": CONFIDENTIALITY, "code": resource["confidentiality"]}

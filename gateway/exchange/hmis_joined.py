@@ -111,8 +111,7 @@ def carry_outcomes(unit: Unit, saver: Saver, source: str, drafts: Sequence[Draft
             continue
         kept = {name: value for name, value in task.items() if name not in _CARRIED}
         after = kept | {name: told[name] for name in _CARRIED if name in told}
-        security = tuple((task.get("meta") or {}).get("security", ()))
-        moved.append(Draft(after, write(_plain(after)), source=source, labels=security))
+        moved.append(Draft(after, write(_plain(after)), source=source))
     if moved:
         saver.save(unit, moved, now_us=now_us)
 

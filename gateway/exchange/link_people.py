@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 
 from gateway.codecs.json_text import read, with_last_member, write
-from gateway.consent.labels import has_basis
+from gateway.consent.labels import vouched_of
 from gateway.exchange.link_events import Scribe
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkReader
 from gateway.exchange.ports.resources import Draft
@@ -159,8 +159,7 @@ def _relinked(unit: Unit, reference: str, others: Collection[str], apart: frozen
     changed = with_seealso(without_seealso(patient, apart), sorted(others)[:_MOST])
     if changed is patient:
         return None
-    vouched = tuple(label for label in (patient.get("meta") or {}).get("security", ()) if not has_basis(label))
-    return Draft(changed, None, stored.method, stored.source, vouched, amend=True)
+    return Draft(changed, None, stored.method, stored.source, vouched_of(patient), amend=True)
 
 
 def _person(id_: str, group: frozenset[str]) -> Resource:

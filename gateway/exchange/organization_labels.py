@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.consent.labels import Labeller, has_basis
+from gateway.consent.labels import Labeller, vouched_of
 from gateway.consent.view import local
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
@@ -81,9 +81,7 @@ class OrganizationLabels:
             drafts = []
             for stored in page:
                 resource = _parsed(stored)
-                security = (resource.get("meta") or {}).get("security") or ()
-                vouched = tuple(one for one in security if isinstance(one, dict) and not has_basis(one))
-                drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched))
+                drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
             unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
 
     def _naming(self, unit: Unit, organization: str) -> Iterator[list[Stored]]:

@@ -7,7 +7,7 @@ from io import StringIO
 
 import orjson
 
-from gateway.consent.labels import Labeller, has_basis, read_label_tables
+from gateway.consent.labels import Labeller, read_label_tables, security_of, vouched_of
 from gateway.exchange.disclose import ReadData
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store, Unit
@@ -73,23 +73,13 @@ def _again(unit: Unit, saver: Saver, references: Iterable[str], now_us: int) -> 
     changed = 0
     for reference, stored in unit.resources.many(references).items():
         resource = orjson.loads(stored.body)
-        draft = Draft(resource, stored.body, stored.method, stored.source, tuple(_vouched(resource)))
+        draft = Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource))
         (labelled,) = saver.labelled(unit, [draft])
-        if [_key(c) for c in labelled.labels] == [_key(c) for c in _security(resource)]:
+        if [_key(c) for c in labelled.labels or ()] == [_key(c) for c in security_of(resource)]:
             continue
         after = unit.resources.put(labelled, now_us=now_us)
         changed += after.version != stored.version and after.reference == reference
     return changed
-
-
-def _security(resource: JsonObject) -> list[JsonObject]:
-    meta = resource.get("meta")
-    labels = meta.get("security") if isinstance(meta, dict) else None
-    return [label for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
-
-
-def _vouched(resource: JsonObject) -> list[JsonObject]:
-    return [label for label in _security(resource) if not has_basis(label)]
 
 
 def _key(coding: JsonObject) -> tuple[str, str]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from gateway.consent.labels import merged
+import orjson
+
+from gateway.consent.labels import is_claim, merged, vouched_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.kernel.fhir import JsonObject, Resource
@@ -11,6 +13,8 @@ from gateway.kernel.fhir import JsonObject, Resource
 Label: TypeAlias = Callable[[Resource], Iterable[JsonObject]]  # security labels that the content calls for
 
 Join: TypeAlias = Callable[[Iterable[JsonObject], Iterable[JsonObject]], tuple[JsonObject, ...]]  # vouched, found
+
+Claim: TypeAlias = Callable[[Resource, str], Sequence[JsonObject]]  # labels by which a sender closes his own record
 
 
 class Saver:
@@ -24,6 +28,7 @@ class Saver:
         prepare: what is added to a draft before it is written (links that the gateway knows of and a sender does not).
         join: how labels of a mapping and labels of the labelling step become one set (gateway.consent.labels).
         told: labels that other stored resources tell of these (exchange/organization_labels.py).
+        claim: the labels that a sender wrote which can only close (gateway.consent.labels).
     """
 
     def __init__(
@@ -34,18 +39,21 @@ class Saver:
         join: Join = merged,
         prepare: "Prepare | None" = None,
         told: "Told | None" = None,
+        claim: Claim = lambda _, __: (),
     ) -> None:
         self._label = label
         self._prepare = prepare
         self._join = join
         self._told = told
+        self._claim = claim
         self._followers = tuple(followers)
 
     def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
         """Store the drafts in order; each answer is the newest version, an old one when nothing changed.
 
         ``meta.security`` becomes the labels that the labelling step finds and those that our own mapping vouches for
-        (``Draft.labels``); labels that the sender wrote are dropped, so nobody can label his way past consent.
+        (``Draft.labels``). Where no mapping speaks, what one vouched for before stays, so that no other door opens a
+        record; what its own sender wrote is heard where it closes, so nobody can label his way past consent.
 
         Raises:
             Invalid, Malformed: a draft without id, or text that is not strict JSON; the transaction is to be undone.
@@ -59,11 +67,28 @@ class Saver:
     def labelled(self, unit: Unit, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts with every label that they are to carry."""
         told = self._told(unit, drafts) if self._told is not None else [()] * len(drafts)
+        silent = [_reference(draft) for draft in drafts if draft.labels is None and not draft.fresh]
+        before = unit.resources.many(silent) if silent else {}
         out = []
         for draft, more in zip(drafts, told, strict=True):
             found = self._label(draft.resource)
-            out.append(draft.with_labels(self._join(draft.labels, (*found, *more) if more else found)))
+            vouched = self._standing(draft, before.get(_reference(draft))) if draft.labels is None else draft.labels
+            out.append(draft.with_labels(self._join(vouched, (*found, *more) if more else found)))
         return out
+
+    def _standing(self, draft: Draft, current: Stored | None) -> Sequence[JsonObject]:
+        """What was vouched for before, and what the sender says of a record that is his."""
+        if current is None:
+            return self._claim(draft.resource, draft.source)
+        kept = vouched_of(orjson.loads(current.body)) if b'"security"' in current.body else ()
+        others = tuple(label for label in kept if not is_claim(label, draft.source))
+        if current.source != draft.source and len(others) == len(kept):
+            return kept
+        return (*others, *self._claim(draft.resource, draft.source))
+
+
+def _reference(draft: Draft) -> str:
+    return f"{draft.resource.get('resourceType', '')}/{draft.resource.get('id', '')}"
 
 
 Prepare: TypeAlias = Callable[[Unit, Draft], Draft]

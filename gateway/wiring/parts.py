@@ -137,7 +137,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
         linking.follow,
         *([Tell(partners, _adt_events())] if partners else []),
     )
-    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told)
+    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed)
 
 
 def _adt_events() -> "EventOf":

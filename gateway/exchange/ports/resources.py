@@ -47,7 +47,8 @@ class Draft:
     body: bytes | None = field(default=None, repr=False)
     method: str = "PUT"
     source: str = ""
-    labels: tuple[JsonObject, ...] = field(default=(), repr=False)  # security labels that our own mapping vouches for
+    # security labels that our own mapping vouches for; None: nobody does anew, and those of before stay
+    labels: tuple[JsonObject, ...] | None = field(default=None, repr=False)
     document: Document | None = field(default=None, repr=False)  # ``body`` as read already, to save reading it again
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
