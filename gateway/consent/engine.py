@@ -4,21 +4,19 @@ A :class:`Program` is the compiled form of one Consent and may be cached by (ref
 :class:`Bound` belongs to one request and must never outlive it (a later request may find another Consent or hour).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, TypeAlias
 
 from gateway.consent.asked import Asked
-from gateway.consent.codes import RANK, UNREAD
+from gateway.consent.codes import UNREAD
+from gateway.consent.criteria import Test, compile_data
 from gateway.consent.read import flattened
 from gateway.consent.rules import DataGroup, Directive, Enforcement, RequestGroup, Rule, Verdict
 from gateway.consent.view import ResourceView
-from gateway.kernel.fhir import CONFIDENTIALITY
 
 _KNOWN_ACTIONS: Final = frozenset({"access", "collect", "use", "disclose", "correct", "read", "search"})
-
-Test: TypeAlias = Callable[[ResourceView, Asked], bool]  # a whole data group, failing closed
 
 
 @dataclass(slots=True)
@@ -87,7 +85,9 @@ _SHAPES: Final = _Numbers()
 def compile_directive(directive: Directive) -> Program:
     """A directive as a program; one that cannot be enforced always denies, an inactive one says nothing."""
     if directive.status is Enforcement.INACTIVE:
-        return Program(directive, (), Verdict.NONE, "status")
+        form = _form(directive) if directive.withdraws else 0
+        replacing = directive.withdraws and bool(form or directive.replaces)
+        return Program(directive, (), Verdict.NONE, "status", form=form, replacing=replacing)
     if directive.status is not Enforcement.ENFORCEABLE:
         return Program(directive, (), Verdict.DENY, directive.status.value)
     if directive.dialect.flat:
@@ -96,179 +96,25 @@ def compile_directive(directive: Directive) -> Program:
     for root in directive.rules:
         _lay(root, -1, nodes, directive)
     shape = _SHAPES.of((directive.dialect, tuple((n.permit, n.parent, n.rule.data) for n in nodes)))
-    d = directive
-    dated = d.form and d.organizations and d.given_us is not None
-    form = (hash((d.form, d.organizations, d.patients)) or 1) if dated else 0
+    form = _form(directive)
     asks = tuple(node.asks for node in nodes)
-    return Program(directive, tuple(nodes), shape=shape, form=form, replacing=bool(form or d.replaces), asks=asks)
+    replacing = bool(form or directive.replaces)
+    return Program(directive, tuple(nodes), shape=shape, form=form, replacing=replacing, asks=asks)
+
+
+def _form(d: Directive) -> int:
+    """The same number for Consents of which the later replaces the earlier; 0: none does."""
+    dated = d.form and d.organizations and d.given_us is not None
+    return (hash((d.form, d.organizations, d.patients)) or 1) if dated else 0
 
 
 def _lay(rule: Rule, parent: int, nodes: list[Node], directive: Directive) -> None:
     index = len(nodes)
-    test, facets = _compile_data(rule.data, rule.permit, directive)
+    test, facets = compile_data(rule.data, rule.permit, directive)
     asks = _ASKS.of((rule.request, rule.permit, directive.dialect))
     nodes.append(Node(rule, rule.permit, parent, rule.request, test, facets, asks))
     for child in rule.children:
         _lay(child, index, nodes, directive)
-
-
-# ---- data group -> one closure. Each part answers YES/NO with doubt already turned against disclosure.
-
-
-def _compile_data(group: DataGroup, permit: bool, directive: Directive) -> tuple[Test | None, frozenset[str]]:
-    if group.empty:
-        return None, frozenset()
-    content: list[tuple[Test, str]] = []
-    if group.labels is not None:
-        content.append((_label_test(group, permit, directive), "labels"))
-    for classes in group.classes or ():
-        content.append((_class_test(classes, permit), "classes"))
-    if group.codes is not None:
-        content.append((_code_test(group, permit), "codes"))
-    rest: list[tuple[Test, str]] = []
-    if group.unreadable or group.period_unreadable:
-        doubt = not permit
-        rest.append((lambda view, asked: doubt, "none"))
-    if group.period is not None:
-        rest.append((_period_test(group, permit), "interval"))
-    if group.data is not None:
-        rest.append((_instance_test(group.data, permit, directive), "instance"))
-    if group.authors is not None:
-        writers, unclear = group.authors.keys, group.authors.unreadable and not permit
-        rest.append((lambda view, asked: unclear or not view.authors.isdisjoint(writers), "authors"))
-        if group.authors.unreadable and permit:
-            rest.append((lambda view, asked: False, "none"))
-    if group.sources is not None:
-        sources = group.sources
-        rest.append((lambda view, asked: view.source in sources, "source"))
-    if group.tags is not None:
-        tags = group.tags
-        rest.append((lambda view, asked: not view.tags.isdisjoint(tags), "tags"))
-    facets = frozenset(name for _, name in (*content, *rest))
-    tests = [test for test, _ in content]
-    if group.union and len(tests) > 1:
-        tests = [_any(tuple(tests))]
-    return _all(tuple(tests + [test for test, _ in rest])), facets
-
-
-def _all(tests: tuple[Test, ...]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
-    return lambda view, asked: all(test(view, asked) for test in tests)
-
-
-def _always(view: ResourceView, asked: Asked) -> bool:
-    """What a denial says of a value that nobody can read."""
-    return True
-
-
-def _any(tests: tuple[Test, ...]) -> Test:
-    return lambda view, asked: any(test(view, asked) for test in tests)
-
-
-def _class_test(classes: frozenset[str], permit: bool) -> Test:
-    if UNREAD in classes and not permit:
-        return _always
-    return lambda view, asked: not view.classes.isdisjoint(classes)
-
-
-def _code_test(group: DataGroup, permit: bool) -> Test:
-    codes, prefixes, doubt = group.codes or frozenset(), group.code_prefixes, not permit
-    if UNREAD in codes and doubt:
-        return _always
-
-    def test(view: ResourceView, asked: Asked) -> bool:
-        if view.codes is None:
-            return doubt
-        if not view.codes.isdisjoint(codes):
-            return True
-        return bool(prefixes) and any(code.startswith(prefixes) for code in view.codes)
-
-    return test
-
-
-def _label_test(group: DataGroup, permit: bool, directive: Directive) -> Test:
-    wanted = group.labels or frozenset()
-    if UNREAD in wanted and not permit:
-        return _always
-    if directive.dialect.exact_confidentiality:
-        exact = frozenset(f"{CONFIDENTIALITY}|{code}" for code in group.confidentiality)
-        return _exact_label_test(wanted, exact, permit)
-    ranks = [RANK[code] for code in group.confidentiality]
-    bound = (max(ranks) if permit else min(ranks)) if ranks else None
-
-    def permitted(view: ResourceView, asked: Asked) -> bool:
-        if not view.labels.isdisjoint(wanted):
-            return True
-        return bound is not None and view.confidential and view.rank <= bound
-
-    def denied(view: ResourceView, asked: Asked) -> bool:
-        if not view.labels.isdisjoint(wanted) or (wanted and not view.labelled):
-            return True
-        return bound is not None and (not view.confidential or view.rank >= bound)
-
-    return permitted if permit else denied
-
-
-def _exact_label_test(wanted: frozenset[str], exact: frozenset[str], permit: bool) -> Test:
-    every = wanted | exact
-    if permit:
-        return lambda view, asked: not view.labels.isdisjoint(every)
-    return lambda view, asked: (
-        not view.labels.isdisjoint(every) or bool(wanted and not view.labelled) or bool(exact and not view.confidential)
-    )
-
-
-def _period_test(group: DataGroup, permit: bool) -> Test:
-    low, high = group.period or (None, None)
-    wholly, doubt = permit and group.strict_period, not permit
-
-    def test(view: ResourceView, asked: Asked) -> bool:
-        if view.interval is None:
-            return doubt
-        start, end = view.interval
-        if wholly:
-            return (low is None or (start is not None and low <= start)) and (
-                high is None or (end is not None and end <= high)
-            )
-        return (low is None or end is None or low <= end) and (high is None or start is None or start <= high)
-
-    return test
-
-
-def _instance_test(data: tuple[tuple[str, frozenset[str]], ...], permit: bool, directive: Directive) -> Test:
-    own: set[str] = set()
-    pointing: set[str] = set()
-    pointed: set[str] = set()
-    writers: set[str] = set()
-    unclear = False
-    for meaning, keys in data:
-        if meaning == "authoredby":
-            writers |= keys
-        elif meaning == "unknown":
-            unclear = True
-        else:
-            own |= keys
-            if meaning == "dependents" or (meaning == "related" and directive.dialect.related_points_to):
-                pointing |= keys
-            elif meaning == "related":
-                pointed |= keys
-    doubt = unclear and not permit
-
-    def test(view: ResourceView, asked: Asked) -> bool:
-        if view.reference in own or doubt:
-            return True
-        if pointing and not view.refers.isdisjoint(pointing):
-            return True
-        if writers and not view.authors.isdisjoint(writers):
-            return True
-        for key in pointed:
-            to = asked.links.get(key)
-            if (to is None and not permit) or (to is not None and view.reference in to):
-                return True
-        return False
-
-    return test
 
 
 # ---- request phase
@@ -329,6 +175,7 @@ class Residue:
     """What remains of Consents that judge alike: live nodes, children after their parents.
 
     ``programs`` are all these Consents; ``live`` are nodes of the first, their positions the same in all.
+    ``by`` is what took their permissions back: then their denials are left, and what they permitted is denied.
     """
 
     programs: tuple[Program, ...]
@@ -336,6 +183,7 @@ class Residue:
     grants: bool  # a rule that can permit is left
     parents: tuple[int, ...] = ()  # for each live node, position in ``live`` of its nearest live ancestor, or -1
     facets: frozenset[str] = frozenset()
+    by: Program | None = None
 
     def judge(self, view: ResourceView, asked: Asked) -> tuple[Verdict, tuple[int, ...]]:
         """The data phase: the frontier of the matching rules decides, denial first; with the indexes of its nodes."""
@@ -386,6 +234,14 @@ def _left(nodes: Sequence[Node], live_at: tuple[int, ...]) -> _Left:
     return live, any(node.permit for _, node in live), tuple(parents), facets
 
 
+def _taken_back(programs: Sequence[Program], live_at: tuple[int, ...], by: Program) -> Residue:
+    """What is left of Consents whose permissions were taken back: their denials, and a denial of the rest."""
+    nodes = programs[0].nodes
+    denials = tuple(index for index in live_at if not nodes[index].permit)
+    live, _, parents, facets = _left(nodes, denials)
+    return Residue(tuple(programs), live, len(denials) < len(live_at), parents, facets, by)
+
+
 def live_nodes(program: Program, asked: Asked) -> tuple[int, ...]:
     """The request phase of one Consent: which of its rules stay. Equal questions are answered once a request."""
     answers, nodes = asked.answers, program.nodes
@@ -406,7 +262,8 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     """The Consents that count: active or unreadable, of the category asked for, not replaced by another.
 
     One replaces another by an explicit link, or when it is the same form for the same organization and patient, given
-    later, and in force by now. Lateness alone never replaces.
+    later, and in force by now. Lateness alone never replaces. What was ended since replaces nothing, and still the
+    earlier does not come back: see :func:`withdrawn`.
     """
     counting = [p for p in programs if p.directive.status is not Enforcement.INACTIVE]
     if not asked.categories and not any(p.replacing for p in counting):
@@ -431,6 +288,29 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     if not replaced and len(latest) == len(counting):
         return counting
     return [p for p in counting if p.directive.consent not in replaced and not _outdated(p, latest)]
+
+
+def withdrawn(counting: Iterable[Program], programs: Iterable[Program], now_us: int) -> dict[str, Program]:
+    """Of the Consents that count, those whose permissions a later one takes back: name -> the one that does.
+
+    Who signs a form anew and then ends it, or is asked again and refuses, does not mean the older one to hold again. So
+    an ended permission does to earlier Consents of its form, and to those that it says it replaces, what a revocation
+    does: their permissions are gone. Their denials stay. (A denial that was ended takes nothing back.)
+    """
+    ended = [p for p in programs if p.replacing and p.directive.status is Enforcement.INACTIVE]
+    if not ended:
+        return {}
+    found: dict[str, Program] = {}
+    for p in ended:
+        d = p.directive
+        if d.starts is not None and d.starts > now_us:
+            continue
+        for one in counting:
+            given, name = one.directive.given_us, one.directive.consent
+            older = given is not None and d.given_us is not None and given < d.given_us
+            if name != d.consent and ((p.form and one.form == p.form and older) or name in d.replaces):
+                found[name] = p
+    return found
 
 
 def _outdated(program: Program, latest: dict[int, int]) -> bool:
@@ -538,6 +418,9 @@ def _unenforced(program: Program) -> Reason:
 
 def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[int, ...]) -> Iterator[Reason]:
     d = program.directive
+    if said is Verdict.WEAK_DENY and residue.by is not None:
+        yield Reason(d.consent, d.version, program.nodes[0].rule.path, WITHDRAWN, said)
+        return
     if said is Verdict.WEAK_DENY:
         indexes = next((index,) for index, node in residue.live if node.permit)
     for index in indexes:
@@ -548,6 +431,7 @@ def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[i
         )  # fmt: skip
 
 
+WITHDRAWN: Final = "withdrawn"  # the element of a reason: a later Consent of the same form was ended
 _ELEMENTS: Final = (
     ("labels", "securityLabel"), ("classes", "class"), ("codes", "code"), ("period", "dataPeriod"), ("data", "data"),
     ("authors", "actor"), ("sources", "source"), ("tags", "tag"),
@@ -563,6 +447,7 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     """The request phase for one patient: eligible Consents, their residuals, and what follows without any resource."""
     counting = eligible(programs, asked)
     always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
+    taken = withdrawn(counting, programs, asked.now_us)
     left: list[tuple[Program, tuple[int, ...]]] = []
     newest: list[Program] = []
     for p in counting:
@@ -575,10 +460,14 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     if len(newest) > 1:  # LEAP: the latest applicable Consent decides alone
         last = max(newest, key=lambda p: p.directive.given_us or 0)
         left = [(p, live) for p, live in left if p is last or not p.directive.dialect.newest]
-    alike: dict[tuple[int, tuple[int, ...]], list[Program]] = {}
+    alike: dict[tuple[int, tuple[int, ...], str], list[Program]] = {}
     for p, live in left:
-        alike.setdefault((p.shape, live), []).append(p)
-    residues = tuple(_residue(those, live) for (_, live), those in alike.items())
+        by = taken.get(p.directive.consent)
+        alike.setdefault((p.shape, live, "" if by is None else by.directive.consent), []).append(p)
+    residues = tuple(
+        _taken_back(those, live, taken[those[0].directive.consent]) if by else _residue(those, live)
+        for (_, live, by), those in alike.items()
+    )
     facets = frozenset[str]().union(*(residue.facets for residue in residues))
     bound = Bound(asked, residues, always, _facets=facets)
     if not facets or always:

@@ -17,6 +17,9 @@ _STATUS: Final = {  # code -> active?
     "active": True, "draft": False, "proposed": False, "rejected": False, "inactive": False,
     "entered-in-error": False, "not-done": False, "unknown": False,
 }  # fmt: skip
+# not active, and telling that what was permitted no longer is: it was in force and was ended (R4, R5: terminated), the
+# person was asked again and refused, or nobody knows which; a draft, a mistake or one never completed says nothing
+_WITHDRAWS: Final = frozenset({"inactive", "rejected", "unknown"})
 _OPPOSITE: Final = {"permit": "deny", "deny": "permit"}
 _R5_LOST: Final = {  # elements of R5 that R4 cannot say; the reader is told
     "grantee": "who received the grant", "manager": "who manages the consent", "controller": "who controls it",
@@ -28,12 +31,14 @@ _R5_LOST: Final = {  # elements of R5 that R4 cannot say; the reader is told
 class Intake:
     """A Consent in R4 shape (``provision`` one object, every list a list), with what was done to get there.
 
-    ``active`` is None when the status cannot be told. ``unsupported`` and ``broken`` make the Consent deny.
+    ``active`` is None when the status cannot be told. ``withdraws``: not active, and what it would replace is not to be
+    relied on. ``unsupported`` and ``broken`` make the Consent deny.
     """
 
     consent: JsonObject
     provision: JsonObject
     active: bool | None = None
+    withdraws: bool = False
     from_r5: bool = False
     notes: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
@@ -65,6 +70,7 @@ def _status(found: Intake) -> None:
     status = found.consent.get("status")
     plain = status.strip().lower() if isinstance(status, str) else ""
     found.active = _STATUS.get(plain)
+    found.withdraws = plain in _WITHDRAWS
     if found.active is None:
         found.broken.append("status is missing or not a code of the consent state")
     elif plain != status:

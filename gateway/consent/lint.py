@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.consent.codes import UNREAD, Vocabulary
+from gateway.consent.engine import compile_directive, withdrawn
 from gateway.consent.rules import Directive, Enforcement, Rule
 from gateway.kernel.fhir import ACT_REASON
 
@@ -40,7 +41,15 @@ def lint(directives: Sequence[Directive], vocabulary: Vocabulary, now_us: int) -
             yield Finding(d.consent, "verification", "not-verified", "it says that it was not verified", "verify it")
         if not d.form:
             yield Finding(d.consent, "source", "no-form", "the form that was signed is not named", "add source[x]")
-    yield from _conflicts([d for d in directives if d.status is Enforcement.ENFORCEABLE])
+    programs = [compile_directive(d) for d in directives]
+    counting = [p for p in programs if p.directive.status is Enforcement.ENFORCEABLE]
+    for name, by in withdrawn(counting, programs, now_us).items():
+        yield Finding(
+            name, "status", "withdrawn",
+            f"{by.directive.consent} of the same form was ended, which took its permission back",
+            "inactivate it too, or have the form signed anew",
+        )  # fmt: skip
+    yield from _conflicts([p.directive for p in counting])
 
 
 def _stated(rule: Rule) -> Iterator[tuple[str, frozenset[str]]]:

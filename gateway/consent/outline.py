@@ -35,6 +35,7 @@ _UNSAID: Final = frozenset(
         "replaces",
         "verified",
         "warnings",
+        "withdraws",
     }
 )  # whose and when: no part of what it says
 

@@ -97,6 +97,7 @@ def _directive(reader: _Reader, rules: tuple[Rule, ...], name: str) -> Directive
         starts=starts,
         replaces=_replaces(consent),
         verified=_verified(consent),
+        withdraws=intake.withdraws and not _only_denies(reader, rules),
         warnings=tuple(dict.fromkeys((*intake.broken, *intake.unsupported, *intake.notes))),
     )
 
@@ -151,6 +152,12 @@ def _verified(consent: JsonObject) -> bool | None:
     entries = consent.get("verification")
     said = [e.get("verified") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
     return None if not said else any(value is True for value in said)
+
+
+def _only_denies(reader: _Reader, rules: tuple[Rule, ...]) -> bool:
+    """Whether it states a denial and nothing else: one that was ended takes no permission back."""
+    stated = "type" in reader.intake.provision or _policy_base(reader.intake.consent) is not None
+    return stated and not any(rule.permit for root in rules for rule in root.walk())
 
 
 def _first(reader: _Reader, text: Any) -> int | None:

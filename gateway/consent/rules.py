@@ -140,6 +140,7 @@ class Directive:
     ``patients`` are all names of the patient (reference, identifiers); empty for a policy about every patient.
     ``periods`` is the validity of the root provision, which decides on eligibility. ``categories`` are scope and
     category keys. ``form`` identifies the form that was signed; empty when it is not told.
+    ``withdraws`` says of an inactive Consent that it takes back the permissions of those that it would replace.
     """
 
     consent: str
@@ -156,4 +157,5 @@ class Directive:
     starts: int | None = None
     replaces: frozenset[str] = frozenset()
     verified: bool | None = None
+    withdraws: bool = False
     warnings: tuple[str, ...] = ()

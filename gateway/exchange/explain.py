@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from gateway.consent.asked import Asked
-from gateway.consent.engine import Program
+from gateway.consent.engine import WITHDRAWN, Program
 from gateway.consent.labels import BASIS
 from gateway.consent.reference import closed, request_holds
 from gateway.consent.request import AccessRequest
@@ -90,6 +90,8 @@ def _sentence(ruling: Ruling) -> str:
         if first.verdict is Verdict.WEAK_DENY
         else "denies"
     )
+    if first.element == WITHDRAWN:
+        return f"{first.consent} permitted it, and a later Consent of the same form was ended, which took that back"
     if not first.provision:
         return f"{first.consent} cannot be enforced ({first.element}), so it denies"
     return f"{first.consent} {word}: {first.provision}" + (f", by {first.element}" if first.element != "type" else "")

@@ -337,6 +337,57 @@ def test_the_same_form_given_later_replaces_and_so_does_a_link() -> None:
     assert answer([consent({"type": "permit"}, "q", **link), consent({"type": "deny"}, "d")])["decision"] == "permit"
 
 
+LATER = {"dateTime": "2026-05-01", "sourceReference": {"reference": "DocumentReference/form-1"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "provision", "decision"),
+    [
+        ("inactive", {"type": "permit"}, "deny"),  # signed anew, then ended
+        ("rejected", {"type": "permit"}, "deny"),  # asked again, and refused
+        ("rejected", None, "deny"),
+        ("unknown", {"type": "permit"}, "deny"),
+        ("inactive", {"type": "deny"}, "permit"),  # a denial that was ended
+        ("entered-in-error", {"type": "permit"}, "permit"),
+        ("draft", {"type": "permit"}, "permit"),
+        ("proposed", {"type": "permit"}, "permit"),
+        ("not-done", {"type": "permit"}, "permit"),
+        ("inactive", {"type": "permit", "period": {"start": "2026-07-01"}}, "permit"),  # it never was in force
+    ],
+)
+def test_a_form_signed_anew_and_ended_does_not_bring_the_older_one_back(
+    status: str, provision: JsonObject | None, decision: str
+) -> None:
+    first = consent({"type": "permit"}, "first", **{**LATER, "dateTime": "2026-01-01"})
+    again = consent(provision or {}, "again", status=status, **LATER)
+    if provision is None:
+        del again["provision"]
+    for consents in ([first, again], [again, first]):
+        assert answer(consents)["decision"] == decision
+        assert answer(consents, domain_default="permit")["decision"] == decision  # a revocation is no silence
+        assert permitted(consents, [observation()]) == (["Observation/o"] if decision == "permit" else [])
+    other_form = again | {"sourceReference": {"reference": "DocumentReference/form-2"}}
+    assert answer([first, other_form])["decision"] == "permit"
+    signed_later = consent({"type": "permit"}, "third", **{**LATER, "dateTime": "2026-05-20"})
+    assert answer([first, again, signed_later])["decision"] == "permit"
+
+
+def test_what_was_taken_back_still_denies_what_it_denied() -> None:
+    refusal = {"type": "deny", "securityLabel": [label("SDV")]}
+    first = consent({"type": "permit", "provision": [refusal]}, "first", **{**LATER, "dateTime": "2026-01-01"})
+    again = consent({"type": "permit"}, "again", status="inactive", **LATER)
+    wide = consent({"type": "permit"}, "wide")
+    marked = observation(meta={"security": [label("SDV")]})
+    told = answer([first, again, wide], resources=[marked, observation("plain", meta={"security": [label("N")]})])
+    assert [one["decision"] for one in told["resources"]] == ["deny", "permit"]
+    alone = answer([first, again], resources=[observation(meta={"security": [label("N")]})])
+    assert alone["resources"][0]["because"] == [
+        {"consent": "Consent/first", "provision": "provision", "element": "withdrawn"}
+    ]
+    link = {"url": "http://hl7.org/fhir/StructureDefinition/replaces", "valueReference": {"reference": "Consent/wide"}}
+    assert answer([wide, consent({"type": "permit"}, "x", status="inactive", extension=[link])])["decision"] == "deny"
+
+
 def test_every_patient_named_must_permit() -> None:
     both = observation("both", focus=[{"reference": "Patient/q"}])
     mine, other = consent({"type": "permit"}), consent({"type": "deny"}, "q", patient={"reference": "Patient/q"})

@@ -47,6 +47,12 @@ def test_a_conflict_is_named_unless_one_replaces_the_other() -> None:
     assert all(rule != "conflict" for _, _, rule in faults(permit | {"extension": [link]}, deny))
 
 
+def test_a_permission_that_a_later_one_took_back_is_named() -> None:
+    first = consent({"type": "permit"}, "first", dateTime="2026-01-01", **FORM)
+    ended = consent({"type": "permit"}, "again", dateTime="2026-03-01", status="inactive", **FORM)
+    assert faults(first, ended) == [("Consent/first", "status", "withdrawn")]
+
+
 def test_what_ends_soon_is_listed_soonest_first() -> None:
     read = [
         directive(consent({"type": "permit", "period": {"end": end}}, f"c{number}"))

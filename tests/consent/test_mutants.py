@@ -15,7 +15,7 @@ import pytest
 
 from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
-from gateway.consent import asked, decide, dialects, engine, read
+from gateway.consent import asked, criteria, decide, dialects, engine, read
 from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import AccessRequest
 from gateway.consent.rules import Verdict
@@ -143,7 +143,7 @@ def ignored_nested_type(patch: pytest.MonkeyPatch) -> None:
 
 
 def union_for_and(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "_all", lambda tests: lambda view, a: any(test(view, a) for test in tests))
+    patch.setattr(criteria, "_all", lambda tests: lambda view, a: any(test(view, a) for test in tests))
 
 
 def newest_wins(patch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from gateway.consent.law import HANDLING, embargo_label
 from gateway.consent.request import AccessRequest, Actor, BreakGlass
 from gateway.exchange.agreements import Agreement, agree, agree_at_first, contract
 from gateway.exchange.disclose import PERSONS, Gate, Knowledge, read_knowledge
+from gateway.exchange.explain import explain
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
 from gateway.kernel.errors import Invalid
@@ -64,6 +65,24 @@ def test_without_consent_nothing_with_it_everything_and_revoked_nothing_again(st
     assert seen(store, asks(organization="Organization/other")) == []
     put(store, consent(PERMIT, status="inactive"))
     assert seen(store) == []
+
+
+def test_a_form_signed_anew_and_revoked_does_not_bring_the_older_one_back(store: Store) -> None:
+    form = {"sourceReference": {"reference": "DocumentReference/roi"}}
+    first = consent(PERMIT, "first", dateTime="2025-01-01", **form)
+    again = consent(PERMIT, "again", dateTime="2026-01-01", **form)
+    put(store, patient(), observation(), first, again)
+    assert seen(store) == ["Observation/o", "Patient/p"]
+    put(store, again | {"status": "inactive"})
+    assert seen(store) == []
+    with store.reading() as reading:
+        stored = reading.resources.get("Observation", "o")
+        assert stored is not None
+        (told,) = explain(reading.resources, asks(), KNOWLEDGE, [stored])
+    assert told.text.endswith("a later Consent of the same form was ended, which took that back")
+    assert "Consent/again: it is not active" in told.would_need
+    put(store, again | {"status": "entered-in-error"})
+    assert seen(store) == ["Observation/o", "Patient/p"]
 
 
 def test_bodies_leave_as_the_very_bytes_that_lie_in_the_store(store: Store) -> None:

@@ -543,7 +543,8 @@ def test_what_is_hidden_cannot_be_noticed(twins: Twins) -> None:
 
 
 _MOVING = re.compile(  # what an access tells of its own instant and place in the trail, and lengths that hang on it
-    rb'"(?:id|lastUpdated|recorded|fullUrl|_id)":"[^"]*"|_cursor=[^"&]*|"reference":"AuditEvent/[^"]*"'
+    rb'"(?:id|lastUpdated|recorded|fullUrl)":"[^"]*"|<(?:id|lastUpdated|recorded|fullUrl) value="[^"]*"/>|'
+    rb'_cursor=[^"&]*|"AuditEvent/[^"]*"'
 )
 
 
