@@ -1,4 +1,4 @@
-"""Labels that a mapping vouched for outlive what others write; a sender's own labels can close his record, never open."""
+"""Labels that a mapping vouched for outlive what others write; a sender's own labels close his record, never open it."""
 
 import orjson
 import pytest
