@@ -1,4 +1,4 @@
-"""Labels that a mapping vouched for outlive what others write; a sender's own labels close his record, never open it."""
+"""Labels that a mapping vouched for outlive what others write; a sender closes his own record with his, never opens."""
 
 import orjson
 import pytest
