@@ -56,7 +56,7 @@ _SUFFIXES: Final = words(
     Reference RelatedArtifact SampledData Signature String Time Timing TriggerDefinition UnsignedInt Uri Url
     UsageContext Uuid"""
 )
-_CHOICES: Final = words(  # every element of R4 that is a choice: no other may stand as name + type in JSON
+CHOICES: Final = words(  # every element of R4 that is a choice: no other may stand as name + type in JSON
     """abatement additive age allowed amount answer asNeeded author born bounds characteristic chargeItem code collected
     content created date deceased defaultValue definingSubstance definition detail diagnosis dose doseNumber due
     effective entity event example fastingStatus fixed identified indication item legallyBinding location manufacturer
@@ -107,7 +107,7 @@ def kids(item: Any, name: str) -> Items:
         if type(found) is list or type(beside) is list:
             return _paired(found, beside)
         return [Typed(found, "", beside)]
-    if name not in _CHOICES:
+    if name not in CHOICES:
         return []
     size = len(name)
     for key in value:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+import orjson
+
 from gateway.kernel.fhir import JsonObject
 from gateway.profiles import ucum
 from gateway.profiles.facts import RESOURCE_BASES, Codes, Element, Facts, Type, TypeUse
@@ -16,6 +18,9 @@ After: TypeAlias = Callable[[Any, str, Run], None]  # a further check on a well-
 CompileRule: TypeAlias = Callable[[str, str, str, str], After]  # (key, severity, expression, type path) -> check
 
 _NESTING_LIMIT_LEVELS: Final = 64
+_REMEMBERED: Final = frozenset({"CodeableConcept", "Coding"})  # types whose contents come again and again
+_KNOWN_LIMIT: Final = 4_096  # elements that are remembered
+_KNOWN_SIZE: Final = 1_000  # bytes of one that is worth it
 
 
 class _Member:
@@ -47,6 +52,29 @@ class Structure:
         self.after_resource: After | None = None  # profiles hook in here
         self.after_extension: After | None = None
         self._checks: dict[str, ObjectCheck | None] = {}
+        self._good: set[tuple[After, bytes]] = set()
+
+    def remembered(self, check: After) -> After:
+        """The check of an element that depends on its content alone: content that was found good is not run again."""
+        good = self._good
+
+        def known(node: Any, path: str, run: Run) -> None:
+            try:
+                key = check, orjson.dumps(node)
+            except TypeError:  # decimals that keep their digits, half a character
+                return check(node, path, run)
+            if key in good:
+                return None
+            before = len(run.issues)
+            check(node, path, run)
+            # an extension is judged by where it stands
+            if len(run.issues) == before and len(key[1]) <= _KNOWN_SIZE and b'"extension"' not in key[1]:
+                if len(good) >= _KNOWN_LIMIT:
+                    good.clear()
+                good.add(key)
+            return None
+
+        return known
 
     def of(self, path: str) -> "ObjectCheck | None":
         """The check of a type or backbone element; None when R4 has no such type."""
@@ -220,6 +248,8 @@ class ObjectCheck:
             reference = self._structure.of("Reference")
             assert reference is not None
             after.insert(0, reference.check)
+        if use.code in _REMEMBERED:
+            after = [self._structure.remembered(_all_of(after))]
         if path != use.code:  # a backbone's own rules hang on its type
             for rule in facts.invariants(path):
                 if path.removesuffix("[x]") != use.code:
@@ -339,6 +369,19 @@ class ObjectCheck:
                 run.error("required", path, f"{name}[x] is required (minimum 1)")
         for rule in self._rules:
             rule(node, path, run)
+
+
+def _all_of(checks: Sequence[After]) -> After:
+    """One check that runs several."""
+    run_all = tuple(checks)
+    if len(run_all) == 1:
+        return run_all[0]
+
+    def check(node: Any, path: str, run: Run) -> None:
+        for one in run_all:
+            one(node, path, run)
+
+    return check
 
 
 MIME_TYPES: Final = "http://hl7.org/fhir/ValueSet/mimetypes"

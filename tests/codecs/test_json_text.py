@@ -76,12 +76,62 @@ def test_good_json_is_read_as_everybody_reads_it(resource: dict[str, Any], inden
     assert json.loads(json_text.write(document.resource)) == json.loads(body)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["id", "meta", "resourceType", "valueDecimal", "div"]), values, max_size=5),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["1.50", "0.5", "-2.5", "1e16", "-1e-7", "1E5", "100000000000000000000", "-0", "7", "true"]),
+)
+def test_the_quick_reading_is_the_slow_one(resource: dict[str, Any], space: str, number: str) -> None:
+    text = json.dumps({**resource, "last": [0, {"n": "#"}]}, ensure_ascii=False, separators=("," + space, ":" + space))
+    body = text.replace('"#"', number).encode()
+    quick, slow = json_text.read(body), json_text._read(body, "body")
+    assert json_text.write(quick.resource) == json_text.write(slow.resource)
+    assert repr(quick.resource) == repr(slow.resource)
+    assert (quick.text, dict(quick.spans)) == (slow.text, dict(slow.spans))
+    assert _kinds(quick.resource) == _kinds(slow.resource)
+
+
+def _kinds(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _kinds(value) for name, value in node.items()}
+    return [_kinds(one) for one in node] if isinstance(node, list) else type(node)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":"\\u0000"}', b'{"a":1,"a":1}', b'{"a":"\\ud800"}', b"{%b}" % (b'"a":[' * 70 + b"]" * 70)]
+)
+def test_compact_text_is_held_to_the_same_rules(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        json_text.read(body)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["reference", "url", "value", "display", "div", "k:1"]),
+            st.sampled_from(["k:1", "k:2", "Patient/1", '<a href="k:1">', ",", "k:1\\", "é"]),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["", " "]),
+    st.sampled_from([{"k:1": "Patient/7"}, {"k:1": "k:2", "k:2": "Patient/1"}, {",": "x", ":": "y"}]),
+)
+def test_links_are_rewritten_alike_by_the_quick_way_and_the_slow_one(
+    members: list[tuple[str, str]], space: str, targets: dict[str, str]
+) -> None:
+    nodes = [{name: value} for name, value in members]
+    text = json.dumps({"n": nodes}, ensure_ascii=False, separators=("," + space, ":" + space))
+    assert json_text.with_links(text, targets) == json_text._with_links(text, targets)
+
+
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
     assert json_text.parse(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}
 
 
 @pytest.mark.parametrize(
-    "digits", ["0.10", "1.00", "123456789012345678901234567890.123456789", "1e2", "-0.0", "7.0E-10"]
+    "digits", ["0.10", "1.00", "123456789012345678901234567890.123456789", "1e2", "-0.0", "7.0E-10", "100000000000000000000"]
 )
 def test_decimals_keep_their_digits_through_reading_copying_and_writing(digits: str) -> None:
     read = json_text.parse(f'{{"value":{digits}}}'.encode())

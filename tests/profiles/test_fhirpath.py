@@ -1,11 +1,15 @@
 """The FHIRPath subset: results, three-valued logic, and what it refuses or leaves undecided."""
 
+import csv
+import re
 from typing import Any
 
 import pytest
 
-from gateway.profiles.fhirpath import Env, NotFhirPath, Undecided, compile_expression
+from gateway.adapters.files.data import read_data
+from gateway.profiles.fhirpath import Env, NotFhirPath, Undecided, compile_expression, truth
 from gateway.profiles.fhirpath_items import raw
+from gateway.profiles.invariants import _compiled, shortcuts
 from gateway.profiles.run import NoTerminology, Run
 
 PATIENT = {
@@ -22,6 +26,9 @@ PATIENT = {
     "generalPractitioner": [{"reference": "Practitioner/1"}],
     "extension": [{"url": "http://q", "valueQuantity": {"value": 5, "code": "d", "system": "u"}}],
 }
+
+
+RUN = Run(PATIENT, NoTerminology(), "Patient")
 
 
 def evaluate(expression: str, focus: Any = PATIENT) -> list[Any]:
@@ -138,3 +145,41 @@ def test_what_is_not_built_is_refused_when_it_is_compiled(expression: str) -> No
 def test_what_the_record_does_not_hold_stays_undecided(expression: str) -> None:
     with pytest.raises(Undecided):
         compile_expression(f"({expression}) and true")(PATIENT, Env(Run(PATIENT, NoTerminology(), "Patient"), PATIENT))
+
+
+RULES = sorted({row["expression"] for row in csv.DictReader(read_data("profiles/r4/invariants.csv").splitlines())})
+
+
+def test_an_invariant_that_is_not_run_because_of_what_is_there_or_not_would_have_held() -> None:
+    seen = 0
+    for expression in RULES:
+        if isinstance(_compiled(expression), str):
+            continue
+        absent, present = shortcuts(expression)
+        seen += len(absent) + len(present)
+        names = {*re.findall(r"[a-z][A-Za-z]+", expression)}
+        for name in absent:
+            others = {other: [{"code": "zq", "coding": [{}]}] for other in names - {name}}
+            for focus in ({}, others):
+                assert truth(compile_expression(expression)(focus, Env(RUN, focus))) is True, expression
+        for name in present:
+            for value in ("zq", ["zq"], {"code": "zq"}):
+                assert truth(compile_expression(expression)({name: value}, Env(RUN, {name: value}))) is True, expression
+    assert seen > 80
+
+
+@pytest.mark.parametrize(
+    ("expression", "absent", "present"),
+    [
+        ("a.empty() or b.exists()", ("a",), ("b",)),
+        ("(a.b.where(c = 1).exists() implies d.exists()) or e.exists()", ("a",), ("e",)),
+        ("a.count() = 0 or a.first().b.empty()", ("a",), ()),
+        ("a.empty() and b.exists()", (), ()),
+        ("value.empty() or a.count().empty() or Patient.b.empty() or empty() or exists()", (), ()),
+        ("a.exists(b = 1) or a.b.exists() or (a and b).empty()", (), ()),
+    ],
+)
+def test_only_what_decides_by_itself_is_a_shortcut(
+    expression: str, absent: tuple[str, ...], present: tuple[str, ...]
+) -> None:
+    assert shortcuts(expression) == (absent, present)

@@ -55,3 +55,25 @@ def test_a_literal_reference_has_the_form_and_type_that_it_must(literal: str, wr
     consent = next(r for r in VALID if r["resourceType"] == "Consent")
     found = VALIDATOR.validate({**consent, "patient": {"reference": literal}})
     assert {i.expression for i in found} == ({"Consent.patient"} if wrong else set())
+
+
+def test_content_that_is_remembered_as_good_is_judged_again_wherever_that_matters() -> None:
+    validator = Validator(read_data)
+    good = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", "code": "M"}]}
+    wrong = {"coding": [{"system": "http://zq.example", "code": "M", "display": 3}]}
+    extended = {**good, "extension": [{"url": "http://zq.example/x"}]}
+
+    def faults(concept: JsonObject) -> list[str]:
+        patient = {
+            "resourceType": "Patient",
+            "maritalStatus": concept,
+            "contact": [{"gender": "male", "name": {"text": "Zq"}, "relationship": [concept]}],
+        }
+        return [issue.expression for issue in validator.validate(patient) if issue.severity == ERROR]
+
+    for _ in range(2):
+        assert [faults(good), faults({"coding": [{"code": "M"}]})] == [[], []]
+        assert faults(wrong) == [
+            "Patient.maritalStatus.coding[0].display", "Patient.contact[0].relationship[0].coding[0].display"
+        ]  # fmt: skip
+        assert len(faults(extended)) == 2
