@@ -3,7 +3,7 @@
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from gateway.adapters.files.hmis_export import FolderScratch, NdjsonFolder, open
 from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_versions import CSV_VERSION
-from gateway.kernel.fhir import JsonObject
+from gateway.kernel.fhir import JsonObject, Resource
 
 EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -207,16 +207,38 @@ def export_store(
 ) -> None:
     """``doorway hmis export`` from the store: a full refresh of everything that a source has."""
     from gateway import wiring
-    from gateway.exchange.hmis_store_export import StoreExport
+    from gateway.consent.request import AccessRequest
+    from gateway.exchange.disclose import Gate
+    from gateway.exchange.hmis_store_export import Asking, StoreExport
+    from gateway.exchange.ports.store import Unit
     from gateway.settings import read_settings
 
-    store = wiring.open_store(read_settings(config, database_url=database))
+    settings = read_settings(config, database_url=database)
+    knowledge, now_us = wiring.consent_knowledge(settings), wiring.now_us()
+    now = datetime.fromtimestamp(now_us / 1_000_000, knowledge.zone)
+    store = wiring.open_store(settings)
+
+    def audit(events: Sequence[Resource]) -> None:
+        def work(unit: Unit) -> None:
+            for event in events:
+                unit.audit.append(event, now_us=now_us)
+
+        store.write(work)
+
     try:
         with store.reading() as reading:
             name = _the_source(reading.rows.sources(), source)
-            now = datetime.now(UTC)
-            cells = _export_row(name, now, version, hashing)
-            job = StoreExport(read_data, name, version, cells if version != "hifis" else {}, hash_names=hashing)
+
+            def gate(organization: str) -> Gate:
+                asks = AccessRequest(now=now, organization=organization, purposes=("TREAT",), client=name)
+                return Gate(reading.resources, asks, knowledge)
+
+            cells = _export_row(name, now.astimezone(UTC), version, hashing)
+            audit([gate("").event(None, activity="operation", what="hmis export", id_=cells["ExportID"])])
+            job = StoreExport(
+                read_data, name, version, cells if version != "hifis" else {}, asking=Asking(gate, audit),
+                hash_names=hashing,
+            )  # fmt: skip
             job.write(reading, _writer(Path(out)))
     finally:
         store.close()

@@ -16,10 +16,11 @@ from gateway.exchange.hmis_check import check_export
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_delta import SIDE_FILE, Delta
 from gateway.exchange.hmis_joined import SENT
+from gateway.exchange.hmis_store_export import Asking
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.save import Saver
-from gateway.kernel.fhir import JsonObject
+from gateway.kernel.fhir import JsonObject, Resource
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.spec import LIST_SYSTEM
 from gateway.mapping.hmis.values import day_of
@@ -81,6 +82,16 @@ def gated(reading: Reading) -> Callable[[str], Gate]:
         return Gate(reading.resources, asks, KNOWLEDGE)
 
     return gate
+
+
+def asking(store: Store, reading: Reading) -> Asking:
+    """How a full export asks, as the command has it."""
+
+    def audit(events: Sequence[Resource]) -> None:
+        for event in events:
+            store.write(lambda unit, event=event: unit.audit.append(event, now_us=NOW_US))  # type: ignore[misc]
+
+    return Asking(gated(reading), audit)
 
 
 def put(store: Store, *resources: JsonObject, marks: Sequence[JsonObject] = ()) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
+
 from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.hmis_convert import Conversion
@@ -12,6 +14,7 @@ from gateway.exchange.hmis_rows import Kind
 from gateway.exchange.hmis_store_export import StoreExport
 from gateway.exchange.ports.store import Store
 from gateway.exchange.save import Saver
+from tests.exchange.test_hmis_delta import SOURCE, asking, hmis, put, signed
 from tests.exchange.test_hmis_import import PROJECT, export, live, run
 from tests.support.hmis import MemoryFiles, cells_of, table
 
@@ -28,7 +31,12 @@ def back(store: Store, version: str = "2026", *, hash_names: bool = False) -> di
     with store.reading() as reading:
         source = reading.rows.sources()[0]
         job = StoreExport(
-            read_data, source, version, {"ExportID": "D"} if version != "hifis" else {}, hash_names=hash_names
+            read_data,
+            source,
+            version,
+            {"ExportID": "D"} if version != "hifis" else {},
+            asking=asking(store, reading),
+            hash_names=hash_names,
         )
         job.write(reading, write)
     return {path: cells_of(data) for path, data in files.items()}
@@ -148,3 +156,22 @@ def test_another_source_is_imported_and_exported_by_tables_only(store: Store) ->
     assert live(store, "Patient")
     gone = load("full", **{"Service.csv": table(rows["Service.csv"][:1])}).report
     assert gone.absent == len(rows["Service.csv"]) - 1
+
+
+@pytest.mark.parametrize("signed_still", [True, False])
+def test_what_others_wrote_into_a_row_is_told_as_far_as_its_agency_may_see_it(signed_still: bool) -> None:
+    store = hmis(event=True)
+    literal = f"Task/{SOURCE.id('Event', 'v', 'Task')}"
+    with store.reading() as reading:
+        task = json.loads(reading.resources.many([literal])[literal].body)
+    put(store, task | {"status": "completed"})
+    if not signed_still:
+        put(store, signed(status="inactive"))
+    assert columns(back(store)["Event.csv"], ["EventID", "ReferralResult"]) == [["v", "1" if signed_still else ""]]
+    with store.reading() as reading:
+        records = reading.audit.page(since_us=0, until_us=1 << 62, after=None, newest_first=False, limit=10)
+        (event,) = [record.event for record in records]
+    assert event["outcome"] == ("0" if signed_still else "4")
+    assert (
+        any(one.get("what", {}).get("reference", "").startswith("Patient/") for one in event["entity"]) is signed_still
+    )
