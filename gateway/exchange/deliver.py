@@ -89,12 +89,14 @@ def prepare_delivery(unit: Unit, id_: str, destination: Destination, *, now_us: 
     gate = destination.gate(unit, now_us)
     found = unit.resources.many(delivery.references)
     released = gate.release([found[reference] for reference in delivery.references if reference in found])
-    unit.audit.append(gate.event(released, activity=DISCLOSE, address=destination.name, id_=delivery.id), now_us=now_us)
     text = (
         destination.render(delivery.kind, released, delivery.control_id, delivery.created_us)
         if released.resources
         else b""
     )
+    # what may leave and makes no message (the patient is withheld, say) does not leave: the record must not say it did
+    told = released if text or not released.resources else gate.release(())
+    unit.audit.append(gate.event(told, activity=DISCLOSE, address=destination.name, id_=delivery.id), now_us=now_us)
     if not text:
         gone = replace(delivery, state=OutState.WITHHELD, fault="consent permits none of it", body=b"")
         unit.outbox.settle(gone)

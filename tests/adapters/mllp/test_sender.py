@@ -197,6 +197,20 @@ def test_a_text_that_consent_has_cut_is_another_message(outgoing: Make) -> None:
     assert out.states() == ["delivered"]
 
 
+def test_what_makes_no_message_is_recorded_as_a_refusal_and_as_no_disclosure() -> None:
+    store, gate = MemoryStore(), OpenOrShut()
+    nothing = Destination("west", lambda _unit, _now: gate, lambda *_: b"")  # type: ignore[arg-type, return-value]
+
+    def work(unit: Unit) -> Delivery | None:
+        unit.resources.put(Draft({"resourceType": "Task", "id": "a"}), now_us=1)
+        unit.outbox.queue(Delivery("d", "west", "REF^I12", ("Task/a",), "C1", 1))
+        return prepare_delivery(unit, "d", nothing, now_us=2)
+
+    assert store.write(work) is None
+    with store.reading() as reading:
+        assert [record.event["outcome"] for record in reading.audit.records()] == ["4"]
+
+
 def test_a_peer_that_never_answers_is_asked_less_and_less_often() -> None:
     sent, at = 0, 0
     while at < 3600 * 1_000_000:
