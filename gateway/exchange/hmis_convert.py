@@ -185,6 +185,8 @@ class Conversion:
         end = day_of(self.export[0].get("ExportEndDate", "")) if self.export else None
         funders: dict[str, list[str]] = {}
         for row in self.dicts("Funder"):
+            if row.get("DateDeleted"):
+                continue
             funders.setdefault(_cell(row, "ProjectID"), []).append(_cell(row, "Funder"))
         for row in self.dicts("Project"):
             key, organization = _cell(row, "ProjectID"), _cell(row, "OrganizationID")

@@ -19,7 +19,7 @@ from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
 from gateway.exchange.hmis_joined import JOINED
 from gateway.exchange.hmis_keys import Seen
-from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, facts_of, kind_of, moment, newer, order_of
+from gateway.exchange.hmis_rows import LABELLED, WRITTEN, Kind, Outcome, Row, Shape, facts_of, kind_of, moment, newer, order_of
 from gateway.exchange.hmis_write import TOGETHER, Change, Parents, RowWriter, Write, groups
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.rows import RowState
@@ -168,7 +168,7 @@ class Import:
         files = {seen.name: seen for seen in self._conversion.seen if seen.name}
         projects = "Project" in self._conversion.spec.files
         for name in order_of(self._conversion.spec):
-            if name == "Client" and projects:
+            if name == "ProjectCoC" and projects:
                 self._write(writer.label_projects)
                 self.report.refused_organizations = writer.victims
                 writer.relabel(self._look, self._write)
@@ -297,7 +297,7 @@ class Import:
             return Outcome(Kind.UNCHANGED, row.number, None, before=before)
         facts: dict[str, str] = {}
         waits = ""
-        if shape.file.name == "Enrollment":
+        if shape.file.name in LABELLED:
             project = self._writer.projects.get(shape.cell(row, "ProjectID"), {})
             # whose project it is must be known first: labels and victim service providers hang on it
             waits = "ProjectID" if shape.cell(row, "ProjectID") and not project else ""
@@ -368,7 +368,7 @@ class Import:
     def _here(self, shape: Shape, row: Row, parents: Parents) -> bool:
         """Whether what a row points to has come."""
         enrollment = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
-        project = shape.cell(row, "ProjectID") if shape.file.name == "Enrollment" else ""
+        project = shape.cell(row, "ProjectID") if shape.file.name in LABELLED else ""
         here = not shape.needs_person or row.cells[shape.person].strip() in parents.clients
         return (
             here

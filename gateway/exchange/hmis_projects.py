@@ -13,9 +13,10 @@ _DERIVED = ("labels", "vsp", "funders")
 def project_facts(unit: Unit, source: str, conversion: Conversion) -> Iterator[tuple[RowState, dict[str, str]]]:
     """Every stored project of the source, deleted ones too, with its facts as they follow from all stored rows.
 
-    Labels follow mappings/hmis/projects.csv: the organization, the population that the project serves, its funders.
+    Labels follow mappings/hmis/projects.csv: the organization, the population that the project serves, its funders. An
+    organization that is marked deleted goes on telling what its projects are while they name it.
     """
-    organizations = {state.key: facts_of(state) for state in unit.rows.of_file(source, "Organization")}
+    organizations = {state.key: facts_of(state) for state in pages_of(unit.rows.page, source, "Organization")}
     funders: dict[str, list[str]] = {}
     for state in unit.rows.of_file(source, "Funder"):
         funders.setdefault(state.project, []).append(facts_of(state).get("Funder", ""))

@@ -17,11 +17,13 @@ from gateway.mapping.hmis.tables import COMPUTED, FileMap
 from gateway.mapping.hmis.values import day_of
 
 ORDER: Final = (  # parents before children
-    "Export", "Organization", "User", "Project", "ProjectCoC", "Funder", "Inventory", "HMISParticipation",
-    "CEParticipation", "Affiliation", "Client", "Enrollment", "Exit", "IncomeBenefits", "HealthAndDV",
+    "Export", "Organization", "User", "Project", "Funder", "Inventory", "HMISParticipation", "CEParticipation",
+    "Affiliation", "ProjectCoC", "Client", "Enrollment", "Exit", "IncomeBenefits", "HealthAndDV",
     "EmploymentEducation", "Disabilities", "Services", "CurrentLivingSituation", "Assessment", "AssessmentQuestions",
     "AssessmentResults", "Event", "YouthEducationStatus", "Consent",
 )  # fmt: skip
+LABELLED: Final = ("Enrollment", "ProjectCoC")  # rows that carry the labels of the project that they name: its
+# clients, and where it is. They come after everything that tells the labels of projects.
 ABSENT_MEANS_DELETED: Final = tuple(
     name for name in ORDER if name not in ("Export", "Organization", "User", "Project", "Client", "Consent")
 )

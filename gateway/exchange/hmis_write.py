@@ -33,6 +33,7 @@ Write = Callable[[Callable[[Unit], Any]], Any]
 HOUSEHOLD: Final = "household"  # kinds of what is still to be done
 PROJECT: Final = "project"
 EVENT: Final = "event"
+PLACES: Final = "ProjectCoC"  # the file that tells the addresses of projects
 TOGETHER: Final = 200
 
 
@@ -358,7 +359,7 @@ class RowWriter:
             of = partial(_enrollments, source=self.source, project=project)
             for keys in groups(look(of), TOGETHER):
                 write(partial(self._relabel, project=project, keys=keys))
-            write(partial(_done, source=self.source, project=project))
+            write(partial(self._relabel_places, project=project))
 
     def _relabel(self, unit: Unit, project: str, keys: Sequence[str]) -> None:
         labels = self.projects.get(project, {}).get("labels", "")
@@ -369,6 +370,15 @@ class RowWriter:
                 unit.rows.put_todo(self.source, HOUSEHOLD, [state.household])
         for file, changes in by_file.items():
             self.again(unit, file, changes)
+
+    def _relabel_places(self, unit: Unit, project: str) -> None:
+        """Where a project is; then nothing of it is left to be done."""
+        labels = self.projects.get(project, {}).get("labels", "")
+        states = unit.rows.of_projects(self.source, PLACES, [project], deleted=True)
+        changes = [labelled(state, labels) for state in states if facts_of(state).get("labels", "") != labels]
+        if changes:
+            self.again(unit, PLACES, changes)
+        unit.rows.done(self.source, PROJECT, [project])
 
     # -- households ----------------------------------------------------------------------------------------------------
 
@@ -400,7 +410,3 @@ def labelled(state: RowState, labels: str) -> Change:
 
 def _enrollments(reading: Reading, source: str, project: str) -> list[str]:
     return [state.key for state in reading.rows.of_projects(source, "Enrollment", [project], deleted=True)]
-
-
-def _done(unit: Unit, source: str, project: str) -> None:
-    unit.rows.done(source, PROJECT, [project])

@@ -207,6 +207,44 @@ def test_a_project_that_becomes_sensitive_labels_what_was_there() -> None:
             assert "HIV" in {c["code"] for c in resource["meta"]["security"]}, type_
 
 
+COC = ["ProjectCoCID", "ProjectID", "CoCCode", "Address1", "DateUpdated"]
+PLACE = {"ProjectCoC": [COC, ["c", "p", "XX-500", "1 Hidden Lane", "2026-01-01"]]}
+SERVES = ["ProjectID", "OrganizationID", "TargetPopulation", "DateUpdated"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3)))[::2])
+def test_where_a_project_of_survivors_is_stands_under_the_label_of_places(order: tuple[int, ...]) -> None:
+    parts = (PLACE, {"Project": [SERVES, ["p", "o", "", "2026-01-01"]]}, {"Project": [SERVES, ["p", "o", "1", "2026"]]})
+    store = MemoryStore()
+    for at in order:
+        run(store, export(f"2026-02-{at + 1:02d}", "1", parts[at]))
+        places = [place for place in live(store, "Location") if "address" in place]
+        for place in places:  # never there without it once the project is known to serve survivors
+            codes = {label["code"] for label in place["meta"].get("security", ())}
+            assert ("LOCIS" in codes) == (store_says_survivors(store))
+    assert len(places) == 1
+
+
+def store_says_survivors(store: Store) -> bool:
+    """Whether the stored project serves survivors of domestic violence."""
+    with store.reading() as reading:
+        return "SDV" in reading.rows.get("source", "Project", ["p"])["p"].facts
+
+
+def test_an_organization_marked_deleted_goes_on_telling_that_it_serves_victims() -> None:
+    header = ["OrganizationID", "VictimServiceProvider", "DateUpdated", "DateDeleted"]
+    store = MemoryStore()
+    shelter = {"Organization": [header, ["v", "1", "2026-01-01", ""]], "Project": [PROJECT, ["p", "v", "2026-01-01"]]}
+    run(store, export("2026-02-01", "1", shelter | PLACE))
+    run(store, export("2026-02-02", "1", {"Organization": [header, ["v", "1", "2026-01-02", "2026-01-02"]]}))
+    place = next(place for place in live(store, "Location") if "address" in place)
+    assert "LOCIS" in {label["code"] for label in place["meta"]["security"]}
+    people = {"Client": [CLIENT, client("Azq", "2026-01-01")]}
+    stay = {"Enrollment": [ENROLLMENT, ["e", "1", "p", "2026-01-05", "h", "1", "", ""]]}
+    assert run(store, export("2026-02-03", "1", people | stay)).total(Kind.REFUSED) == 2
+    assert live(store, "Patient") == []
+
+
 def test_linking_is_part_of_the_arrival() -> None:
     seen: list[str] = []
 
