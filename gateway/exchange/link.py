@@ -21,7 +21,7 @@ from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject, Resource
-from gateway.linkage.grades import Grade, Guard, guards_of
+from gateway.linkage.grades import Grade, Guard, grounds_of, guards_of
 from gateway.linkage.judge import Match, judge
 from gateway.linkage.model import Model
 from gateway.linkage.patient import traits_of
@@ -29,6 +29,7 @@ from gateway.linkage.scoring import Score, Scorer
 from gateway.linkage.traits import Reader, Traits, unpack
 
 GATEWAY: Final = "gateway"
+SAME_NUMBER: Final = "same number of one authority"
 MERGED: Final = ("merged by the custodian",)
 _CONFLICTS: Final = frozenset(
     {
@@ -209,9 +210,9 @@ class Linker:
             self._queue(unit, found, scorer, person, now_us, edge)
             return False
         evidence = scorer.explain(match.candidate, person)
-        self.scribe.note(
-            unit, "link", one, other, by=GATEWAY, why="certain match", now_us=now_us, score=evidence, match=match
-        )
+        grounds = grounds_of(scorer, match.score, match.candidate, person)
+        why = f"certain match: {', '.join(sorted(grounds)) or SAME_NUMBER}"
+        self.scribe.note(unit, "link", one, other, by=GATEWAY, why=why, now_us=now_us, score=evidence, match=match)
         unit.links.hold(Edge(one, other, EdgeState.LINKED, match.grade.value, match.bits, now_us, GATEWAY))
         self.persons.join(unit, one, other, saver=saver, now_us=now_us)
         return True

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.linkage.traits import Traits
 
-FIELDS: Final = ("given", "last", "dob", "phone", "address", "postal", "city", "ssn", "health")
+FIELDS: Final = ("given", "last", "dob", "phone", "address", "postal", "city", "ssn", "health", "middle")
 
 
 class Frequencies:

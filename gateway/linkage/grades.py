@@ -1,14 +1,14 @@
 """Grades and guards: a high score is not enough to link; what a twin, a son or a namesake would also show caps it.
 
-``certain`` is linked automatically: high, corroborated by something beyond name and birth date, and without a guard.
-Guards never change the score; they cap the grade and are shown as reasons.
+``certain`` is linked automatically: high, corroborated by something beyond given name, surname and birth date, and
+without a guard. Guards never change the score; they cap the grade and are shown as reasons, as is what corroborates.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from gateway.linkage.ladders import consecutive
+from gateway.linkage.ladders import BY_CUSTOM, consecutive
 from gateway.linkage.scoring import Score, Scorer
 from gateway.linkage.traits import Traits
 
@@ -40,6 +40,7 @@ class Guard(StrEnum):
 
 
 RUNNER_UP_BITS: Final = 3.0
+MIDDLE_TELLS_BITS: Final = 4.0  # of a middle name by how common it is: half a community's men are Singh in the middle
 WEAK_SUPPORT_BITS: Final = 3.0  # what items that corroborate nothing by themselves must say together
 WEAK_NEEDS_BITS: Final = 1.5  # above certain, where only weak items support the name and birth date
 SLIPPED_SUPPORT_BITS: Final = 6.0  # the same where a name has a slip, a nickname or a part missing
@@ -94,6 +95,29 @@ def weak_support_bits(scorer: Scorer, score: Score, a: Traits, b: Traits) -> flo
     return sum(bits for name, level, bits in explained if level in weak.get(name, ()) and bits > 0)
 
 
+_IN_FULL: Final[Mapping[str, frozenset[str]]] = {  # beside a middle name spelled out by both: all else in full, too
+    "given": frozenset({"same", "alias", "nickname"}),
+    "last": frozenset({"same", "alias"}),
+    "dob": frozenset({"same"}),
+    "sex": frozenset({"same"}),
+    "middle": frozenset({"same"}),
+}
+
+
+def _told_by_middle_name(scorer: Scorer, score: Score, a: Traits, b: Traits, level: Mapping[str, str]) -> bool:
+    """Whether a middle name that both records spell out agrees beside given name, surname, whole birth date and sex.
+
+    A namesake born on the day rarely bears it. It is none where it is part of the given name (Mary Ann in one box),
+    where it is as common as a title, or where the birth date is one by custom.
+    """
+    if any(level.get(name) not in levels for name, levels in _IN_FULL.items()) or a.dob[4:] in BY_CUSTOM:
+        return False
+    if any(one.given != one.middle and one.given.endswith(one.middle) for one in (a, b)):
+        return False
+    bits = next(bits for name, _, bits in scorer.explain_levels(score.vector, a, b) if name == "middle")
+    return bits >= MIDDLE_TELLS_BITS and score.bits >= scorer.model.grades.certain + WEAK_NEEDS_BITS
+
+
 def _weakly_supported(scorer: Scorer, score: Score, a: Traits, b: Traits, level: Mapping[str, str]) -> bool:
     """Whether a full birth date, both names and weak items together stand for what one strong item would.
 
@@ -123,7 +147,6 @@ def guards_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[G
     """Every guard that the pair itself shows (the runner-up is known only beside other candidates)."""
     level = _levels(scorer, score)
     given, last, dob, ssn, health = (level.get(n, "unknown") for n in ("given", "last", "dob", "ssn", "health"))
-    support = corroboration(scorer, score, a, b)
     exact_number = ssn == "same" or health == "same" or not a.numbers.isdisjoint(b.numbers)
     out: set[Guard] = set()
     if given in {"else", "far"} or (given == "initial" and dob != "same"):
@@ -144,9 +167,25 @@ def guards_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[G
         out.add(Guard.SSN_CONFLICT)
     if health == "else":
         out.add(Guard.HEALTH_CONFLICT)
-    if not _enough(support, level) and not _weakly_supported(scorer, score, a, b, level):
+    if not grounds_of(scorer, score, a, b):
         out.add(Guard.NOT_CORROBORATED)
     return frozenset(out)
+
+
+MIDDLE_NAME: Final = "middle name in full and sex"
+WEAK_ITEMS: Final = "weak items together"
+
+
+def grounds_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[str]:
+    """What beyond given name, surname and birth date tells the person from kin and namesakes, in the words that a
+    link's reason uses (no values); empty when nothing does."""
+    level = _levels(scorer, score)
+    support = corroboration(scorer, score, a, b)
+    if _enough(support, level):
+        return support
+    if _told_by_middle_name(scorer, score, a, b, level):
+        return frozenset({MIDDLE_NAME})
+    return frozenset({WEAK_ITEMS}) if _weakly_supported(scorer, score, a, b, level) else frozenset()
 
 
 def _enough(support: frozenset[str], level: Mapping[str, str]) -> bool:

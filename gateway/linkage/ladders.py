@@ -282,6 +282,7 @@ COMPARISONS: Final[Mapping[str, Mapping[str, Level]]] = {
 FREQUENT: Final[Mapping[tuple[str, str], str]] = {
     ("given", "same"): "given",
     ("last", "same"): "last",
+    ("middle", "same"): "middle",
     ("dob", "same"): "dob",
     ("phone", "same"): "phone",
     ("place", "same"): "address",

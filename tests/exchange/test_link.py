@@ -40,6 +40,11 @@ def patient(id_: str, source: str, **changes: Any) -> JsonObject:
     return {name: value for name, value in (out | changes).items() if value is not None}
 
 
+THIN: dict[str, Any] = {  # name and birth date only
+    "telecom": None, "address": None, "name": [{"family": "Zqabitha", "given": ["Robert"]}],
+}  # fmt: skip
+
+
 def save(store: Store, *resources: JsonObject, linker: Linker = LINKER, now_us: int = NOW) -> None:
     for n, resource in enumerate(resources):
         draft = Draft(resource, source=resource.get("meta", {}).get("source", ""))
@@ -75,14 +80,22 @@ def test_the_other_sides_record_of_one_person_is_found_on_arrival(store: Store) 
         assert [one["target"]["reference"] for one in orjson.loads(person.body)["link"]] == ["Patient/h", "Patient/m"]
         (event,) = reading.links.events()
         assert (event.kind, event.by, event.model) == ("link", "gateway", LINKER.model.digest)
+        assert event.why == "certain match: address, phone"
         assert {name for name, _, _ in event.evidence} >= {"given", "last", "dob", "phone"}
+
+
+def test_a_middle_name_in_full_links_and_the_event_says_so(store: Store) -> None:
+    bare: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis", **bare), patient("m", "hospital", **bare))
+    with store.reading() as reading:
+        assert [event.why for event in reading.links.events()] == ["certain match: middle name in full and sex"]
 
 
 def test_strangers_are_nothing_and_name_with_birth_date_alone_waits_for_a_person(store: Store) -> None:
     save(
         store,
-        patient("h", "hmis", telecom=None, address=None),
-        patient("m", "hospital", telecom=None, address=None),
+        patient("h", "hmis", **THIN),
+        patient("m", "hospital", **THIN),
         patient("s", "hospital", name=[{"family": "Other", "given": ["Zqx"]}], birthDate="1950-01-09"),
     )
     assert links(store, "h") == set()
@@ -247,7 +260,7 @@ def test_records_that_hang_together_by_a_third_are_one_person_and_not_linked_wit
 
 def test_a_merge_is_one_person_and_its_undoing_takes_it_back(store: Store) -> None:
     number = [{"system": "urn:hospital", "value": "222233"}]
-    thin: dict[str, Any] = {"telecom": None, "address": None, "identifier": number}
+    thin: dict[str, Any] = THIN | {"identifier": number}
     save(store, patient("h", "hmis"), patient("m1", "hospital"))
     save(store, patient("m2", "hospital", **thin))
     before = digest(store)
@@ -264,8 +277,7 @@ def test_a_merge_is_one_person_and_its_undoing_takes_it_back(store: Store) -> No
 
 def test_a_reviewer_decides_and_two_must_where_the_site_says_so(store: Store) -> None:
     two = Linker(load_model(), default_reader(), Rules(two_people=True))
-    thin: dict[str, Any] = {"telecom": None, "address": None}
-    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin), linker=two)
+    save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN), linker=two)
 
     def say(what: Any, by: str) -> Any:
         return store.write(
@@ -288,8 +300,7 @@ def test_a_reviewer_decides_and_two_must_where_the_site_says_so(store: Store) ->
 
 
 def test_the_queue_shows_values_only_to_who_may_see_both(store: Store) -> None:
-    thin: dict[str, Any] = {"telecom": None, "address": None}
-    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
+    save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN))
     for values in (True, False):
         case = store.write(
             lambda unit, values=values: case_of(
@@ -314,8 +325,7 @@ def test_every_change_has_who_when_why_and_model(store: Store) -> None:
 
 def test_one_record_brings_reviewers_its_likeliest_pairs_only_and_the_rest_is_told(store: Store) -> None:
     linker = Linker(load_model(), default_reader(), Rules(most_reviews=2))
-    thin: dict[str, Any] = {"telecom": None, "address": None}
-    save(store, *(patient(f"p{n}", f"s{n}", **thin) for n in range(4)), linker=linker)
+    save(store, *(patient(f"p{n}", f"s{n}", **THIN) for n in range(4)), linker=linker)
     with store.reading() as reading:
         waiting = [edge for edge in reading.links.edges("Patient/p3") if edge.state is EdgeState.REVIEW]
         told = [event for event in reading.links.events("Patient/p3") if event.kind == "passed over"]

@@ -9,6 +9,7 @@ from jellyfish import soundex
 from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.bench._clerks import clerks
 from gateway.bench._communities import Community, county, region
+from gateway.bench._forms import forms
 from gateway.bench._registers import febrl, registry
 from gateway.linkage.batch import Outcome, link_one, link_two, stream
 from gateway.linkage.evaluate import figures
@@ -40,9 +41,9 @@ def supported(community: Community, outcome: Outcome) -> float:
     return sum(bool(corroboration(scorer, scorer.score(a, b), a, b)) for a, b in pairs) / len(pairs)
 
 
-@pytest.mark.parametrize(("make", "recall"), [(county, 0.6), (region, 0.4), (clerks, 0.4)])
+@pytest.mark.parametrize(("make", "recall"), [(county, 0.6), (region, 0.4), (clerks, 0.4), (forms, 0.25)])
 def test_hard_communities_are_linked_safely_and_found(make: Any, recall: float) -> None:
-    community = make(101, 1200, 1200)
+    community = make(101, 900, 900)
     found, outcome = measured(community)
     # name and birth date alone never link, so what else agrees bounds what can be linked: nearly all of that is
     assert found["certain"]["recall"] >= 0.88 * supported(community, outcome)

@@ -7,7 +7,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 
 from gateway.adapters.files.linkage import default_reader, load_model
 from gateway.bench._communities import county
-from gateway.linkage.grades import Grade, Guard, grade_of, guards_of
+from gateway.linkage.grades import MIDDLE_NAME, Grade, Guard, grade_of, grounds_of, guards_of
 from gateway.linkage.ladders import edits, holds, ladder_of
 from gateway.linkage.traits import Traits
 from tests.linkage.people import person, scorer
@@ -81,16 +81,51 @@ def test_name_and_birth_date_alone_are_never_certain() -> None:
     assert Guard.NOT_CORROBORATED in guards
 
 
+def named_in_full(**other: str) -> dict[str, str]:
+    return {name: _WHOLE[name] for name in ("first", "middle", "last", "dob", "sex")} | other
+
+
+def test_a_middle_name_in_full_beside_whole_name_date_and_sex_links_and_is_named_as_the_ground() -> None:
+    a, b = person("a", **named_in_full()), person("b", **named_in_full(city="Fairview", phone="7805559999"))
+    assert graded(a, b) == (Grade.CERTAIN, frozenset())
+    judge = scorer(a, b)
+    assert grounds_of(judge, judge.score(a, b), a, b) == {MIDDLE_NAME}
+
+
 @pytest.mark.parametrize(
-    "slip",
-    [{"middle": ""}, {"dob": "1980-04-18"}, {"dob": "1980-04"}, {"sex": "F"}, {"city": ""}, {"city": "Fairview"}],
+    ("mine", "theirs"),
+    [
+        ({"middle": ""}, {"middle": ""}),
+        ({}, {"middle": ""}),
+        ({"middle": "A"}, {"middle": "A"}),
+        ({}, {"middle": "A"}),
+        ({}, {"middle": "Alan"}),
+        ({}, {"dob": "1980-04-18"}),
+        ({}, {"dob": "1980-04"}),
+        ({"dob": "1980-01-01"}, {"dob": "1980-01-01"}),  # what is written where the day is not known
+        ({}, {"sex": "F"}),
+        ({"sex": ""}, {"sex": ""}),
+        ({}, {"last": "Zqabitho"}),
+        ({}, {"first": "Robyrt"}),
+        ({}, {"first": "Norman"}),  # twins who share the second name
+        ({}, {"dob": "1955-04-17"}),  # father and son of one name
+        ({"first": "Mary Ann", "middle": ""}, {"first": "Mary Ann", "middle": ""}),  # one given name of two words
+        ({"first": "Mary Ann", "middle": ""}, {"first": "Mary", "middle": "Ann"}),
+    ],
 )
-def test_a_middle_name_supports_whole_names_and_dates_in_one_city_and_nothing_less(slip: dict[str, str]) -> None:
-    bare = {name: _WHOLE[name] for name in ("first", "middle", "last", "dob", "sex", "city")}
-    assert graded(person("a", **bare), person("b", **bare)) == (Grade.CERTAIN, frozenset())
-    grade, guards = graded(person("a", **bare), person("b", **bare | slip))
+def test_less_than_a_middle_name_in_full_beside_whole_name_date_and_sex_never_links(
+    mine: dict[str, str], theirs: dict[str, str]
+) -> None:
+    grade, guards = graded(person("a", **named_in_full(**mine)), person("b", **named_in_full(**theirs)))
     assert grade is not Grade.CERTAIN
     assert Guard.NOT_CORROBORATED in guards
+
+
+def test_a_middle_name_that_most_people_bear_tells_nothing() -> None:
+    a, b = person("a", **named_in_full()), person("b", **named_in_full())
+    crowd = [person(f"c{i}", first=f"N{i}", middle=_WHOLE["middle"], last=f"Zq{i}") for i in range(300)]
+    judge = scorer(a, b, *crowd)
+    assert Guard.NOT_CORROBORATED in guards_of(judge, judge.score(a, b), a, b)
 
 
 HOME = {name: _WHOLE[name] for name in ("address", "city", "postal", "phone")}
