@@ -17,7 +17,15 @@ from gateway.consent.read import identifiers_of, read_consent
 from gateway.consent.request import AccessRequest, Actor
 from gateway.consent.rules import Enforcement, Verdict
 from gateway.consent.times import instant_of
-from gateway.consent.view import RESOURCE_TYPES, ResourceView, people_without_reference, view_of
+from gateway.consent.view import (
+    RESOURCE_TYPES,
+    ResourceView,
+    groups_of,
+    local,
+    members_of,
+    people_without_reference,
+    view_of,
+)  # fmt: skip
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject, Resource
 
@@ -106,7 +114,8 @@ def _content(node: Any, at: str, bare: str = "") -> frozenset[str] | None:
 
 
 def _request(line: JsonObject, now: Any) -> AccessRequest:
-    asker = line.get("asker", {})
+    asker = line.get("asker")
+    asker = {} if asker is None else asker
     if not isinstance(asker, dict):
         raise Invalid("not an object", at="asker")
     purposes = asker.get("purposes") or []
@@ -217,6 +226,10 @@ class _Court:
             f"Patient/{r.get('id')}": identifiers_of(r)
             for r in (*question.related, *(question.resources or ())) if r.get("resourceType") == "Patient"
         }  # fmt: skip
+        self._groups = {
+            f"Group/{r.get('id')}": [self._member(one) for one in members_of(r)]
+            for r in (*question.related, *(question.resources or ())) if r.get("resourceType") == "Group"
+        }  # fmt: skip
         self._all = bind(programs, asked)
         self._views: list[ResourceView] = []
 
@@ -236,6 +249,7 @@ class _Court:
         view = view_of(resource, self._question.zone)
         self._views.append(view)
         others = [self._who(named) for named in people_without_reference(resource)]
+        others += [one for group in groups_of(resource) for one in self._groups.get(group, [None])]
         names = dict.fromkeys((*view.patients, *(one for one in others if one)))
         courts = [self._of(patient) for patient in names] or self._everybodys()
         permit = None not in others
@@ -254,6 +268,14 @@ class _Court:
         known = [reference for reference, names in self._names.items() if not keys.isdisjoint(names)]
         spoken = sorted(keys & frozenset[str]().union(*(p.directive.patients for p in self._programs)))
         return known[0] if len(known) == 1 else spoken[0] if spoken and not known else None
+
+    def _member(self, node: JsonObject) -> str | None:
+        """The patient who is a member of a Group; None when nobody can tell."""
+        literal = node.get("reference")
+        if isinstance(literal, str) and local(literal).startswith("Patient/"):
+            return local(literal)
+        found = people_without_reference({"subject": node})
+        return self._who(found[0]) if found else None
 
     def _everybodys(self) -> list[Bound]:
         """For what names nobody: everybody whose Consents are at hand must permit."""

@@ -67,7 +67,10 @@ def instant_of(text: str) -> datetime:
     if found is None or found[4] is None or found[8] is None:
         raise Invalid("not an instant with a zone", fix="write YYYY-MM-DDThh:mm:ss+zz:zz")
     first = bounds_of(text, UTC)[0]
-    return (_EPOCH + first * _MICRO).astimezone(_offset(found[8]))
+    try:
+        return (_EPOCH + first * _MICRO).astimezone(_offset(found[8]))
+    except OverflowError:  # within a day of the first or last instant that there is
+        raise Invalid("no such instant in its zone") from None
 
 
 def instant_us(moment: datetime) -> int:

@@ -316,6 +316,23 @@ def people_without_reference(resource: Resource) -> list[frozenset[str]]:
     return found
 
 
+def groups_of(resource: Resource) -> list[str]:
+    """``Group/id`` of every group of people that a resource is about."""
+    nodes = [resource.get(element) for element in _PERSON_AT]
+    found = [one for node in nodes for one in (node if isinstance(node, list) else [node]) if isinstance(one, dict)]
+    literals = (local(one["reference"]) for one in found if isinstance(one.get("reference"), str))
+    return [one for one in literals if one.startswith("Group/")]
+
+
+def members_of(group: Resource) -> list[JsonObject]:
+    """The references to the members of a Group; an empty one where a member, or all of them, cannot be told."""
+    members = group.get("member")
+    found = (
+        [one.get("entity") if isinstance(one, dict) else None for one in members] if isinstance(members, list) else []
+    )
+    return [one if isinstance(one, dict) else {} for one in found] or [{}]
+
+
 def _references(node: Any, personal: bool) -> Iterator[JsonObject]:
     """The references of an element that are meant for a patient: all of a ``personal`` one, else those that say so."""
     for one in node if isinstance(node, list) else [node]:

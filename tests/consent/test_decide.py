@@ -397,6 +397,18 @@ def test_every_patient_named_must_permit() -> None:
     assert permitted([mine, willing], [observation(), both]) == ["Observation/o", "Observation/both"]
 
 
+def test_everybody_in_a_group_that_a_resource_is_about_must_permit() -> None:
+    session = observation(subject={"reference": "Group/g", "type": "Group"})
+    group = {"resourceType": "Group", "id": "g", "member": [{"entity": {"reference": "Patient/p"}}]}
+    two = group | {"member": [*group["member"], {"entity": {"reference": "Patient/q"}}]}
+    mine, other = consent({"type": "permit"}), consent({"type": "permit"}, "q", patient={"reference": "Patient/q"})
+    assert permitted([mine], [session]) == []  # who is in it?
+    assert permitted([mine], [session], related=[group]) == ["Observation/o"]
+    assert permitted([mine], [session], related=[two]) == []
+    assert permitted([mine, other], [session], related=[two]) == ["Observation/o"]
+    assert permitted([mine], [session], related=[group | {"member": [{"entity": {"display": "zq"}}]}]) == []
+
+
 def test_the_domain_default_holds_where_no_consent_says_anything() -> None:
     assert answer([], domain_default="permit")["decision"] == "none"
     assert permitted([], [observation()], domain_default="permit") == ["Observation/o"]
@@ -562,6 +574,7 @@ def test_asked_classes_stand_for_resources_when_none_are_at_hand() -> None:
         ({"now": None}, "now"),
         ({"now": "2026-01-01"}, "now"),
         ({"now": "2026-13-01T00:00:00Z"}, "now"),
+        ({"now": "0001-01-01T00:00:00+14:00"}, "now"),
         ({"id": 7}, "id"),
         ({"consents": {}}, "consents"),
         ({"resources": [7]}, "resources[0]"),
