@@ -60,7 +60,10 @@ class Tell:
         asked = _parties(unit, [request.get("requester"), (task or {}).get("requester")])
         doing = _parties(unit, [*request.get("performer", ()), (task or {}).get("owner")])
         subject = _reference(request.get("subject"))
-        mentioned = [*request.get("reasonReference", ()), *request.get("supportingInfo", ())]
+        mentioned = [
+            request.get("encounter"), *request.get("reasonReference", ()), *request.get("supportingInfo", ()),
+            *request.get("insurance", ()), *_payors(unit, request),
+        ]  # fmt: skip
         references = [
             stored.reference, *([f"Task/{task['id']}"] if task else []), *([subject] if subject else []),
             *asked, *doing, *(found for one in mentioned if (found := _reference(one))),
@@ -153,6 +156,13 @@ def _reference(node: object) -> str:
     text = node.get("reference") if isinstance(node, dict) else None
     parts = str(text or "").split("/_history")[0].split("/")
     return "/".join(parts[-2:]) if len(parts) >= 2 and not str(text).startswith("#") else ""
+
+
+def _payors(unit: Unit, request: Resource) -> list[object]:
+    """References to who pays by the coverages of a request: AUT cannot be told without."""
+    named = [_reference(one) for one in request.get("insurance", ())]
+    found = [unit.resources.get(*one.split("/", 1)) for one in named if one.startswith("Coverage/")]
+    return [payor for one in found if one is not None and not one.deleted for payor in _parsed(one).get("payor", ())]
 
 
 def _request_of(unit: Unit, one: Stored) -> Stored | None:

@@ -182,6 +182,7 @@ class Resolver:
                 resource["id"] = identity  # effects may speak of either
                 drop_choices(there, resource)
                 merge(there, resource)
+                _not_on_itself(there, reference)
         return list(out.values())
 
     def _parents_first(self, ranked: list[JsonObject], waiting: Mapping[int, list[JsonObject]]) -> list[JsonObject]:
@@ -219,6 +220,17 @@ class Resolver:
         rule = self._identities.rules.get(kind)
         found = rule(resource, self) if rule is not None else None
         return found or resource_id(kind, self.sender, self.message, key_text(resource))
+
+
+def _not_on_itself(resource: JsonObject, reference: str) -> None:
+    """A request that two segments tell of (RF1 and OBR under one number) is one request, not one based on itself."""
+    for name in ("basedOn", "partOf", "replaces"):
+        if resource.get(name).__class__ is list:
+            rest = [one for one in resource[name] if one.get("reference") != reference]
+            if rest:
+                resource[name] = rest
+            else:
+                del resource[name]
 
 
 def identifier_key(held: Any, wanted: Mapping[str, int]) -> tuple[str, ...] | None:

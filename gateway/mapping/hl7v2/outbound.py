@@ -2,10 +2,12 @@
 
 A row puts one value into one field: ``segment`` (a new segment for each resource when ``each`` is yes), ``field``,
 ``source`` (a path that begins with a resource type; ``->`` follows a reference to a resource that is there),
-``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment``. A segment without a value is left out,
-unless its constants stand in rows whose ``each`` is ``always``: those make it when nothing else does. Of several rows
-of one field the last with a value counts. Values are escaped by the builder, so none can end its field or begin a
-segment. A ``Notice`` among the resources (``code``, ``text``) is what the law says to the receiver.
+``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment`` (with its components). A segment without
+a value is left out, unless its constants stand in rows whose ``each`` is ``always``: those make it when nothing else
+does. A row of ``along`` is for a segment that other rows make; field 0 says only that the segment is needed when its
+source is there; the rows of ``with`` are a segment behind each one of the block before it, for the same resource. Of
+several rows of one field the last with a value counts. Values are escaped by the builder, so none can end its field or
+begin a segment. A ``Notice`` among the resources (``code``, ``text``) is what the law says to the receiver.
 """
 
 import re
@@ -22,6 +24,7 @@ from gateway.mapping.table import read_table
 
 COLUMNS: Final = ("segment", "field", "each", "source", "conversion", "vocabulary", "assignment", "note")
 _STEP: Final = re.compile(r"([A-Za-z]+)(?:\[([^\]]+)\])?")
+_DOT: Final = re.compile(r"\.(?![^\[]*\])")  # not those of an URL in brackets
 Components: TypeAlias = tuple[Component, ...]
 
 
@@ -32,7 +35,7 @@ class OutRow:
     place: str
     segment: str
     field: int
-    each: str  # yes: a segment for each resource of the source's type; always: though no row has a value
+    each: str  # yes: a segment for each resource of the source's type; always, along, with: see above
     source: str
     conversion: str
     vocabulary: str
@@ -184,8 +187,7 @@ def to_v2(event: str, resources: Sequence[JsonObject], envelope: Envelope, outbo
     if envelope.answers:
         segments.append(("MSA", {1: "AA", 2: envelope.answers}))
     writer = _Writer(resources, outbound, control or "NW")
-    for name, rows in _grouped(outbound.rows[structure]):
-        segments += [(name, fields) for fields in writer.segments(rows)]
+    segments += writer.all(outbound.rows[structure])
     return build(segments) if outbound.segments[event] <= {name for name, _ in segments} else b""
 
 
@@ -210,20 +212,23 @@ def segments_about(
     structure: str, resources: Sequence[JsonObject], outbound: Outbound
 ) -> list[tuple[str, Mapping[int, Value]]]:
     """The segments that a table makes of resources, without a header, for a message that is put together elsewhere."""
-    writer = _Writer(resources, outbound)
-    return [(name, fields) for name, rows in _grouped(outbound.rows[structure]) for fields in writer.segments(rows)]
+    return _Writer(resources, outbound).all(outbound.rows[structure])
 
 
-def _grouped(rows: Sequence[OutRow]) -> Iterable[tuple[str, list[OutRow]]]:
-    """Rows of one segment that stand together; the same name later is another segment."""
-    block: list[OutRow] = []
+def _grouped(rows: Sequence[OutRow]) -> Iterable[list[list[OutRow]]]:
+    """Rows of one segment that stand together, with the segments that follow each of it; the same name later is another
+    segment."""
+    blocks: list[list[OutRow]] = []
     for row in rows:
-        if block and (row.segment != block[-1].segment or row.field < block[-1].field):
-            yield block[0].segment, block
-            block = []
-        block.append(row)
-    if block:
-        yield block[0].segment, block
+        if blocks and row.segment == blocks[-1][-1].segment and row.field >= blocks[-1][-1].field:
+            blocks[-1].append(row)
+            continue
+        if blocks and row.each != "with":
+            yield blocks
+            blocks = []
+        blocks.append([row])
+    if blocks:
+        yield blocks
 
 
 class _Writer:
@@ -236,31 +241,42 @@ class _Writer:
         self._outbound = outbound
         self._control = control
 
-    def segments(self, rows: Sequence[OutRow]) -> Iterable[dict[int, Value]]:
-        """The segments that these rows make: one, or one for each resource."""
-        each = next((row for row in rows if row.each == "yes" and row.source), None)
-        subjects = self._by_type.get(each.source.split(".")[0], []) if each else [None]
-        for number, subject in enumerate(subjects, 1):
-            fields: dict[int, Value] = {}
-            told = False
-            for row in rows:
-                if row.assignment:
-                    said = {"#": str(number), "@control": self._control}.get(row.assignment, row.assignment)
-                    fields.setdefault(row.field, said)
-                    continue
-                value = self._value(row, subject)
-                if value:
+    def all(self, rows: Sequence[OutRow]) -> list[tuple[str, Mapping[int, Value]]]:
+        """The segments that a whole table makes."""
+        out: list[tuple[str, Mapping[int, Value]]] = []
+        for block, *behind in _grouped(rows):
+            each = next((row for row in block if row.each == "yes" and row.source), None)
+            subjects = self._by_type.get(each.source.split(".")[0], []) if each else [None]
+            for number, subject in enumerate(subjects, 1):
+                for one in (block, *behind):
+                    fields = self._segment(one, subject, number)
+                    if fields is None:
+                        break
+                    out.append((one[0].segment, fields))
+        return out
+
+    def _segment(self, rows: Sequence[OutRow], subject: JsonObject | None, number: int) -> dict[int, Value] | None:
+        """The fields of one segment; None when nothing makes it."""
+        fields: dict[int, Value] = {}
+        told = any(row.each == "always" for row in rows)
+        for row in rows:
+            if row.assignment:
+                said = {"#": str(number), "@control": self._control}.get(row.assignment, row.assignment)
+                fields.setdefault(row.field, (*said.split("^"),) if "^" in said else said)
+                continue
+            value = self._value(row, subject)
+            if value:
+                told = told or row.each != "along"
+                if row.field:
                     fields[row.field] = value
-                    told = True
-            if told or any(row.each == "always" for row in rows):
-                yield fields
+        return fields if told else None
 
     def _value(self, row: OutRow, subject: JsonObject | None) -> Value:
         found = [node for node in self._walk(row.source, subject) if node not in (None, "", {}, [])]
         made: list[str | Components | None] = []
         for node in found:
-            if row.vocabulary:
-                node = self._backwards(row.vocabulary, node)
+            if row.vocabulary and (node := self._backwards(row.vocabulary, node)) is None:
+                continue
             value = _CONVERSIONS[row.conversion](node, self)
             if value:
                 made.append(value)
@@ -269,8 +285,10 @@ class _Writer:
         return made[0] if len(made) == 1 else [*made]
 
     def _backwards(self, name: str, node: Any) -> Any:
-        """The v2 code whose target this is; a code without one stays as it is."""
-        if isinstance(node, dict):
+        """The v2 code whose target this is. A CodeableConcept without one keeps its code, a sender's own; a bare code
+        of FHIR (a state) without one is not told: it would mean nothing in a v2 table."""
+        concept = isinstance(node, dict)
+        if concept:
             entries = node.get("coding") or [node]
             plain = next((e for e in entries if "/v2-" in str(e.get("system", ""))), None)
             if plain is not None:
@@ -279,7 +297,8 @@ class _Writer:
         vocabulary = self._outbound.vocabularies[name]
         text = {True: "true", False: "false"}.get(node, node) if isinstance(node, bool) else node
         return next(
-            (code for code, target in vocabulary.codes.items() if target is not None and target.code == text), node
+            (code for code, target in vocabulary.codes.items() if target is not None and target.code == text),
+            node if concept else None,
         )
 
     def _walk(self, path: str, subject: JsonObject | None) -> list[Any]:
@@ -297,7 +316,7 @@ class _Writer:
         return nodes
 
     def _steps(self, nodes: list[Any], path: str) -> list[Any]:
-        for step in filter(None, path.split(".")):
+        for step in _DOT.split(path) if path else ():
             found = _STEP.fullmatch(step)
             if found is None:
                 return []
@@ -328,6 +347,8 @@ def _chosen(items: list[Any], wanted: str) -> list[Any]:
     if wanted.isdigit():
         return items[int(wanted) : int(wanted) + 1]
     name, _, value = wanted.partition("=")
+    if name.endswith("!"):
+        return [item for item in items if _first(item, name[:-1]) != value]
     return [item for item in items if _first(item, name) == value]
 
 
@@ -442,10 +463,17 @@ def _xon(node: Any, _: _Writer) -> Components | None:
     return (node.get("name"), None, None, None, None, authority, None, None, None, number.get("value"))
 
 
+def _payor(node: Any, _: _Writer) -> Components | None:
+    """AUT-2: number and name of a payor, each standing for the other where there is one alone."""
+    name, number = _first(node, "name"), _first(node, "identifier/value")
+    return (number or name, name) if number or name else None
+
+
 def _pln(node: Any, _: _Writer) -> Components | None:
     if not isinstance(node, dict) or "value" not in node:
         return None
-    return (node["value"], _first(node.get("type", {}), "coding/code"))
+    kind = _first(node.get("type", {}), "coding/code")
+    return (node["value"], "NPI" if node.get("system") == "http://hl7.org/fhir/sid/us-npi" else kind)
 
 
 def _pl(node: Any, _: _Writer) -> Components | None:
@@ -476,6 +504,45 @@ def _formatted(node: Any, writer: _Writer) -> str | None:
     return FormattedText(text) if text else None
 
 
+def _measured(node: Any, writer: _Writer) -> tuple[str, Any, Component]:
+    """OBX-2, OBX-5 and OBX-6 of an Observation (v2.5.1 ch. 7.4.2, table 0125); empty when it has no value."""
+    name = next((key for key in node if key.startswith("value")), "")
+    value = node.get(name)
+    if name in ("valueQuantity", "valueInteger"):
+        amount = value if isinstance(value, dict) else {"value": value}
+        number = str(amount.get("value", ""))
+        said = (amount["comparator"], number) if "comparator" in amount else number
+        return ("SN" if "comparator" in amount else "NM"), said if number else None, _unit(amount)
+    if name in ("valueRange", "valueRatio"):
+        low, high = (value.get(part, {}) for part in _ENDS[name])
+        mark = "-" if name == "valueRange" else ":"
+        return "SN", (None, _number(low), mark, _number(high)), _unit(low) or _unit(high)
+    if name == "valuePeriod":
+        return "DR", (_dtm(value.get("start"), writer), _dtm(value.get("end"), writer)), None
+    if name == "valueString":
+        return ("FT", FormattedText(value), None) if "\n" in value else ("ST", value, None)
+    if name == "valueBoolean":
+        return "CWE", ("Y", "Yes", "HL70136") if value else ("N", "No", "HL70136"), None
+    if name == "valueDateTime":
+        return "TS", _dtm(value, writer), None
+    if name == "valueTime":
+        return "TM", str(value).replace(":", ""), None
+    return ("CWE", _cwe(value, writer), None) if name == "valueCodeableConcept" else ("", None, None)
+
+
+_ENDS: Final = {"valueRange": ("low", "high"), "valueRatio": ("numerator", "denominator")}
+
+
+def _number(amount: JsonObject) -> str | None:
+    return str(amount["value"]) if "value" in amount else None
+
+
+def _unit(amount: JsonObject) -> Any:
+    code, name = amount.get("code"), amount.get("unit")
+    system = "UCUM" if amount.get("system") == "http://unitsofmeasure.org" else None
+    return (code or name, name, system) if code or name else None
+
+
 def _decoded(node: Any, _: _Writer) -> str | None:
     import base64
     import binascii
@@ -488,5 +555,7 @@ def _decoded(node: Any, _: _Writer) -> str | None:
 
 _CONVERSIONS: Final[Mapping[str, Callable[[Any, _Writer], "str | Components | None"]]] = {
     "CX": _cx, "EI": _ei, "XPN": _xpn, "XAD": _xad, "XTN": _xtn, "CWE": _cwe, "XCN": _xcn, "XON": _xon, "PLN": _pln,
-    "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded,
+    "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded, "payor": _payor,
+    "OBX-2": lambda node, writer: _measured(node, writer)[0], "OBX-5": lambda node, writer: _measured(node, writer)[1],
+    "OBX-6": lambda node, writer: _measured(node, writer)[2],
 }  # fmt: skip

@@ -72,7 +72,8 @@ def plan_of(table: Map, tables: Tables) -> Plan:
         group = _group(number, whole, list(rows), segment)
         groups.append(group)
         names += [name for placed in group.rows for name in instances(placed.row) if name not in names]
-    groups = [_among(group, groups) for group in groups]
+    uses = Counter(name for group in groups for name in {name for p in group.rows for name in instances(p.row)})
+    groups = [replace(_among(group, groups), fresh=_fresh(group, uses)) for group in groups]
     alone = Counter(name for row in table.rows for name in instances(row))
     groups = [replace(group, rows=tuple(_shared(p, alone) for p in group.rows)) for group in groups]
     ignored = {_number(source, table.source) for source in tables.ignored if _number(source, table.source)}
@@ -94,6 +95,22 @@ def _shared(placed: Placed, alone: Mapping[str, int]) -> Placed:
 def _among(group: Group, groups: list[Group]) -> Group:
     same = [other for other in groups if other.position == group.position]
     return replace(group, always=any(other.always for other in same), first=same[0] is group, last=same[-1] is group)
+
+
+def _fresh(group: Group, uses: Mapping[str, int]) -> tuple[str, ...]:
+    """The instances that begin anew with each repetition of the field.
+
+    A resource that the whole segment speaks of stays the same one when the field repeats something inside it: two
+    phones of a provider (PRD-5) are not two providers.
+    """
+    stays: set[str] = set()
+    for placed in group.rows:
+        steps = list(walk(placed.row.steps))
+        for index, (step, name) in enumerate(steps):
+            inside = any(deeper.repeats for deeper, _ in steps[index + 1 :])
+            if step.refers and inside and (not step.repeats or uses[name] > 1):
+                stays.add(name)
+    return tuple(name for name in group.fresh if name not in stays)
 
 
 def _number(source: str, name: str) -> int:
