@@ -1,16 +1,21 @@
-"""What every test shares: a real PostgreSQL, a fresh database a test, and the watch for personal data in logs."""
+"""What every test shares: a real PostgreSQL, stores on it, and the watch for personal data in logs."""
 
 import os
-import uuid
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from tests.support.postgres import SERVER as _SERVER
 from tests.support.postgres import Postgres
 from tests.support.shared import SHARED
-from tests.support.stores import postgres_store, sqlite_store, store  # noqa: F401 - fixtures
+from tests.support.stores import (  # noqa: F401 - fixtures
+    databases,
+    postgres_store,
+    postgres_url,
+    sqlite_store,
+    sqlite_template,
+    store,
+)
 
 collect_ignore_glob = [] if SHARED else ["conformance/*"]
 
@@ -24,18 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
     server = Postgres().start()
     os.environ[_SERVER] = server.url("")
     config.add_cleanup(server.stop)
-
-
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """The URL of an empty PostgreSQL database of this test's own."""
-    base = os.environ[_SERVER]
-    name = "t_" + uuid.uuid4().hex
-    with psycopg.connect(base + "postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield base + name
-    with psycopg.connect(base + "postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(autouse=True)

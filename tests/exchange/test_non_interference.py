@@ -14,6 +14,7 @@ more of a store is hidden, the more of its searches leave out beforehand what ca
 import os
 import random
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from typing import Any
 import pytest
 
 from gateway import wiring
+from gateway.adapters.db.engine import Database
+from gateway.adapters.db.store import DbStore
+from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange import search_text
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
@@ -29,6 +33,7 @@ from gateway.kernel.fhir import JsonObject
 from gateway.settings import Settings
 from tests.adapters.http.conftest import Caller, Http, token_for
 from tests.consent.build import actor, label, purposes
+from tests.support.databases import Databases
 from tests.support.stores import DERIVED, KINDS
 
 REQUESTS = int(os.environ.get("DOORWAY_NON_INTERFERENCE", "340"))
@@ -283,45 +288,19 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
 
 
 def _made(request: pytest.FixtureRequest, kind: str, folder: Path, name: str) -> Store:
-    from gateway.adapters.db.engine import Database
-    from gateway.adapters.db.migrate import upgrade
-    from gateway.adapters.db.store import DbStore
-    from gateway.adapters.memory.store import MemoryStore
-
     if kind == "memory":
         return MemoryStore(DERIVED.view)
     if kind == "sqlite":
-        database = Database(f"sqlite:///{folder / name}.db")
-        upgrade(database)
-        return DbStore(database, DERIVED)
-    return request.getfixturevalue("postgres_pair")[name]  # type: ignore[no-any-return]
+        copied = shutil.copy(request.getfixturevalue("sqlite_template"), folder / f"{name}.db")
+        return DbStore(Database(f"sqlite:///{copied}"), DERIVED)
+    return DbStore(Database(request.getfixturevalue("postgres_pair")[name]), DERIVED)
 
 
 @pytest.fixture
-def postgres_pair() -> Iterator[dict[str, Store]]:
-    """Two empty PostgreSQL databases."""
-    import uuid
-
-    import psycopg
-
-    from gateway.adapters.db.engine import Database
-    from gateway.adapters.db.migrate import upgrade
-    from gateway.adapters.db.store import DbStore
-    from tests.support.postgres import server_url
-
-    names = {which: f"t_{uuid.uuid4().hex}" for which in ("less", "more")}
-    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
-        for name in names.values():
-            connection.execute(f"CREATE DATABASE {name}")
-    made: dict[str, Store] = {}
-    for which, name in names.items():
-        database = Database(server_url() + name)
-        upgrade(database)
-        made[which] = DbStore(database, DERIVED)
-    yield made
-    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
-        for name in names.values():
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_pair(databases: Databases) -> Iterator[dict[str, str]]:
+    """Where two empty PostgreSQL databases are."""
+    with databases.migrated() as less, databases.migrated() as more:
+        yield {"less": less, "more": more}
 
 
 # ---- requests

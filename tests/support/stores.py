@@ -1,19 +1,16 @@
 """One fixture, every store: a test that takes ``store`` runs on memory, SQLite and PostgreSQL.
 
-A fake that is not held to the contract teaches lies. SQLite is copied from a migrated template, PostgreSQL likewise.
+A fake that is not held to the contract teaches lies. SQLite is copied from a migrated template; of PostgreSQL see
+databases.py.
 """
 
-import atexit
 import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
 from datetime import UTC
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
-import psycopg
 import pytest
 
 from gateway.adapters.db.engine import Database
@@ -25,62 +22,56 @@ from gateway.consent.outline import packed_with_outline
 from gateway.exchange.disclose import read_vocabulary_from
 from gateway.exchange.ports.store import Store
 from gateway.wiring import search_definitions
+from tests.support.databases import Databases
 from tests.support.postgres import server_url
 
 KINDS = ("memory", "sqlite", "postgres")
 DERIVED = Derived(search_definitions(), packed_with_outline(UTC, read_vocabulary_from(read_data), domain_permit=False))
 
 
-@cache
-def _sqlite_template() -> Path:
-    path = Path(mkdtemp(prefix="doorway-sqlite-")) / "template.db"
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the gateway's tables; to be copied."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
     upgrade(Database(f"sqlite:///{path}"))
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     return path
 
 
-@cache
-def _postgres_template() -> str:
-    name = "template_" + uuid.uuid4().hex
-    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    upgrade(Database(server_url() + name))
-    atexit.register(_drop, server_url(), name)
-    return name
-
-
-def _drop(server: str, name: str) -> None:
-    try:
-        with psycopg.connect(server + "postgres", autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    except psycopg.OperationalError:
-        return  # the server went first and took the database with it
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """The PostgreSQL databases of this process."""
+    made = Databases(server_url())
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[DbStore]:
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    with databases.empty() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, sqlite_template: Path) -> Iterator[DbStore]:
     """A store on an empty SQLite file."""
     path = tmp_path / f"{uuid.uuid4().hex}.db"
-    shutil.copy(_sqlite_template(), path)
+    shutil.copy(sqlite_template, path)
     made = DbStore(Database(f"sqlite:///{path}"), DERIVED)
     yield made
     made.close()
 
 
 @pytest.fixture
-def postgres_store() -> Iterator[DbStore]:
+def postgres_store(databases: Databases) -> Iterator[DbStore]:
     """A store on an empty PostgreSQL database."""
-    name = "t_" + uuid.uuid4().hex
-    template = _postgres_template()
-    with psycopg.connect(server_url() + "postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    made = DbStore(Database(server_url() + name), DERIVED)
-    yield made
-    made.close()
-    _drop(server_url(), name)
+    with databases.migrated() as url:
+        made = DbStore(Database(url), DERIVED)
+        yield made
+        made.close()
 
 
 @pytest.fixture(params=KINDS)

@@ -1,6 +1,6 @@
 """Terminology and validator over the shipped tables, Doorway's own definitions and the loaded packages."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from gateway.adapters.files.data import list_data, read_data
@@ -19,8 +19,9 @@ def open_terminology(definitions: AllDefinitions) -> Terminology:
     return Terminology(own_tables(), definitions.find)
 
 
+@cache
 def own_tables() -> Tables:
-    """Every table of terminology/, read and checked."""
+    """Every table of terminology/, read and checked; once a process, whoever asks: nobody changes them."""
     return read_tables((file, read_data(file)) for file in list_data("terminology"))
 
 

@@ -62,7 +62,7 @@ class Code:
     absent: str = ""  # data-absent-reason code, when the answer is that there is none
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # load_spec gives one object a year: it is its own key
 class Spec:
     """One format year."""
 

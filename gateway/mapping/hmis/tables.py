@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.kernel.errors import Invalid
@@ -167,8 +168,11 @@ _FOLDERS: Final = {
 }
 
 
-def load_maps(read: Read, spec: Spec, source: Source, overlays: tuple[str, ...] = ()) -> dict[str, FileMap]:
+@lru_cache(maxsize=8)
+def load_maps(read: Read, spec: Spec, source: Source, overlays: tuple[str, ...] = ()) -> Mapping[str, FileMap]:
     """Every file's mapping for a format year; a file of ``fy2024`` or of an overlay folder replaces the one below.
+
+    Those of the last sources are kept: what imports and exports one source again does not read the tables again.
 
     Raises:
         Invalid: any fault in a table, with file:line.
