@@ -139,13 +139,21 @@ class DbSearch:
         return _Plan(words, conditions, confirm, driver=driver, keyed=keys is not None)
 
     def _small_sets(self, type_: str, criteria: Sequence[Criterion], stream: bool) -> tuple[set[int] | None, set[int]]:
-        """The intersection of the small key sets (None: there is none), and which criteria it settles."""
+        """The intersection of the small key sets (None: there is none), and which criteria it settles.
+
+        Which is smallest is found out by reading a few rows of each, then more: a planner's statistics may be missing
+        or old, and what a value matches differs from value to value.
+        """
         if any(isinstance(one, Match) and one.parameter.code == "_id" and not one.modifier for one in criteria):
             return None, set()  # the ids drive
         ranked = sorted(enumerate(criteria), key=lambda one: _rank(one[1]))
         worth = [(index, one) for index, one in ranked if _rank(one) < _NEVER_SMALL]
         if stream and len(criteria) == 1 and self._walkable(criteria[0]):
             return None, set()  # nothing to intersect with: walk it
+        for index, criterion in worth if len(worth) > 1 else ():  # one that is tiny saves reading those that are not
+            found = self._keys(type_, criterion, _FEW)
+            if found is not None:
+                return found, {index}
         for bound in (_SMALL, _CARRIED):
             keys: set[int] | None = None
             settled: set[int] = set()
