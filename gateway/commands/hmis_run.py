@@ -5,9 +5,10 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +18,10 @@ from gateway.exchange.hmis_convert import Conversion, Report
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_versions import CSV_VERSION
 from gateway.kernel.fhir import JsonObject, Resource
+
+if TYPE_CHECKING:
+    from gateway.exchange.hmis_release import Asking
+    from gateway.exchange.ports.store import Reading, Store, Unit
 
 EXIT_FINDINGS = 3
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -185,9 +190,14 @@ def _writer(target: Path) -> Any:
     return write
 
 
+def _export_id(now: datetime) -> str:
+    return f"D{now.astimezone(UTC):%Y%m%d%H%M%S}"
+
+
 def _export_row(source: str, now: datetime, version: str, hashing: bool) -> dict[str, str]:
+    now = now.astimezone(UTC)
     return {
-        "ExportID": f"D{now:%Y%m%d%H%M%S}",
+        "ExportID": _export_id(now),
         "SourceType": "3",
         "SourceName": "Doorway",
         "ExportDate": f"{now:%Y-%m-%d %H:%M:%S}",
@@ -202,15 +212,24 @@ def _export_row(source: str, now: datetime, version: str, hashing: bool) -> dict
     }
 
 
-def export_store(
-    out: str, version: str, database: str | None, config: str | None, source: str | None, hashing: bool, as_json: bool
-) -> None:
-    """``doorway hmis export`` from the store: a full refresh of everything that a source has."""
+@dataclass(frozen=True, slots=True)
+class _Giving:
+    """An export of one source from the store, in front of the gate."""
+
+    store: "Store"
+    reading: "Reading"
+    source: str
+    now: datetime
+    asking: "Asking"
+    audit: Callable[[Sequence[Resource]], None]  # on disk before it returns
+
+
+@contextmanager
+def _giving(database: str | None, config: str | None, source: str | None, purpose: str) -> Iterator[_Giving]:
     from gateway import wiring
     from gateway.consent.request import AccessRequest
     from gateway.exchange.disclose import Gate
-    from gateway.exchange.hmis_store_export import Asking, StoreExport
-    from gateway.exchange.ports.store import Unit
+    from gateway.exchange.hmis_release import Asking
     from gateway.settings import read_settings
 
     settings = read_settings(config, database_url=database)
@@ -219,7 +238,7 @@ def export_store(
     store = wiring.open_store(settings)
 
     def audit(events: Sequence[Resource]) -> None:
-        def work(unit: Unit) -> None:
+        def work(unit: "Unit") -> None:
             for event in events:
                 unit.audit.append(event, now_us=now_us)
 
@@ -230,20 +249,29 @@ def export_store(
             name = _the_source(reading.rows.sources(), source)
 
             def gate(organization: str) -> Gate:
-                asks = AccessRequest(now=now, organization=organization, purposes=("TREAT",), client=name)
+                asks = AccessRequest(now=now, organization=organization, purposes=(purpose,), client=name)
                 return Gate(reading.resources, asks, knowledge)
 
-            cells = _export_row(name, now.astimezone(UTC), version, hashing)
-            audit([gate("").event(None, activity="operation", what="hmis export", id_=cells["ExportID"])])
-            job = StoreExport(
-                read_data, name, version, cells if version != "hifis" else {}, asking=Asking(gate, audit),
-                hash_names=hashing,
-            )  # fmt: skip
-            job.write(reading, _writer(Path(out)))
+            audit([gate("").event(None, activity="operation", what="hmis export", id_=_export_id(now))])
+            yield _Giving(store, reading, name, now, Asking(gate, knowledge.notices), audit)
     finally:
         store.close()
+
+
+def export_store(
+    out: str, version: str, database: str | None, config: str | None, source: str | None, hashing: bool, as_json: bool
+) -> None:
+    """``doorway hmis export`` from the store: a full refresh of everything that a source has."""
+    from gateway.exchange.hmis_store_export import StoreExport
+
+    with _giving(database, config, source, "TREAT") as giving:
+        cells = _export_row(giving.source, giving.now, version, hashing) if version != "hifis" else {}
+        job = StoreExport(
+            read_data, giving.source, version, cells, asking=giving.asking, audit=giving.audit, hash_names=hashing
+        )
+        job.write(giving.reading, _writer(Path(out)))
     if as_json:
-        click.echo(json.dumps({"source": name, "rows": job.rows}))
+        click.echo(json.dumps({"source": giving.source, "rows": job.rows}))
         return
     for file, rows in job.rows.items():
         click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
@@ -269,52 +297,28 @@ def export_delta(
     as_json: bool,
 ) -> None:
     """``doorway hmis export --delta``: what came back through FHIR."""
-    from gateway import wiring
-    from gateway.consent.request import AccessRequest
-    from gateway.exchange.disclose import Gate
     from gateway.exchange.hmis_delta import Delta
     from gateway.exchange.hmis_joined import SENT
-    from gateway.exchange.ports.store import Unit
-    from gateway.settings import read_settings
 
     try:
         begin = datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
     except ValueError:
         raise click.UsageError("--since is no day or instant, such as 2026-06-30T09:00:00Z") from None
     begin = begin if begin.tzinfo else begin.replace(tzinfo=UTC)
-    settings = read_settings(config, database_url=database)
-    knowledge, now_us = wiring.consent_knowledge(settings), wiring.now_us()
-    now = datetime.fromtimestamp(now_us / 1_000_000, knowledge.zone)
-    store = wiring.open_store(settings)
-    try:
-        with store.reading() as reading:
-            name = _the_source(reading.rows.sources(), source)
-
-            def gate(organization: str) -> Gate:
-                asks = AccessRequest(now=now, organization=organization, purposes=(purpose,), client=name)
-                return Gate(reading.resources, asks, knowledge)
-
-            cells = _export_row(name, now.astimezone(UTC), version, False)
-            cells |= {"ExportPeriodType": "1", "ExportDirective": "1"}
-            cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
-            since_us = int(begin.timestamp() * 1_000_000)
-            job = Delta(
-                read_data, name, version, cells, gate=gate, notices=knowledge.notices, since_us=since_us,
-                enroll_at=enroll_at,
-            )  # fmt: skip
-            events = job.collect(reading)
-
-        def audited(unit: Unit) -> None:
-            for event in events:
-                unit.audit.append(event, now_us=now_us)
-
-        store.write(audited)  # on disk before the first row is written
+    with _giving(database, config, source, purpose) as giving:
+        name = giving.source
+        cells = _export_row(name, giving.now, version, False) | {"ExportPeriodType": "1", "ExportDirective": "1"}
+        cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
+        since_us = int(begin.timestamp() * 1_000_000)
+        job = Delta(
+            read_data, giving.reading, name, version, cells, asking=giving.asking, since_us=since_us,
+            enroll_at=enroll_at,
+        )  # fmt: skip
+        giving.audit(job.collect())  # on disk before the first row is written
         job.write(_writer(Path(out)))
         if job.sent:
             texts = {key: sent.text for key, sent in job.sent.items()}
-            store.write(lambda unit: unit.rows.put_extras(name, SENT, texts))
-    finally:
-        store.close()
+            giving.store.write(lambda unit: unit.rows.put_extras(name, SENT, texts))
     _tell_delta(job, name, as_json)
     if job.aside:
         sys.exit(EXIT_FINDINGS)

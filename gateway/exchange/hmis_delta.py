@@ -16,14 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
 from typing import Any, Final
 
 from gateway.codecs.hmis_csv import write_rows
-from gateway.exchange.audit_event import DISCLOSE
-from gateway.exchange.deliver import Gatekeeper
-from gateway.exchange.disclose import Disclosure
 from gateway.exchange.hmis_joined import Sent, sent_of
+from gateway.exchange.hmis_release import NOTHING, NOTICES_FILE, Agencies, Asking, Seen
 from gateway.exchange.hmis_rows import ORDER, facts_of
 from gateway.exchange.hmis_store_export import restored
 from gateway.exchange.hmis_versions import columns_of
@@ -35,13 +32,12 @@ from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hmis.conversions import Source
 from gateway.mapping.hmis.explain import row_of
 from gateway.mapping.hmis.spec import LIST_SYSTEM, Read, load_spec
-from gateway.mapping.hmis.tables import load_maps
+from gateway.mapping.hmis.tables import FileMap, load_maps
 from gateway.mapping.hmis.values import day_of
 from gateway.mapping.table import read_table
 from gateway.referrals.lifecycle import is_referral
 
 SIDE_FILE: Final = "not-in-hmis.csv"
-NOTICES_FILE: Final = "notices.csv"
 USER: Final = "doorway"
 COORDINATED_ENTRY: Final = "14"  # HUD 2.02.6
 _EVENT: Final = f"{LIST_SYSTEM}4.20.2"
@@ -67,31 +63,13 @@ class _Place:
     opened: Mapping[str, str] | None = None  # cells of an enrollment that is made for it
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """What everybody who gets a row may see of what it is made of; empty where one of them may not see all of it.
-
-    The disclosures to them are on record once something is told of it.
-    """
-
-    resources: Mapping[str, Stored]
-    disclosures: tuple[tuple[Gatekeeper, Disclosure], ...] = ()
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(code for _, released in self.disclosures for code in released.notices))
-
-
-_NOTHING: Final = _Seen({})
-
-
 class Delta:
     """Rows made of what happened in FHIR.
 
     Args:
         export: cells of Export.csv; every row gets its ExportID.
-        gate: the gate in front of one Organization (``Organization/id``), over the reading of :meth:`collect`.
-        notices: notice to language to text (terminology/policies/notices.csv).
+        reading: the snapshot that it is made of.
+        asking: the gate for what others wrote.
         since_us: only resources written then or later (microseconds since 1970 UTC).
         enroll_at: ProjectID of the coordinated-entry project at which the site allows a new Enrollment for a client
             who has no open one; empty: such referrals are left to staff.
@@ -100,22 +78,19 @@ class Delta:
     def __init__(
         self,
         read: Read,
+        reading: Reading,
         source: str,
         version: str,
         export: dict[str, str],
         *,
-        gate: Callable[[str], Gatekeeper],
-        notices: Mapping[str, Mapping[str, str]],
+        asking: Asking,
         since_us: int = 0,
         enroll_at: str = "",
     ) -> None:
         self._source, self._export, self._since_us, self._enroll_at = source, export, since_us, enroll_at
-        self._gate, self._texts = cache(gate), notices
-        self._told: dict[_Seen, None] = {}
-        self._refused: list[tuple[Gatekeeper, Disclosure]] = []
-        self._notices: dict[tuple[str, str, str], None] = {}  # file, key of the row, notice
         self.withheld = 0  # referrals of which nothing is told
         self._bound = Source(source)
+        self._reading, self._agencies = reading, Agencies(reading, self._bound, asking, export["ExportID"])
         self._spec = load_spec(read, version)
         self._maps = load_maps(read, self._spec, self._bound)
         path, columns = "mappings/hmis/referrals.csv", ("projecttype", "event", "note")
@@ -136,22 +111,19 @@ class Delta:
         """How many rows each file has."""
         return {name: len(rows) for name, rows in self._made.items() if rows} | {"Export": 1}
 
-    def collect(self, reading: Reading) -> list[Resource]:
+    def collect(self) -> list[Resource]:
         """Make the rows; the AuditEvents of what they tell and of what is denied, on disk before :meth:`write`."""
-        for stored in reading.resources.of_type("Task"):
+        for stored in self._reading.resources.of_type("Task"):
             task = _parsed(stored)
             if stored.updated_us < self._since_us or not is_referral(task):
                 continue
             if self._ours(task):
-                self._outcome(reading, stored, task)
+                self._outcome(stored, task)
             elif row_of(task) is None:
-                self._referral(reading, stored, task)
-        self._referenced(reading)
+                self._referral(stored, task)
+        self._referenced()
         self._made["Export"] = {"": self._export}
-        return [
-            gate.event(told, activity=DISCLOSE, address=f"hmis {self._source}", id_=self._export["ExportID"])
-            for gate, told in (*(each for seen in self._told for each in seen.disclosures), *self._refused)
-        ]
+        return self._agencies.events()
 
     def write(self, write: Callable[[str, Iterable[str]], None]) -> None:
         """Every file of the set, those without rows with their header, what HUD has no place for, and the notices."""
@@ -159,12 +131,7 @@ class Delta:
             columns = columns_of(self._maps[name].file)
             write(f"{name}.csv", write_rows(self._listed(name, columns)))
         write(SIDE_FILE, write_rows([["resource", "state", "reason"], *map(list, self.aside)]))
-        due = [
-            [*row, language, text]
-            for row in self._notices
-            for language, text in (self._texts.get(row[-1]) or {"en": row[-1]}).items()
-        ]
-        write(NOTICES_FILE, write_rows([["file", "key", "notice", "language", "text"], *due]))
+        write(NOTICES_FILE, write_rows(self._agencies.notice_rows()))
 
     def _listed(self, name: str, columns: list[str]) -> Iterator[list[str]]:
         yield columns
@@ -177,40 +144,42 @@ class Delta:
     def _ours(self, resource: Resource) -> bool:
         return row_of(resource) is not None and (resource.get("meta") or {}).get("source") == self._bound.base
 
-    def _outcome(self, reading: Reading, stored: Stored, task: Resource) -> None:
+    def _outcome(self, stored: Stored, task: Resource) -> None:
         """The Event or Service behind a Task of the source that somebody else wrote to."""
         row = row_of(task) or {}
         if stored.source == self._source or row.get("file") not in ("Event", "Services"):
             return
         table = self._maps[str(row["file"])]
-        key = _key(_get(reading, str(task["focus"]["reference"])) or {}, f"{self._bound.base}/{table.file.key}")
-        seen = self._released(self._owners(reading, self._projects(reading, table.file.name, key)), [stored])
+        key = _key(self._parsed_of(str(task["focus"]["reference"])) or {}, f"{self._bound.base}/{table.file.key}")
+        seen = self._agencies.shown(self._agencies.of_projects(self._agencies.projects(table.file.name, key)), [stored])
         if not seen.resources:
             self.withheld += 1
             return
-        cells = restored(reading, table, [key]).get(key)
+        cells = self._restored(table, [key], seen).get(key)
         if cells is not None:
             self._add(table.file.name, key, cells | {"DateUpdated": _moment(stored.updated_us)}, seen)
         self._say_state(stored, task, seen)
 
-    def _referral(self, reading: Reading, stored: Stored, task: Resource) -> None:
+    def _referral(self, stored: Stored, task: Resource) -> None:
         key = self._id("Event", stored)
         focus = str(task["focus"]["reference"])
-        projects = self._targets(reading, task, _get(reading, focus) or {})
-        owners = self._owners(reading, projects)
+        projects = self._targets(task, self._parsed_of(focus) or {})
+        owners = self._agencies.of_projects(projects)
         if not owners:
             return  # asked of somebody else
-        found = reading.resources.many([focus, *self._stranger(reading, task)])
+        found = self._reading.resources.many([focus, *self._stranger(task)])
         candidates = [stored, *found.values()]
-        came = sent_of(reading, self._source, [key]).get(key)
+        came = sent_of(self._reading, self._source, [key]).get(key)
         event = came.came if came is not None else ""
-        seen = self._shown(reading, owners, self._projects(reading, "Event", event), candidates)
+        seen = self._agencies.shown(
+            [*owners, *self._agencies.of_projects(self._agencies.projects("Event", event))], candidates
+        )
         if not seen.resources:
             self.withheld += 1
             return
         task = _parsed(seen.resources[stored.reference])
         if event:
-            self._returned(reading, stored, task, event, seen)
+            self._returned(stored, task, event, seen)
             return
         request = _parsed(seen.resources[focus]) if focus in seen.resources else {}
         status = str(task.get("status"))
@@ -220,12 +189,12 @@ class Delta:
                 raise _Aside("a draft asks for nothing yet")
             if asked is None:
                 raise _Aside("neither the request nor the task says when it was authored")
-            project, code = self._target(reading, projects, request)
-            place = self._place(reading, self._person(reading, task), asked, stored)
+            project, code = self._target(projects, request)
+            place = self._place(self._person(task), asked, stored)
         except _Aside as why:
             self._set_aside(stored, status, str(why), seen)
             return
-        seen = self._shown(reading, owners, [place.project], candidates)
+        seen = self._agencies.shown([*owners, *self._agencies.of_projects([place.project])], candidates)
         if not seen.resources:
             self.withheld += 1
             return
@@ -246,11 +215,11 @@ class Delta:
         self.sent[key] = Sent(key, cells, stored.reference, focus)
         self._say_state(stored, task, seen)
         for reference in _sent(task, request):
-            self._living(reading, reference, place.person, owners)
+            self._living(reference, place.person, owners)
 
-    def _returned(self, reading: Reading, stored: Stored, task: Resource, event: str, seen: _Seen) -> None:
+    def _returned(self, stored: Stored, task: Resource, event: str, seen: Seen) -> None:
         """A referral that the HMIS has as an Event already: only what was said since then goes out."""
-        cells = restored(reading, self._maps["Event"], [event]).get(event)
+        cells = self._restored(self._maps["Event"], [event], seen).get(event)
         if stored.source == self._source or cells is None:
             return
         result = _result(task)
@@ -259,85 +228,48 @@ class Delta:
             self._add("Event", event, cells | told | {"DateUpdated": _moment(stored.updated_us)}, seen)
         self._say_state(stored, task, seen)
 
-    def _say_state(self, stored: Stored, task: Resource, seen: _Seen) -> None:
+    def _say_state(self, stored: Stored, task: Resource, seen: Seen) -> None:
         status = str(task.get("status"))
         if status in _UNCODED and not _result(task):
             self._set_aside(stored, status, "HUD has no code for this state: the result is left empty", seen)
 
-    def _set_aside(self, stored: Stored, state: str, why: str, seen: _Seen) -> None:
+    def _set_aside(self, stored: Stored, state: str, why: str, seen: Seen) -> None:
         self.aside.append((stored.reference, state, why))
-        self._tell(SIDE_FILE, stored.reference, seen)
+        self._agencies.tell(SIDE_FILE, stored.reference, seen)
 
-    def _targets(self, reading: Reading, task: Resource, request: Resource) -> list[str]:
+    def _targets(self, task: Resource, request: Resource) -> list[str]:
         """ProjectIDs of this source that a referral asks."""
         named = [task.get("owner"), *(request.get("performer") or ())]
-        found = (_get(reading, str((reference or {}).get("reference", ""))) for reference in named)
+        found = (self._parsed_of(str((reference or {}).get("reference", ""))) for reference in named)
         ours = [each for each in found if each and self._ours(each) and (row_of(each) or {}).get("file") == "Project"]
         return sorted({_key(each, f"{self._bound.base}/ProjectID") for each in ours})
 
-    def _owners(self, reading: Reading, projects: Sequence[str]) -> list[str]:
-        """``Organization/id`` of those who get the rows of projects."""
-        states = reading.rows.get(self._source, "Project", projects)
-        keys = sorted({facts_of(state).get("OrganizationID", "") for state in states.values()} - {""})
-        return [f"Organization/{self._bound.id('Organization', key)}" for key in keys]
-
-    def _stranger(self, reading: Reading, task: Resource) -> list[str]:
+    def _stranger(self, task: Resource) -> list[str]:
         """The patient of a referral where that is another custodian's record: known by its links only."""
         reference = str((task.get("for") or {}).get("reference", ""))
-        patient = _get(reading, reference)
+        patient = self._parsed_of(reference)
         return [reference] if patient is not None and not self._ours(patient) else []
 
-    def _projects(self, reading: Reading, file: str, key: str) -> list[str]:
-        """ProjectID of the enrollment that holds a row which the source gave."""
-        state = reading.rows.get(self._source, file, [key]).get(key)
-        held = reading.rows.get(self._source, "Enrollment", [state.enrollment] if state is not None else [])
-        return [each.project for each in held.values()]
-
-    def _shown(
-        self, reading: Reading, owners: Sequence[str], projects: Sequence[str], candidates: Sequence[Stored]
-    ) -> _Seen:
-        """What the owners, and those of the projects that will hold the row, may all see."""
-        return self._released([*dict.fromkeys([*owners, *self._owners(reading, projects)])], candidates)
-
-    def _released(self, owners: Sequence[str], candidates: Sequence[Stored]) -> _Seen:
-        """The candidates, cut to what every owner may see; nothing where one of them may not see one of them."""
-        disclosures: list[tuple[Gatekeeper, Disclosure]] = []
-        cut: dict[str, Stored] = {}
-        for owner in owners:
-            gate = self._gate(owner)
-            released = gate.release([cut.get(one.reference, one) for one in candidates])
-            cut = {one.reference: one for one in released.resources}
-            if hidden := [one for one in candidates if one.reference not in cut]:
-                self._refused.append((gate, gate.release(hidden)))
-                return _NOTHING
-            disclosures.append((gate, released))
-        return _Seen(cut, tuple(disclosures))
-
-    def _tell(self, file: str, key: str, seen: _Seen) -> None:
-        """Something of what was seen stands in a row now."""
-        self._told[seen] = None
-        self._notices |= {(file, key, code): None for code in seen.notices}
-
-    def _target(self, reading: Reading, projects: Sequence[str], request: Resource) -> tuple[str, str]:
+    def _target(self, projects: Sequence[str], request: Resource) -> tuple[str, str]:
         """ProjectID and Event code of a referral."""
         if len(projects) != 1:
             raise _Aside("the target is more than one project of this source")
         (key,) = projects
-        state = reading.rows.get(self._source, "Project", [key]).get(key)
+        state = self._reading.rows.get(self._source, "Project", [key]).get(key)
         kind = facts_of(state).get("ProjectType", "")
         event = _coded(request.get("code"), _EVENT) or self._events.get(kind, "")
         if not event:
             raise _Aside("no Event stands for a referral to the type of this project")
         return key, event
 
-    def _person(self, reading: Reading, resource: Resource) -> str:
+    def _person(self, resource: Resource) -> str:
         """PersonalID of the client, by the record itself or by the records of the same person."""
         patient = str((resource.get("for") or resource.get("subject") or {}).get("reference", ""))
         references = {patient}
-        known = reading.links.known([patient]).get(patient)
+        known = self._reading.links.known([patient]).get(patient)
         if known is not None and known.person:
-            references |= {member.patient for member in reading.links.members(known.person)}
-        people = (_parsed(stored) for stored in reading.resources.many(sorted(references)).values())
+            references |= {member.patient for member in self._reading.links.members(known.person)}
+        people = (_parsed(stored) for stored in self._reading.resources.many(sorted(references)).values())
         keys = {_key(person, f"{self._bound.base}/PersonalID") for person in people if self._ours(person)} - {""}
         if len(keys) != 1:
             raise _Aside("the patient is not one client of this source")
@@ -345,26 +277,26 @@ class Delta:
 
     # -- enrollments ---------------------------------------------------------------------------------------------------
 
-    def _open(self, reading: Reading, person: str, day: str) -> list[tuple[RowState, str]]:
+    def _open(self, person: str, day: str) -> list[tuple[RowState, str]]:
         """Enrollments that hold on a day, with their project's type, by entry."""
-        states = reading.rows.of_persons(self._source, "Enrollment", [person])
+        states = self._reading.rows.of_persons(self._source, "Enrollment", [person])
         held = []
         for state in states:
             facts = facts_of(state)
             entry, exit_ = day_of(facts.get("EntryDate", "")) or "9999", facts.get("exit") or "9999"
             if not state.waiting and entry <= day <= exit_:
                 held.append((entry, state.key, state))
-        projects = reading.rows.get(self._source, "Project", [state.project for *_, state in held])
+        projects = self._reading.rows.get(self._source, "Project", [state.project for *_, state in held])
         return [(state, facts_of(projects.get(state.project)).get("ProjectType", "")) for *_, state in sorted(held)]
 
-    def _place(self, reading: Reading, person: str, day: str, stored: Stored) -> _Place:
-        opened = self._open(reading, person, day)
+    def _place(self, person: str, day: str, stored: Stored) -> _Place:
+        opened = self._open(person, day)
         held = [(state.key, state.project) for state, kind in opened if kind == COORDINATED_ENTRY]
         if held:
             return _Place(person, *held[-1])
         if not self._enroll_at:
             raise _Aside("the client has no open enrollment of coordinated entry")
-        state = reading.rows.get(self._source, "Project", [self._enroll_at]).get(self._enroll_at)
+        state = self._reading.rows.get(self._source, "Project", [self._enroll_at]).get(self._enroll_at)
         if state is None or state.deleted or facts_of(state).get("ProjectType") != COORDINATED_ENTRY:
             raise _Aside("the project to enroll at is not a live coordinated-entry project of this source")
         key = resource_id("hmis-delta", self._source, "Enrollment", person, self._enroll_at).replace("-", "")
@@ -374,30 +306,30 @@ class Delta:
             "EntryDate": day,
             "HouseholdID": key,
             "RelationshipToHoH": "1",  # alone in a household of their own, so its head
-            "EnrollmentCoC": self._coc(reading),
+            "EnrollmentCoC": self._coc(),
             "LivingSituation": "99",
             "DisablingCondition": "99",
             **self._audit(day, stored),
         }
         return _Place(person, key, self._enroll_at, cells)
 
-    def _enroll(self, place: _Place, seen: _Seen) -> None:
+    def _enroll(self, place: _Place, seen: Seen) -> None:
         """The new enrollment, from the day of the earliest referral."""
         before, cells = self._made["Enrollment"].get(place.enrollment), dict(place.opened or {})
         if before is None or cells["EntryDate"] < before["EntryDate"]:
             self._add("Enrollment", place.enrollment, cells, seen)
 
-    def _coc(self, reading: Reading) -> str:
+    def _coc(self) -> str:
         """The continuum of the project to enroll at; empty where it has none or several: staff know which."""
-        states = reading.rows.of_projects(self._source, "ProjectCoC", [self._enroll_at])
-        rows = restored(reading, self._maps["ProjectCoC"], [state.key for state in states if not state.deleted])
+        states = self._reading.rows.of_projects(self._source, "ProjectCoC", [self._enroll_at])
+        rows = self._restored(self._maps["ProjectCoC"], [state.key for state in states if not state.deleted])
         codes = {row.get("CoCCode", "") for row in rows.values()}
         return codes.pop() if len(codes) == 1 else ""
 
-    def _living(self, reading: Reading, reference: str, person: str, owners: Sequence[str]) -> None:
+    def _living(self, reference: str, person: str, owners: Sequence[str]) -> None:
         """An Observation that was sent with a referral, when it is the housing status."""
-        stored = reading.resources.many([reference]).get(reference)
-        seen = self._released(owners, [stored]) if stored is not None else _NOTHING
+        stored = self._reading.resources.many([reference]).get(reference)
+        seen = self._agencies.shown(owners, [stored]) if stored is not None else NOTHING
         stored = seen.resources.get(reference)
         found = _parsed(stored) if stored is not None else {}
         if stored is None or not _coded(found.get("code"), "http://loinc.org", "71802-3") or row_of(found) is not None:
@@ -407,7 +339,7 @@ class Delta:
         subsidy = next(filter(None, parts), "")
         day = day_of(str(found.get("effectiveDateTime", ""))[:10])
         try:
-            if self._person(reading, found) != person:
+            if self._person(found) != person:
                 raise _Aside("it is about another client than the referral")
             if found.get("status") not in _LIVING_STATES or day is None:
                 raise _Aside("it is not final, or has no day")
@@ -417,14 +349,14 @@ class Delta:
                 raise _Aside("its code is none that a current living situation may have")
             if code == "435" and not subsidy:
                 raise _Aside("code 435 needs the type of subsidy")
-            held = self._open(reading, person, day)
+            held = self._open(person, day)
             entry = [state for state, kind in held if kind == COORDINATED_ENTRY] or [state for state, _ in held]
             if len(entry) != 1:
                 raise _Aside("no enrollment, or more than one, could hold it on its day")
         except _Aside as why:
             self._set_aside(stored, str(found.get("status")), str(why), seen)
             return
-        seen = self._shown(reading, owners, [entry[0].project], [stored])
+        seen = self._agencies.shown([*owners, *self._agencies.of_projects([entry[0].project])], [stored])
         if not seen.resources:
             return
         cells = {
@@ -437,11 +369,23 @@ class Delta:
         }
         self._add("CurrentLivingSituation", self._id("CurrentLivingSituation", stored), cells, seen)
 
+    def _parsed_of(self, reference: str) -> Resource | None:
+        stored = self._reading.resources.many([reference]).get(reference) if reference.count("/") == 1 else None
+        return None if stored is None else _parsed(stored)
+
+    def _restored(self, table: FileMap, keys: Iterable[str], seen: Seen = NOTHING) -> dict[str, dict[str, str]]:
+        """Rows as the agencies may see them; what was shown already is not asked again."""
+
+        def told(key: str, stored: Stored) -> Stored | None:
+            return stored if stored.reference in seen.resources else self._agencies.told(table, key, stored)
+
+        return restored(self._reading, table, keys, told)
+
     # -- rows ----------------------------------------------------------------------------------------------------------
 
-    def _add(self, file: str, key: str, cells: dict[str, str], seen: _Seen = _NOTHING) -> None:
+    def _add(self, file: str, key: str, cells: dict[str, str], seen: Seen = NOTHING) -> None:
         self._made[file][key] = {**cells, self._maps[file].file.key: key}
-        self._tell(file, key, seen)
+        self._agencies.tell(file, key, seen)
 
     def _id(self, file: str, stored: Stored) -> str:
         """A key of at most 32 characters, the same at every export."""
@@ -452,7 +396,7 @@ class Delta:
         created = {"DateCreated": f"{day} 00:00:00", "DateUpdated": updated, "UserID": USER}
         return created | ({"DateDeleted": updated} if deleted else {})
 
-    def _referenced(self, reading: Reading) -> None:
+    def _referenced(self) -> None:
         """The rows that the new ones point to, so that the delta stands alone."""
         for file, column, of in (
             ("Enrollment", "EnrollmentID", ("Event", "CurrentLivingSituation", "Services")),
@@ -463,9 +407,9 @@ class Delta:
         ):
             keys = {row.get(column, "") for name in of for row in self._made[name].values()} - {""}
             wanted = sorted(keys - self._made[file].keys())
-            self._made[file] |= restored(reading, self._maps[file], wanted)
+            self._made[file] |= self._restored(self._maps[file], wanted)
         users = {row.get("UserID", "") for rows in self._made.values() for row in rows.values()} - {"", USER}
-        self._made["User"] |= restored(reading, self._maps["User"], sorted(users))
+        self._made["User"] |= self._restored(self._maps["User"], sorted(users))
         if any(row.get("UserID") == USER for rows in self._made.values() for row in rows.values()):
             now = self._export["ExportDate"]
             self._add("User", USER, {"UserFirstName": "Doorway", "DateCreated": now, "DateUpdated": now})
@@ -474,11 +418,6 @@ class Delta:
 def _parsed(stored: Stored) -> Resource:
     found: Resource = json.loads(stored.body, parse_float=Decimal)
     return found
-
-
-def _get(reading: Reading, reference: str) -> Resource | None:
-    stored = reading.resources.many([reference]).get(reference) if reference.count("/") == 1 else None
-    return None if stored is None else _parsed(stored)
 
 
 def _key(resource: Resource, system: str) -> str:

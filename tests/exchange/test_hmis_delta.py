@@ -16,7 +16,7 @@ from gateway.exchange.hmis_check import check_export
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_delta import SIDE_FILE, Delta
 from gateway.exchange.hmis_joined import SENT
-from gateway.exchange.hmis_store_export import Asking
+from gateway.exchange.hmis_release import Asking
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.save import Saver
@@ -84,14 +84,19 @@ def gated(reading: Reading) -> Callable[[str], Gate]:
     return gate
 
 
-def asking(store: Store, reading: Reading) -> Asking:
-    """How a full export asks, as the command has it."""
+def asking(reading: Reading) -> Asking:
+    """How an export asks, as the command has it."""
+    return Asking(gated(reading), KNOWLEDGE.notices)
+
+
+def auditing(store: Store) -> Callable[[Sequence[Resource]], None]:
+    """Where a full export puts its AuditEvents, as the command has it."""
 
     def audit(events: Sequence[Resource]) -> None:
         for event in events:
             store.write(lambda unit, event=event: unit.audit.append(event, now_us=NOW_US))  # type: ignore[misc]
 
-    return Asking(gated(reading), audit)
+    return audit
 
 
 def put(store: Store, *resources: JsonObject, marks: Sequence[JsonObject] = ()) -> None:
@@ -136,12 +141,11 @@ def delta(store: Store, *, since_us: int = NOW_US, enroll_at: str = "") -> Rows:
     export = {"ExportID": "D1", "ExportDate": "2026-09-22 00:00:00", "CSVVersion": "2026 v1", "ExportDirective": "1"}
     export["ImplementationID"] = "source"
     with store.reading() as reading:
-        gate = gated(reading)
         job = Delta(
-            read_data, "source", "2026", export, gate=gate, notices=KNOWLEDGE.notices, since_us=since_us,
+            read_data, reading, "source", "2026", export, asking=asking(reading), since_us=since_us,
             enroll_at=enroll_at,
         )  # fmt: skip
-        job.collect(reading)
+        job.collect()
     job.write(write)
     return out
 
@@ -314,6 +318,20 @@ def test_the_notice_of_part_2_travels_with_the_row_that_tells_of_it() -> None:
     assert {row["key"] for row in delta(store)["notices"] if row["file"] == SIDE_FILE} == {"Task/t1"}
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_others_wrote_into_the_clients_own_record_goes_out_only_where_it_may(whole: bool) -> None:
+    store = hmis()
+    types = [{"system": "http://hl7.org/fhir/resource-types", "code": code} for code in ("Task", "ServiceRequest")]
+    put(store, signed(only=() if whole else types), *referral())
+    literal = str(SOURCE.reference("Client", "1")["reference"])
+    with store.reading() as reading:
+        patient = json.loads(reading.resources.many([literal])[literal].body)
+    put(store, patient | {"name": [{"use": "official", "family": "Bzq"}]})
+    out = delta(store)
+    assert len(out["Event"]) == 1
+    assert [row["LastName"] for row in out["Client"]] == ["Bzq" if whole else "Azq"]
+
+
 def test_a_referral_of_which_nothing_new_is_told_is_no_disclosure() -> None:
     store = hmis()
     put(store, *referral())
@@ -326,16 +344,15 @@ def audit_of(store: Store) -> list[JsonObject]:
     """The AuditEvents of a delta export."""
     with store.reading() as reading:
         cells = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
-        gate, notices = gated(reading), KNOWLEDGE.notices
-        return Delta(read_data, "source", "2026", cells, gate=gate, notices=notices, since_us=NOW_US).collect(reading)
+        return Delta(read_data, reading, "source", "2026", cells, asking=asking(reading), since_us=NOW_US).collect()
 
 
 def told(store: Store) -> tuple[list[str], list[str], int]:
     """Files that tell of a referral, lines in the side file, and what is withheld; every telling is in the audit."""
     with store.reading() as reading:
         cells = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
-        job = Delta(read_data, "source", "2026", cells, gate=gated(reading), notices=KNOWLEDGE.notices, since_us=NOW_US)
-        events = job.collect(reading)
+        job = Delta(read_data, reading, "source", "2026", cells, asking=asking(reading), since_us=NOW_US)
+        events = job.collect()
     rows = [name for name in job.rows if name == "Event"]
     outcomes = {event["outcome"] for event in events}
     assert outcomes == {code for code, so in (("0", rows or job.aside), ("4", job.withheld)) if so}
@@ -359,8 +376,8 @@ def sent_out(store: Store) -> tuple[Delta, Rows]:
     """A delta export, remembered as the command remembers it."""
     with store.reading() as reading:
         told = {"ExportID": "D", "ExportDate": "2026-09-21 00:00:00"}
-        job = Delta(read_data, "source", "2026", told, gate=gated(reading), notices=KNOWLEDGE.notices)
-        job.collect(reading)
+        job = Delta(read_data, reading, "source", "2026", told, asking=asking(reading))
+        job.collect()
         files: Rows = {}
 
         def write(path: str, pieces: Iterable[str]) -> None:
@@ -419,8 +436,8 @@ def test_a_delta_export_has_no_finding_of_structure() -> None:
             "ImplementationID": "source",
         }  # fmt: skip
         files: dict[str, bytes] = {}
-        job = Delta(read_data, "source", "2026", first, gate=gated(reading), notices=KNOWLEDGE.notices)
-        job.collect(reading)
+        job = Delta(read_data, reading, "source", "2026", first, asking=asking(reading))
+        job.collect()
         job.write(lambda path, pieces: files.__setitem__(path, "".join(pieces).encode()))
     conversion = Conversion(
         MemoryFiles({p: f for p, f in files.items() if p != SIDE_FILE}), read_data, fallback_source=""

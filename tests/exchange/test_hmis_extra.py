@@ -14,7 +14,7 @@ from gateway.exchange.hmis_rows import Kind
 from gateway.exchange.hmis_store_export import StoreExport
 from gateway.exchange.ports.store import Store
 from gateway.exchange.save import Saver
-from tests.exchange.test_hmis_delta import SOURCE, asking, hmis, put, signed
+from tests.exchange.test_hmis_delta import SOURCE, asking, auditing, hmis, put, signed
 from tests.exchange.test_hmis_import import PROJECT, export, live, run
 from tests.support.hmis import MemoryFiles, cells_of, table
 
@@ -35,7 +35,8 @@ def back(store: Store, version: str = "2026", *, hash_names: bool = False) -> di
             source,
             version,
             {"ExportID": "D"} if version != "hifis" else {},
-            asking=asking(store, reading),
+            asking=asking(reading),
+            audit=auditing(store),
             hash_names=hash_names,
         )
         job.write(reading, write)

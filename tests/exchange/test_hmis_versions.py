@@ -10,7 +10,7 @@ from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_hash import hash_name, hash_ssn, soundex
 from gateway.exchange.hmis_store_export import StoreExport
 from gateway.kernel.errors import Invalid
-from tests.exchange.test_hmis_delta import asking
+from tests.exchange.test_hmis_delta import asking, auditing
 from tests.exchange.test_hmis_import import CLIENT, client, run
 from tests.exchange.test_hmis_import import export as export_of_day
 from tests.support.hmis import MemoryScratch, cells_of, convert_lines, table
@@ -107,7 +107,7 @@ def test_a_source_comes_back_out_of_the_store() -> None:
     files: dict[str, list[list[str]]] = {}
     with store.reading() as reading:
         row = {"ExportID": "D1", "ImplementationID": "source"}
-        job = StoreExport(read_data, "source", "2026", row, asking=asking(store, reading))
+        job = StoreExport(read_data, "source", "2026", row, asking=asking(reading), audit=auditing(store))
         job.write(reading, lambda path, pieces: files.update({path: cells_of("".join(pieces).encode())}))
     told = [dict(zip(files["Client.csv"][0], row, strict=True)) for row in files["Client.csv"][1:]]
     assert [(t["LastName"], t["DateDeleted"], t["ExportID"]) for t in told] == [
