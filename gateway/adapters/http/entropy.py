@@ -2,7 +2,6 @@
 
 import os
 import threading
-import uuid
 
 _BLOCK = 4096
 
@@ -14,20 +13,26 @@ class Entropy:
         self._lock = threading.Lock()
         self._bytes = b""
         self._at = 0
-        self._process = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """A fork must not repeat its parent, nor wait for a thread that it does not have."""
+        self._lock, self._bytes, self._at = threading.Lock(), b"", 0
 
     def take(self, size: int) -> bytes:
         """``size`` fresh random bytes, at most 4096."""
         with self._lock:
-            if self._at + size > len(self._bytes) or self._process != os.getpid():  # a fork must not repeat its parent
-                self._bytes, self._at, self._process = os.urandom(_BLOCK), 0, os.getpid()
-            self._at += size
-            return self._bytes[self._at - size : self._at]
+            at = self._at
+            if at + size > len(self._bytes):
+                self._bytes, at = os.urandom(_BLOCK), 0
+            self._at = at + size
+            return self._bytes[at : at + size]
 
     def id(self) -> str:
         """A random UUID of version 8 (RFC 9562, 5.8): 122 random bits; clients may not choose ids of this form."""
-        bits = int.from_bytes(self.take(16))
-        return str(uuid.UUID(int=bits & ~(0xF << 76) & ~(3 << 62) | 8 << 76 | 2 << 62))
+        word = self.take(16).hex()
+        variant = "89ab"[int(word[16], 16) & 3]
+        return f"{word[:8]}-{word[8:12]}-8{word[13:16]}-{variant}{word[17:20]}-{word[20:]}"
 
     def word(self) -> str:
         """128 bits as hexadecimal digits."""

@@ -6,7 +6,7 @@ each of them.
 
 import asyncio
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,9 +44,11 @@ class Wakes:
             waiter, done = self._done.popleft()
             if waiter.done():
                 continue
-            if done.cancelled():
+            try:
+                result = done.result()
+            except CancelledError:
                 waiter.cancel()
-            elif (failed := done.exception()) is not None:
+            except BaseException as failed:  # whatever ended it, nobody may wait for ever
                 waiter.set_exception(failed)
             else:
-                waiter.set_result(done.result())
+                waiter.set_result(result)

@@ -33,6 +33,7 @@ ENTRY_LIMIT: Final = 5_000
 _RESTFUL: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]{1,60}/[A-Za-z0-9.-]{1,64})(?:/_history/.*)?")
 _CONDITION: Final = re.compile(r"([A-Z][A-Za-z]{1,60})\?(.+)", re.DOTALL)
 _ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
+_CONDITIONS: Final = frozenset({"ifMatch", "ifNoneMatch", "ifNoneExist"})
 _TEXT: Final = {200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified"}
 Status = Callable[[DoorwayError], tuple[int, str]]  # HTTP status and issue code of an error
 Patches = Mapping[str, Callable[[Any], Callable[[Resource], Resource]]]
@@ -54,6 +55,12 @@ class _Step:
     document: Document | None = field(default=None, repr=False)
     target: str = ""  # ``Type/id`` that the entry will have
     exact: bool = False  # whether ``id`` is the stored id of a match, not what the caller calls it
+
+    def anew(self, ask: Ask) -> "_Step":
+        """The entry as it was sent, to be worked on."""
+        return _Step(
+            self.index, self.method, self.type, self.id, self.criteria, self.operation, ask, self.full_url, self.text
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +95,12 @@ class Batches:
         if len(entries) > ENTRY_LIMIT:
             raise TooLarge("too many entries", at="Bundle.entry", fix=f"at most {ENTRY_LIMIT}")
         texts = json_text.entry_texts(document)
+        plain = ask.inside(if_match=None, if_none_match="", if_modified_since_us=None, if_none_exist="")
         steps: list[_Step] = []
         failed: dict[int, DoorwayError] = {}
         for index, entry in enumerate(entries):
             try:
-                steps.append(self._step(ask, index, entry, texts[index]))
+                steps.append(self._step(plain, index, entry, texts[index]))
             except DoorwayError as error:
                 failed[index] = error
         if kind == "transaction":
@@ -104,6 +112,7 @@ class Batches:
     # -- reading entries ---------------------------------------------------------------------------------------------
 
     def _step(self, ask: Ask, index: int, entry: Any, text: str | None) -> _Step:
+        """An entry; ``ask`` is that of one without conditions."""
         at = f"Bundle.entry[{index}]"
         request = entry.get("request") if isinstance(entry, dict) else None
         if not isinstance(request, dict):
@@ -111,12 +120,14 @@ class Batches:
         method, url = request.get("method"), request.get("url")
         if method not in _ORDER or not isinstance(url, str):
             raise Malformed("method and url are needed", at=f"{at}.request")
-        inner = ask.inside(
-            if_match=_etag(request.get("ifMatch"), f"{at}.request.ifMatch"),
-            if_none_match=str(request.get("ifNoneMatch", "")),
-            if_modified_since_us=None,
-            if_none_exist=str(request.get("ifNoneExist", "")).removeprefix("?"),
-        )
+        inner = ask
+        if not _CONDITIONS.isdisjoint(request):
+            inner = ask.inside(
+                if_match=_etag(request.get("ifMatch"), f"{at}.request.ifMatch"),
+                if_none_match=str(request.get("ifNoneMatch", "")),
+                if_modified_since_us=None,
+                if_none_exist=str(request.get("ifNoneExist", "")).removeprefix("?"),
+            )
         step = _placed(index, method, url, inner, f"{at}.request.url")
         if step.type not in self.core.types:
             raise NotFound("this resource type is not served", at=f"{at}.request.url")
@@ -155,7 +166,9 @@ class Batches:
         def work(unit: Unit) -> dict[int, Answer]:
             failed: dict[int, DoorwayError] = {}
             written: list[Stored] = []
-            fresh = [replace(step, ask=replace(step.ask, written=written)) for step in steps]  # work may run twice
+            asks = {id(step.ask): step.ask for step in steps}
+            inside = {key: replace(one, written=written) for key, one in asks.items()}
+            fresh = [step.anew(inside[id(step.ask)]) for step in steps]  # work may run twice
             self._resolved(unit, fresh, failed)
             if failed:
                 raise _together(failed)
