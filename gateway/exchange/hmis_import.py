@@ -19,7 +19,20 @@ from gateway.exchange.hmis_convert import Conversion, FileSeen
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
 from gateway.exchange.hmis_joined import JOINED
 from gateway.exchange.hmis_keys import Seen
-from gateway.exchange.hmis_rows import LABELLED, WRITTEN, Kind, Outcome, Row, Shape, facts_of, kind_of, moment, newer, order_of
+from gateway.exchange.hmis_rows import (
+    LABELLED,
+    WRITTEN,
+    Kind,
+    Outcome,
+    Row,
+    Shape,
+    facts_of,
+    kind_of,
+    moment,
+    newer,
+    order_of,
+)  # fmt: skip
+from gateway.exchange.hmis_victims import Victims
 from gateway.exchange.hmis_write import TOGETHER, Change, Parents, RowWriter, Write, groups
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.rows import RowState
@@ -130,7 +143,7 @@ class Import:
         self.report = ImportReport(conversion.source.name, conversion.version, mode)
         self._source = conversion.source.name
         self._writer = RowWriter(conversion, saver, now_us)
-        self._refused_clients: set[str] = set()
+        self._victims = Victims(conversion, self._writer)
         self._absent = Absent()
         self._look: Callable[[Callable[[Reading], Any]], Any]
         self._write: Write
@@ -173,7 +186,7 @@ class Import:
                 self.report.refused_organizations = writer.victims
                 writer.relabel(self._look, self._write)
                 writer.events(self._look, self._write)
-                self._find_refused_clients()
+                self._victims.find(self._look, self._write)
             if name in files:
                 self._file(files[name])
         self._wake()
@@ -196,7 +209,7 @@ class Import:
         while batch := list(islice(rows, LOOK_ROWS)):
             digests = partial(_digests, source=self._source, file=seen.name, keys=[row.key for row in batch])
             known = self._look(digests)
-            fresh = [row for row in batch if known.get(row.key) != row.digest or self._refused(shape, row)]
+            fresh = [row for row in batch if known.get(row.key) != row.digest or self._victims.column(shape, row)]
             if len(fresh) < len(batch):
                 self.report.count(seen.name, Kind.UNCHANGED, len(batch) - len(fresh))
             for some in groups(fresh, BATCH_ROWS):
@@ -237,16 +250,6 @@ class Import:
         for outcome in outcomes:
             self.report.add(file, outcome)
 
-    def _refused(self, shape: Shape, row: Row) -> str:
-        """The column by which a row belongs to a victim service provider; empty when it does not."""
-        if not self._writer.victims:
-            return ""
-        if shape.file.name == "Enrollment" and self._writer.projects.get(shape.cell(row, "ProjectID"), {}).get("vsp"):
-            return "ProjectID"
-        if shape.person >= 0 and row.cells[shape.person].strip() in self._refused_clients:
-            return shape.names[shape.person]
-        return ""
-
     def _batch(self, unit: Unit, shape: Shape, rows: Sequence[Row]) -> list[Outcome]:
         """Decide and write some rows of one file."""
         file, writer = shape.file.name, self._writer
@@ -280,6 +283,7 @@ class Import:
         if extras:
             keep_columns(unit, self._source, file, sorted({name for row in rows for name in row.extra}))
             unit.rows.put_extras(self._source, file, extras)
+        self._victims.settle(unit, file, outcomes, [row.key for row in rows])
         writer.follow(unit, file, outcomes)
         if file == "Client" and self._on_arrival is not None:
             patients = [f"Patient/{d.resource['id']}" for d in drafts if d.resource["resourceType"] == "Patient"]
@@ -289,7 +293,7 @@ class Import:
 
     def _decide(self, shape: Shape, row: Row, before: RowState | None, parents: Parents) -> Outcome:
         """What becomes of a row; the state is what is kept of it."""
-        column = self._refused(shape, row)
+        column = self._victims.column(shape, row)
         if column:
             reason = "client-level row of a victim service provider"
             return Outcome(Kind.REFUSED, row.number, None, column, reason, before)
@@ -324,25 +328,6 @@ class Import:
 
     # -- what is refused, what waited, what is absent ------------------------------------------------------------------
 
-    def _find_refused_clients(self) -> None:
-        """Clients that this export shows at victim service providers only: not even their existence is kept."""
-        if not self._writer.victims:
-            return
-        inside: set[str] = set()
-        outside: set[str] = set()
-        for row in self._conversion.dicts("Enrollment"):
-            victims = self._writer.projects.get(row.get("ProjectID", "").strip(), {}).get("vsp")
-            (inside if victims else outside).add(row.get("PersonalID", "").strip())
-        for persons in groups(sorted(inside - outside), TOGETHER):
-            outside |= self._look(partial(self._known_elsewhere, persons=persons))
-            self._write(partial(self._writer.forget_clients, persons=[p for p in persons if p not in outside]))
-        self._refused_clients = inside - outside
-
-    def _known_elsewhere(self, reading: Reading, persons: Sequence[str]) -> set[str]:
-        """Those of the clients whom another project of the source has enrolled."""
-        states = reading.rows.of_persons(self._source, "Enrollment", persons)
-        return {state.person for state in states if not self._writer.projects.get(state.project, {}).get("vsp")}
-
     def _wake(self) -> None:
         """Rows that waited and whose client and enrollment are there now."""
         for name in order_of(self._conversion.spec):
@@ -362,7 +347,7 @@ class Import:
             row = shape.of_told(0, json.loads(state.cells), state.exported)
             rows.append(replace(row, extra=json.loads(texts.get(state.key, "{}"))))
         parents = self._writer.parents(unit, shape, rows)
-        ready = [row for row in rows if self._refused(shape, row) or self._here(shape, row, parents)]
+        ready = [row for row in rows if self._victims.column(shape, row) or self._here(shape, row, parents)]
         return states[-1].key, self._batch(unit, shape, ready) if ready else []
 
     def _here(self, shape: Shape, row: Row, parents: Parents) -> bool:
@@ -422,11 +407,8 @@ class Import:
 
     def _not_ours(self, told: Mapping[str, str]) -> bool:
         """Whether a row of an unknown file is about a client or project of a victim service provider."""
-        if not self._writer.victims:
-            return False
         cells = {name.strip().casefold(): cell.strip() for name, cell in told.items()}
-        project = self._writer.projects.get(cells.get("projectid", ""), {})
-        return bool(project.get("vsp")) or cells.get("personalid", "") in self._refused_clients
+        return self._victims.names(cells.get("projectid", ""), cells.get("personalid", ""))
 
 
 def _digests(reading: Reading, source: str, file: str, keys: Sequence[str]) -> dict[str, bytes]:

@@ -33,6 +33,7 @@ Write = Callable[[Callable[[Unit], Any]], Any]
 HOUSEHOLD: Final = "household"  # kinds of what is still to be done
 PROJECT: Final = "project"
 EVENT: Final = "event"
+VICTIMS: Final = "victims"  # projects that serve victims since a moment ago
 PLACES: Final = "ProjectCoC"  # the file that tells the addresses of projects
 TOGETHER: Final = 200
 
@@ -184,16 +185,6 @@ class RowWriter:
         self.save(unit, [], sorted(parts))
         unit.rows.drop(self.source, file, keys)
 
-    def forget_clients(self, unit: Unit, persons: Sequence[str]) -> None:
-        """Every row of clients whose existence must not be confirmed."""
-        for file, table in self.conversion.maps.items():
-            if table.personal:
-                states = unit.rows.of_persons(self.source, file, persons)
-                households = [state.household for state in states if state.household]
-                unit.rows.put_todo(self.source, HOUSEHOLD, households)
-                if states:
-                    self.forget(unit, file, [state.key for state in states])
-
     def came_back(self, unit: Unit, shape: Shape, rows: Sequence[Row]) -> dict[str, str]:
         """What each Event is part of: the Task and the ServiceRequest of a referral that a delta had sent out."""
         told = came_back(unit, self.source, {row.key: shape.told(row) for row in rows})
@@ -336,6 +327,8 @@ class RowWriter:
             unit.rows.put([changed])
             if before.get("labels", "") != facts.get("labels", ""):
                 unit.rows.put_todo(self.source, PROJECT, [state.key])
+            if facts.get("vsp") and not before.get("vsp"):
+                unit.rows.put_todo(self.source, VICTIMS, [state.key])
         if changes:
             self.again(unit, "Project", changes)
         self.victims = sorted(victims)

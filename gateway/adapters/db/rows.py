@@ -52,29 +52,33 @@ _ALL: Final = ", ".join(_NAMES)
 _GET: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _LIVE: Final = "deleted = 0 AND cells = ''"
 _FHIR: Final = "cells = ''"
+_AMONG: Final = {(False, False): f" AND {_LIVE}", (True, False): f" AND {_FHIR}", (False, True): ""}  # deleted, every
 _PROJECTS: Final = {
-    deleted: Sql(
-        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND project IN :projects AND {among}"
+    which: Sql(
+        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND project IN :projects{among}"
         " ORDER BY key"
     )
-    for deleted, among in ((False, _LIVE), (True, _FHIR))
+    for which, among in _AMONG.items()
 }
 _ENROLLMENTS: Final = {
-    (deleted, one): Sql(
-        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments AND {among}"
+    (*which, one): Sql(
+        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND enrollment IN :enrollments{among}"
         f"{' AND file = :file' if one else ''} ORDER BY file, key"
     )
-    for deleted, among in ((False, _LIVE), (True, _FHIR))
+    for which, among in _AMONG.items()
     for one in (False, True)
 }
 _DROP: Final = Sql("DELETE FROM hmis_row WHERE source = :source AND file = :file AND key IN :keys")
 _HOUSEHOLDS: Final = Sql(
     f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND household IN :households AND {_LIVE} ORDER BY key"
 )
-_PERSONS: Final = Sql(
-    f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND person IN :persons AND file = :file AND {_LIVE}"
-    " ORDER BY key"
-)
+_PERSONS: Final = {
+    every: Sql(
+        f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND person IN :persons AND file = :file"
+        f"{_AMONG[False, every]} ORDER BY key"
+    )
+    for every in (False, True)
+}
 _FILE: Final = Sql(f"SELECT {_ALL} FROM hmis_row WHERE source = :source AND file = :file AND {_LIVE} ORDER BY key")
 _SOURCES: Final = Sql("SELECT DISTINCT source FROM hmis_row ORDER BY source")
 _PAGE: Final = Sql(
@@ -131,24 +135,30 @@ class DbRows:
         """The states by key; unknown keys are left out."""
         return {state.key: state for state in self._read(_GET, source=source, file=file, keys=list(keys))}
 
-    def of_projects(self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False) -> list[RowState]:
-        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too."""
-        return self._read(_PROJECTS[deleted], source=source, file=file, projects=list(projects))
+    def of_projects(
+        self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False, every: bool = False
+    ) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too, with
+        ``every`` those that wait as well.
+        """
+        statement = _PROJECTS[deleted and not every, every]
+        return self._read(statement, source=source, file=file, projects=list(projects))
 
     def of_enrollments(
-        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False
+        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False, every: bool = False
     ) -> list[RowState]:
-        """Live rows, with ``deleted`` deleted ones too, of the enrollments, of every file or one, by file and key."""
+        """Live rows of the enrollments, of every file or one, by file and key; ``deleted`` and ``every`` as above."""
         values = {"file": file} if file else {}
-        return self._read(_ENROLLMENTS[deleted, bool(file)], source=source, enrollments=list(enrollments), **values)
+        statement = _ENROLLMENTS[deleted and not every, every, bool(file)]
+        return self._read(statement, source=source, enrollments=list(enrollments), **values)
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""
         return self._read(_HOUSEHOLDS, source=source, households=list(households))
 
-    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
-        """Live rows of a file that belong to one of the clients, by key."""
-        return self._read(_PERSONS, source=source, file=file, persons=list(persons))
+    def of_persons(self, source: str, file: str, persons: Sequence[str], *, every: bool = False) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key; with ``every`` deleted and waiting ones."""
+        return self._read(_PERSONS[every], source=source, file=file, persons=list(persons))
 
     def sources(self) -> list[str]:
         """The sources that rows came from."""

@@ -14,9 +14,11 @@ class MemoryRows:
     things: set[tuple[str, str, str]] = field(default_factory=set)  # source, kind, key
     texts: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def _live(self, source: str, holds: Callable[[RowState], bool], *, deleted: bool = False) -> list[RowState]:
-        mine = (s for s in self.states.values() if s.source == source and not s.waiting)
-        found = (s for s in mine if (deleted or not s.deleted) and holds(s))
+    def _live(
+        self, source: str, holds: Callable[[RowState], bool], *, deleted: bool = False, every: bool = False
+    ) -> list[RowState]:
+        mine = (s for s in self.states.values() if s.source == source and (every or not s.waiting))
+        found = (s for s in mine if (deleted or every or not s.deleted) and holds(s))
         return sorted(found, key=lambda state: (state.file, state.key))
 
     def get(self, source: str, file: str, keys: Iterable[str]) -> dict[str, RowState]:
@@ -24,25 +26,34 @@ class MemoryRows:
         found = ((key, self.states.get((source, file, key))) for key in keys)
         return {key: state for key, state in found if state is not None}
 
-    def of_projects(self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False) -> list[RowState]:
-        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too."""
-        return self._live(source, lambda state: state.file == file and state.project in projects, deleted=deleted)
+    def of_projects(
+        self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False, every: bool = False
+    ) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too, with
+        ``every`` those that wait as well.
+        """
+        return self._live(
+            source, lambda state: state.file == file and state.project in projects, deleted=deleted, every=every
+        )
 
     def of_enrollments(
-        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False
+        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False, every: bool = False
     ) -> list[RowState]:
-        """Live rows, with ``deleted`` deleted ones too, of the enrollments, of every file or one, by file and key."""
+        """Live rows of the enrollments, of every file or one, by file and key; ``deleted`` and ``every`` as above."""
         return self._live(
-            source, lambda state: state.enrollment in enrollments and file in ("", state.file), deleted=deleted
+            source,
+            lambda state: state.enrollment in enrollments and file in ("", state.file),
+            deleted=deleted,
+            every=every,
         )
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""
         return self._live(source, lambda state: state.household in households)
 
-    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
-        """Live rows of a file that belong to one of the clients, by key."""
-        return self._live(source, lambda state: state.file == file and state.person in persons)
+    def of_persons(self, source: str, file: str, persons: Sequence[str], *, every: bool = False) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key; with ``every`` deleted and waiting ones."""
+        return self._live(source, lambda state: state.file == file and state.person in persons, every=every)
 
     def sources(self) -> list[str]:
         """The sources that rows came from."""

@@ -54,22 +54,26 @@ class RowReader(Protocol):
         """The digests by key of rows that are FHIR; others are left out."""
         ...
 
-    def of_projects(self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False) -> list[RowState]:
-        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too."""
+    def of_projects(
+        self, source: str, file: str, projects: Sequence[str], *, deleted: bool = False, every: bool = False
+    ) -> list[RowState]:
+        """Live rows of a file that belong to one of the projects, by key; with ``deleted`` the deleted ones too, with
+        ``every`` those that wait as well.
+        """
         ...
 
     def of_enrollments(
-        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False
+        self, source: str, enrollments: Sequence[str], file: str = "", *, deleted: bool = False, every: bool = False
     ) -> list[RowState]:
-        """Live rows, with ``deleted`` deleted ones too, of the enrollments, of every file or one, by file and key."""
+        """Live rows of the enrollments, of every file or one, by file and key; ``deleted`` and ``every`` as above."""
         ...
 
     def of_households(self, source: str, households: Sequence[str]) -> list[RowState]:
         """Live enrollments of the households, by key."""
         ...
 
-    def of_persons(self, source: str, file: str, persons: Sequence[str]) -> list[RowState]:
-        """Live rows of a file that belong to one of the clients, by key."""
+    def of_persons(self, source: str, file: str, persons: Sequence[str], *, every: bool = False) -> list[RowState]:
+        """Live rows of a file that belong to one of the clients, by key; with ``every`` deleted and waiting ones."""
         ...
 
     def sources(self) -> list[str]:

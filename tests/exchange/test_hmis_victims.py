@@ -1,0 +1,80 @@
+"""Rows of victim service providers, whatever it is that tells whose they are, and whenever it comes."""
+
+from itertools import permutations
+
+import pytest
+
+from gateway.adapters.memory.store import MemoryStore
+from gateway.exchange.hmis_rows import Kind
+from gateway.exchange.ports.store import Store
+from tests.exchange.test_hmis_import import CLIENT, ENROLLMENT, EXIT, PROJECT, client, export, live, run
+
+OWNER = ["OrganizationID", "VictimServiceProvider", "DateUpdated"]
+PERSONAL = ("Patient", "EpisodeOfCare", "Observation", "Group")
+BASE = {
+    "Organization": [OWNER, ["v", "0", "2026-01-01"], ["o", "0", "2026-01-01"]],
+    "Project": [PROJECT, ["pv", "v", "2026-01-01"], ["po", "o", "2026-01-01"]],
+}
+PEOPLE = {
+    "Client": [CLIENT, client("Hiddenzq", "2026-01-01"), client("Bothzq", "2026-01-01", key="2")],
+    "Enrollment": [
+        ENROLLMENT,
+        ["e1", "1", "pv", "2026-01-05", "h", "1", "2026-01-05", ""],
+        ["e2", "2", "pv", "2026-01-05", "h", "1", "2026-01-05", "2026-01-06"],
+        ["e3", "2", "po", "2026-01-05", "g", "1", "2026-01-05", ""],
+    ],
+}
+EXITS = {
+    "Exit": [EXIT, ["x1", "e1", "1", "2026-01-25", "410", ""], ["x2", "e2", "2", "2026-01-25", "410", ""]],
+}
+FLAG = {"Organization": [OWNER, ["v", "1", "2026-02-02"]]}
+
+
+def kept(store: Store) -> list[tuple[str, str]]:
+    """Every client-level row of which anything is kept, waiting and deleted ones too."""
+    with store.reading() as reading:
+        return [
+            (file, state.key)
+            for file in ("Client", "Enrollment", "Exit")
+            for state in (*reading.rows.page("source", file, "", 9), *reading.rows.waiting("source", file, "", 9))
+        ]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_whenever_it_is_told_that_an_organization_serves_victims_nothing_of_its_clients_stays(
+    order: tuple[int, ...],
+) -> None:
+    store = MemoryStore()
+    for at in order:
+        run(store, export(f"2026-02-{at + 1:02d}", "1", (BASE, PEOPLE, EXITS, FLAG)[at]))
+    assert [file_key for file_key in kept(store) if file_key[1] in ("1", "e1", "e2", "x1", "x2")] == []
+    assert {type_: len(live(store, type_)) for type_ in PERSONAL} == {
+        "Patient": 1,
+        "EpisodeOfCare": 1,
+        "Observation": 1,  # program enrollment status of e3
+        "Group": 1,
+    }
+
+
+def test_the_flag_alone_takes_out_what_is_stored_and_is_remembered_for_rows_to_come(store: Store) -> None:
+    run(store, export("2026-02-01", "1", BASE | PEOPLE | EXITS))
+    assert len(live(store, "EpisodeOfCare")) == 3
+    run(store, export("2026-02-02", "1", FLAG))
+    assert kept(store) == [("Client", "2"), ("Enrollment", "e3")]
+    late = run(store, export("2026-02-03", "1", EXITS))
+    assert (late.total(Kind.REFUSED), late.total(Kind.WAITING)) == (2, 0)
+    alone = run(store, export("2026-02-04", "1", {"Client": PEOPLE["Client"]}))
+    assert (alone.total(Kind.REFUSED), alone.total(Kind.UNCHANGED)) == (1, 1)
+    assert [p["name"][0]["family"] for p in live(store, "Patient")] == ["Bothzq"]
+
+
+def test_an_enrollment_that_is_not_a_victim_service_providers_any_more_comes_when_it_is_sent_again(
+    store: Store,
+) -> None:
+    run(store, export("2026-02-01", "1", BASE | FLAG | PEOPLE))
+    assert len(live(store, "EpisodeOfCare")) == 1
+    run(store, export("2026-02-03", "1", {"Organization": [OWNER, ["v", "0", "2026-02-03"]]}))
+    back = run(store, export("2026-02-04", "1", PEOPLE | EXITS))
+    assert back.total(Kind.REFUSED) == 0
+    assert [e["status"] for e in live(store, "EpisodeOfCare")].count("entered-in-error") == 1
+    assert len(live(store, "EpisodeOfCare")) == 3
