@@ -144,7 +144,7 @@ def _datatypes(
 def _messages(
     name: str, rows: Sequence[Sequence[str]], tables: Tables, rulings: Mapping[tuple[str, str], Ruling]
 ) -> Iterator[GuideRow]:
-    message = tables.messages.get(name)
+    message = tables.messages.get(rulings.get(("messages", name), Ruling("", "")).ours or name)
     for number, cells in _cells(rows, 20):
         segment = cells[1].rsplit(".", 1)[-1]
         target, map_name = cells[9], cells[10]

@@ -2,7 +2,7 @@
 
 A row puts one value into one field: ``segment`` (a new segment for each resource when ``each`` is yes), ``field``,
 ``source`` (a path that begins with a resource type; ``->`` follows a reference to a resource that is there),
-``conversion``, ``vocabulary`` (a concept map read backwards) and ``assignment`` (with its components). A segment without
+``conversion``, ``vocabulary`` (a concept map read backwards), ``assignment`` (with its components). A segment without
 a value is left out, unless its constants stand in rows whose ``each`` is ``always``: those make it when nothing else
 does. A row of ``along`` is for a segment that other rows make; field 0 says only that the segment is needed when its
 source is there; the rows of ``with`` are a segment behind each one of the block before it, for the same resource. Of

@@ -71,3 +71,15 @@ def test_an_order_event_says_its_code_and_its_time() -> None:
     coded, when = event["extension"]
     assert coded["valueCodeableConcept"]["coding"] == [{"code": "CA", "system": SYSTEMS + "v2-0119"}]
     assert when["valueDateTime"] == "2025-03-10"
+
+
+def test_what_is_observed_of_two_who_exchange_beds_belongs_to_each() -> None:
+    other = PID.replace("4711", "4712").replace("Zqwalker", "Zqother")
+    made = convert(
+        "ADT^A17", PID, PV1, "OBX|1|NM|3141-9^Weight^LN||70|kg|||||F", other, PV1.replace("V1^", "V2^"),
+        "OBX|1|NM|3141-9^Weight^LN||80|kg|||||F",
+    )  # fmt: skip
+    people = {r["id"]: r["identifier"][0]["value"] for r in made.resources if r["resourceType"] == "Patient"}
+    told = {people[r["subject"]["reference"].split("/")[1]]: r["valueQuantity"]["value"] for r in made.resources
+            if r["resourceType"] == "Observation"}  # fmt: skip
+    assert (told, made.residue) == ({"4711": 70, "4712": 80}, ())
