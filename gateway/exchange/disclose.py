@@ -32,6 +32,7 @@ from gateway.consent.view import ResourceView, local, unpack, view_of
 from gateway.exchange import stand_in
 from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
+from gateway.exchange.pending_labels import DIRECTORY, PENDING, read_pending
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.residual import FORMS_LIMIT, Asker, residual
 from gateway.exchange.search import Shown
@@ -215,6 +216,7 @@ class Gate:
         self._asked: Asked | None = None
         self._related: list[Resource] = []
         self._agreed: bool | None = None
+        self._unlabelled: frozenset[str] = frozenset()  # organizations of which more is known than labels say yet
         self._bound: dict[str, tuple[Bound, Bound | None]] = {}
         self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
         self._tangled: set[str] = set()  # patients linked with more records than one person has: nobody can tell
@@ -255,6 +257,8 @@ class Gate:
             return Ruling(True, "own-records")
         if not self._agreement():
             return Ruling(False, "agreement")
+        if self._unlabelled and self._names_unlabelled(view):
+            return Ruling(False, "labels")
         if view.type in stand_in.KINDS and not self._stood_for(stored):
             return Ruling(False, "stand-in")
         if not view.patients:
@@ -295,6 +299,8 @@ class Gate:
         """
         view = self._knowledge.view(stored)
         if len(view.patients) != 1 or view.type in stand_in.KINDS or view.type == "Person" or len(view.makers) > 1:
+            return False
+        if self._names_unlabelled(view):
             return False
         (patient,) = view.patients
         _, linked = self._of(patient)
@@ -428,7 +434,8 @@ class Gate:
         if not organization:
             return False
         recorded = contract_of(organization)
-        found = self._resources.many((organization, recorded))
+        found = self._resources.many((organization, recorded, PENDING))
+        self._unlabelled = read_pending(found.get(PENDING)).closed
         own = _parsed(found[organization].body) if organization in found else {}
         if own.get("active") is False:
             return False
@@ -436,6 +443,9 @@ class Gate:
         if agreement is None:
             return self._knowledge.law.agreement == "registered"
         return agreement.holds(self._us, self._knowledge.zone)
+
+    def _names_unlabelled(self, view: ResourceView) -> bool:
+        return view.type not in DIRECTORY and not self._unlabelled.isdisjoint(view.refers)
 
     # ---- loading
 

@@ -25,6 +25,7 @@ _RULES: Final[Mapping[str, str]] = {  # rule -> what it means, and what would ha
     "stand-in": "it is judged by what it tells of: a Provenance by its targets, a Binary by the document it belongs to",
     "joined": "it joins records of one person, seen or not; Patient.link tells what may be told",
     "agreement": "the asking organization has no agreement in force; doorway client agreement records one",
+    "labels": "it names an organization whose flags have just changed, and is shown when it has been labelled anew",
     "no-consent": "no Consent in force says anything to this asker; a Consent that names it would be needed",
     "default": "no Consent says anything, and the domain permits by default",
     "break-glass": "emergency access was declared",

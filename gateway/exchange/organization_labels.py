@@ -2,18 +2,21 @@
 
 A referral *from* a shelter for survivors reveals why. Which organizations tell something is written on them: a
 programme of ``terminology/sensitivity/sources.csv`` as a tag or type, or HMIS's own flag of a victim service provider.
-Every record that names such an organization is labelled when it is written; when the flags of an Organization change,
-every record that names it is labelled again in the same transaction, so that none leaves with the labels of before.
+Every record that names such an organization is labelled when it is written. When the flags of an Organization change,
+the records that name it are labelled again in the same transaction, so that none leaves with the labels of before.
+Where they are many the gate withholds them until a worker has done it (pending_labels.py), for writers would wait.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 
 from gateway.consent.labels import Labeller, vouched_of
 from gateway.consent.view import local
-from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.pending_labels import DIRECTORY, LABELS, pend
+from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
 from gateway.exchange.search import LinkValue, Match
@@ -25,8 +28,8 @@ _NO: Final = frozenset({"0", "8", "9", "99"})  # HUD 1.8: no, or nobody knows
 _COLUMN: Final = f"{DOORWAY}/StructureDefinition/hmis-column"
 _FLAG: Final = "Organization.VictimServiceProvider"
 _PAGE: Final = 500
+AT_ONCE: Final = 200  # records that are labelled again in the transaction of the flag: a tenth of a second
 _NOBODY: Final[frozenset[str]] = frozenset()
-_SILENT: Final = frozenset({"Organization", "Location", "HealthcareService"})  # the directory names itself
 
 
 class OrganizationLabels:
@@ -38,7 +41,7 @@ class OrganizationLabels:
     """
 
     def __init__(self, labeller: Labeller, definitions: Definitions) -> None:
-        self._labeller = labeller
+        self.labeller: Final = labeller
         self._definitions = definitions
 
     def told(self, unit: Unit, drafts: Sequence[Draft]) -> list[tuple[JsonObject, ...]]:
@@ -56,8 +59,9 @@ class OrganizationLabels:
             before = (
                 unit.resources.version("Organization", stored.id, stored.version - 1) if stored.version > 1 else None
             )
-            if self._flags(_parsed(stored)) != self._flags(_parsed(before)):
-                self._again(saver, unit, stored.reference, now_us)
+            now, then = self._flags(_parsed(stored)), self._flags(_parsed(before))
+            if now != then:
+                self._again(saver, unit, stored.reference, closes=bool(now - then), now_us=now_us)
 
     def _flagged(self, unit: Unit, references: Iterable[str]) -> dict[str, frozenset[str]]:
         found = unit.resources.many(references)
@@ -67,37 +71,39 @@ class OrganizationLabels:
     def _flags(self, organization: Resource) -> frozenset[str]:
         """The sensitivities that its programmes mean; the law's closure (VSP) is for the provider's own records."""
         marks = set(_programmes(organization))
-        sources = self._labeller.tables.sources
+        sources = self.labeller.tables.sources
         labels = {one for mark in marks for prefix, labels in sources if mark.startswith(prefix) for one in labels}
         return frozenset(labels - {"VSP"})
 
     def _codings(self, flagged: Mapping[str, frozenset[str]], names: Iterable[str]) -> tuple[JsonObject, ...]:
         labels = frozenset[str]().union(*(flagged.get(name, ()) for name in names))
-        return self._labeller.codings(labels, "organization") if labels else ()
+        return self.labeller.codings(labels, "organization") if labels else ()
 
-    def _again(self, saver: Saver, unit: Unit, organization: str, now_us: int) -> None:
-        """Page by page: in this transaction, for in a later one records would leave with the labels of before."""
-        for page in self._naming(unit, organization):
-            drafts = []
-            for stored in page:
-                resource = _parsed(stored)
-                drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
-            unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
+    def _again(self, saver: Saver, unit: Unit, organization: str, *, closes: bool, now_us: int) -> None:
+        named = list(islice(self.naming(unit.resources, organization), AT_ONCE + 1))
+        if len(named) > AT_ONCE:
+            pend(unit.resources, organization, closes=closes, now_us=now_us)
+            return
+        drafts = []
+        for stored in named:
+            resource = _parsed(stored)
+            drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
+        unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
 
-    def _naming(self, unit: Unit, organization: str) -> Iterator[list[Stored]]:
-        """Every live record that names the organization, once, in pages."""
+    def naming(self, resources: ResourceReader, organization: str) -> Iterator[Stored]:
+        """Every live record that names the organization, once."""
         seen: set[str] = set()
-        for type_ in sorted(set(self._definitions.types) - _SILENT):
+        for type_ in sorted(set(self._definitions.types) - DIRECTORY):
             for parameter in self._definitions.of(type_).values():
                 if parameter.kind != "reference" or not {"Organization", "*"} & set(parameter.targets):
                     continue
                 after = None
                 while True:
                     named = Match(parameter, "", (LinkValue((organization,)),))
-                    page = unit.resources.candidates(type_, (named,), after=after, limit=_PAGE)
-                    fresh = [one.stored for one in page if one.stored.reference not in seen]
-                    if fresh:
-                        yield fresh
+                    page = resources.candidates(type_, (named,), after=after, limit=_PAGE)
+                    for one in page:
+                        if one.stored.reference not in seen and one.stored.source != LABELS:
+                            yield one.stored
                     seen |= {one.stored.reference for one in page}
                     if len(page) < _PAGE:
                         break
@@ -105,7 +111,7 @@ class OrganizationLabels:
 
 
 def _named(resource: Resource) -> frozenset[str]:
-    if resource.get("resourceType") in _SILENT:
+    if resource.get("resourceType") in DIRECTORY:
         return frozenset()
     return frozenset(one for one in map(local, references_in(resource)) if one.startswith("Organization/"))
 

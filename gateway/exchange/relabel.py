@@ -1,20 +1,24 @@
 """The labeller from the shipped tables, and labelling everything again when a table has changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from csv import DictReader
 from dataclasses import dataclass
 from io import StringIO
+from typing import TypeAlias
 
 import orjson
 
 from gateway.consent.labels import Labeller, read_label_tables, security_of, vouched_of
 from gateway.exchange.disclose import ReadData
-from gateway.exchange.ports.resources import Draft
+from gateway.exchange.pending_labels import pending, settle
+from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject
 
 _BATCH = 200
+
+Naming: TypeAlias = Callable[[ResourceReader, str], Iterable[Stored]]  # every record that names an organization
 
 
 def read_labeller(read_data: ReadData, organizations: Mapping[str, Iterable[str]] | None = None) -> Labeller:
@@ -63,23 +67,53 @@ def relabelling(store: Store, saver: Saver, types: Iterable[str], *, now_us: int
         with store.reading() as reading:
             references = sorted(stored.reference for stored in reading.resources.of_type(type_))
         references = [one for one in references if not (after.startswith(f"{type_}/") and one <= after)]
-        for start in range(0, len(references), _BATCH):
-            part = references[start : start + _BATCH]
-            changed = store.write(lambda unit, part=part: _again(unit, saver, part, now_us))  # type: ignore[misc]
-            yield Step(part[-1], len(part), changed)
+        yield from _steps(store, saver, references, now_us)
+
+
+def settling(store: Store, saver: Saver, naming: Naming, *, now_us: Callable[[], int]) -> Iterator[Step]:
+    """One pass over what waits to be labelled since an Organization's flags changed, a transaction at a time.
+
+    An organization is taken off the record when a pass has found nothing to change: whatever was written meanwhile by
+    somebody who did not know yet has then been seen. A pass that is broken off is simply begun again.
+    """
+    with store.reading() as reading:
+        waiting = sorted(pending(reading.resources).every)
+        known = reading.resources.many(waiting)
+        versions = {one: known[one].version if one in known else 0 for one in waiting}
+    for organization, version in versions.items():
+        with store.reading() as reading:
+            references = [stored.reference for stored in naming(reading.resources, organization)]
+        changed = 0
+        for step in _steps(store, saver, references, now_us()):
+            changed += step.changed
+            yield step
+        if not changed:
+            at = now_us()
+            store.write(lambda unit, one=organization, of=version, at=at: settle(  # type: ignore[misc]
+                unit.resources, one, version=of, now_us=at
+            ))  # fmt: skip
+
+
+def _steps(store: Store, saver: Saver, references: list[str], now_us: int) -> Iterator[Step]:
+    for start in range(0, len(references), _BATCH):
+        part = references[start : start + _BATCH]
+        changed = store.write(lambda unit, part=part: _again(unit, saver, part, now_us))  # type: ignore[misc]
+        yield Step(part[-1], len(part), changed)
 
 
 def _again(unit: Unit, saver: Saver, references: Iterable[str], now_us: int) -> int:
-    changed = 0
+    drafts, versions = [], {}
     for reference, stored in unit.resources.many(references).items():
         resource = orjson.loads(stored.body)
-        draft = Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource))
-        (labelled,) = saver.labelled(unit, [draft])
-        if [_key(c) for c in labelled.labels or ()] == [_key(c) for c in security_of(resource)]:
-            continue
-        after = unit.resources.put(labelled, now_us=now_us)
-        changed += after.version != stored.version and after.reference == reference
-    return changed
+        drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
+        versions[reference] = stored.version
+    changed = [
+        labelled
+        for labelled in saver.labelled(unit, drafts)
+        if [_key(c) for c in labelled.labels or ()] != [_key(c) for c in security_of(labelled.resource)]
+    ]
+    written = unit.resources.put_all(changed, now_us=now_us)
+    return sum(versions.get(one.reference) not in (None, one.version) for one in written)
 
 
 def _key(coding: JsonObject) -> tuple[str, str]:

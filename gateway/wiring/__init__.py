@@ -10,7 +10,7 @@ from gateway.wiring.hl7v2 import (
     mllp_senders,
     mllp_service,
 )
-from gateway.wiring.http import Built, RestParts, Service, build_app, build_rest, services
+from gateway.wiring.http import Built, RestParts, Service, build_app, build_rest, label_service, services
 from gateway.wiring.parts import (
     clock,
     consent_knowledge,
@@ -20,6 +20,7 @@ from gateway.wiring.parts import (
     linker,
     now_us,
     open_store,
+    organization_labels,
     saver,
     search_definitions,
     terminology,
@@ -43,6 +44,7 @@ __all__ = [
     "hl7v2_converter",
     "hl7v2_processing",
     "hl7v2_sources",
+    "label_service",
     "linker",
     "mllp_listeners",
     "mllp_queries",
@@ -50,6 +52,7 @@ __all__ = [
     "mllp_service",
     "now_us",
     "open_store",
+    "organization_labels",
     "saver",
     "search_definitions",
     "services",

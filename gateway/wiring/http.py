@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.http.app import Front
     from gateway.adapters.http.fhir import FhirUseCases
+    from gateway.adapters.labels import LabelService
     from gateway.exchange.enumeration import Watch
     from gateway.exchange.rest.batch import Batches
     from gateway.exchange.rest.core import Rest
@@ -32,6 +33,7 @@ from gateway.wiring.parts import (
     emergency,
     linker,
     now_us,
+    organization_labels,
     saver,
     search_definitions,
     terminology,
@@ -64,9 +66,26 @@ def services(settings: Settings, store: Store) -> tuple[Service, ...]:
     """What runs beside HTTP in ``doorway serve``, in the order of starting."""
     from gateway.adapters.files.data import list_data
 
+    labels = label_service(settings, store)
     if "mappings/hl7v2/triggers.csv" not in list_data("mappings/hl7v2"):
-        return ()  # an installation without HL7 v2 tables serves FHIR only
-    return (mllp_service(settings, store),)
+        return (labels,)  # an installation without HL7 v2 tables serves FHIR only
+    return (labels, mllp_service(settings, store))
+
+
+def label_service(settings: Settings, store: Store) -> "LabelService":
+    """The worker that labels anew what names an Organization whose flags have changed."""
+    from gateway.adapters.labels import LabelService
+    from gateway.exchange.pending_labels import pending
+    from gateway.exchange.relabel import Step, settling
+
+    def passes() -> Iterator[Step]:
+        with store.reading() as reading:
+            if not pending(reading.resources).every:
+                return iter(())
+        naming = organization_labels(settings).naming  # rarely needed: a start does not wait for it
+        return settling(store, saver(settings), naming, now_us=now_us)
+
+    return LabelService(passes)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.adapters.db.store import DbStore
     from gateway.exchange.disclose import Knowledge
     from gateway.exchange.link import Linker
+    from gateway.exchange.organization_labels import OrganizationLabels
     from gateway.exchange.rest.emergency import Emergency
     from gateway.exchange.save import Saver
     from gateway.exchange.tell import EventOf
@@ -113,16 +114,14 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     """
     from gateway.adapters.files.data import read_data
     from gateway.exchange.consent_forms import ConsentRule, read_forms
-    from gateway.exchange.organization_labels import OrganizationLabels
     from gateway.exchange.referral import carry_referrals, check_referrals
-    from gateway.exchange.relabel import read_labeller
     from gateway.exchange.save import Follower, Saver
     from gateway.exchange.tell import Partner, Tell
 
-    labeller = read_labeller(read_data, settings.organization_labels)
     linking = linker(settings)
     told = ConsentRule(read_forms(read_data))
-    places = OrganizationLabels(labeller, search_definitions(settings.data_folder))
+    places = organization_labels(settings)
+    labeller = places.labeller
     followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
     partners = {
         name: Partner(
@@ -137,7 +136,19 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
         linking.follow,
         *([Tell(partners, _adt_events())] if partners else []),
     )
-    return Saver(labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed)
+    return Saver(
+        labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed
+    )
+
+
+def organization_labels(settings: Settings) -> "OrganizationLabels":
+    """What stored Organizations tell of the records that name them."""
+    from gateway.adapters.files.data import read_data
+    from gateway.exchange.organization_labels import OrganizationLabels
+    from gateway.exchange.relabel import read_labeller
+
+    labeller = read_labeller(read_data, settings.organization_labels)
+    return OrganizationLabels(labeller, search_definitions(settings.data_folder))
 
 
 def _adt_events() -> "EventOf":

@@ -1,0 +1,176 @@
+"""From the commit of a flag on nothing shows what names the Organization, however long labelling its records takes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway import wiring
+from gateway.adapters.labels import LabelService
+from gateway.consent.request import AccessRequest
+from gateway.exchange import organization_labels, relabel
+from gateway.exchange.agreements import agree
+from gateway.exchange.disclose import Gate
+from gateway.exchange.organization_labels import VICTIM_SERVICE
+from gateway.exchange.pending_labels import NOTHING, Pending, pending
+from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.store import Store
+from gateway.exchange.relabel import Step, settling
+from gateway.exchange.search import parse_query
+from gateway.exchange.search_run import search
+from gateway.kernel.fhir import JsonObject
+from gateway.settings import Settings
+from tests.consent.build import actor, consent, labels, purposes
+from tests.exchange.test_organization_labels import agency, codes, referral
+
+SETTINGS = Settings()
+SAVER = wiring.saver(SETTINGS)
+NAMING = wiring.organization_labels(SETTINGS).naming
+KNOWLEDGE = wiring.consent_knowledge(SETTINGS)
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+CAREFUL, TRUSTED = "Organization/careful", "Organization/trusted"  # whom the person lets see less, and everything
+FLAGGED = agency(meta={"tag": [{"code": VICTIM_SERVICE}]})
+MANY = [f"r{number}" for number in range(5)]
+WITHHELD, ALL = ["ServiceRequest/x"], sorted(["ServiceRequest/x", *(f"ServiceRequest/{one}" for one in MANY)])
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organization_labels, "AT_ONCE", 2)
+    monkeypatch.setattr(relabel, "_BATCH", 2)
+
+
+def save(store: Store, *resources: JsonObject, at: int) -> None:
+    store.write(lambda unit: SAVER.save(unit, [Draft(one, source="hmis") for one in resources], now_us=at))
+
+
+def filled(store: Store) -> None:
+    for number, one in enumerate((CAREFUL, TRUSTED)):
+        store.write(lambda unit, one=one, at=number: agree(unit.resources, one, since="2020-01-01", now_us=at))  # type: ignore[misc]
+    elsewhere = referral("x") | {"requester": {"reference": "Organization/b"}}
+    rules = [
+        {"type": "permit", "actor": [actor(CAREFUL)], "purpose": purposes("TREAT"), "securityLabel": labels("N")},
+        {"type": "permit", "actor": [actor(TRUSTED)], "purpose": purposes("TREAT")},
+    ]
+    signed = consent({"type": "deny", "provision": rules})
+    person: JsonObject = {"resourceType": "Patient", "id": "p", "name": [{"family": "Zq"}]}
+    save(store, agency(), person, signed, elsewhere, *map(referral, MANY), at=1)
+
+
+def seen(store: Store, organization: str) -> list[str]:
+    """The referrals that an organization is shown, by a read of each and by a search."""
+    with store.reading() as reading:
+        request = AccessRequest.of_organization(organization, now=NOW)
+        every = list(reading.resources.of_type("ServiceRequest"))
+        read = sorted(one.reference for one in Gate(reading.resources, request, KNOWLEDGE).release(every).resources)
+        query = parse_query("ServiceRequest", [("status", "active")], wiring.search_definitions())
+        found = search(reading.resources, query, Gate(reading.resources, request, KNOWLEDGE))
+        assert sorted(one.reference for one in found.matches) == read
+    return read
+
+
+def waiting(store: Store) -> Pending:
+    with store.reading() as reading:
+        return pending(reading.resources)
+
+
+def steps(store: Store) -> Iterator[Step]:
+    return settling(store, SAVER, NAMING, now_us=lambda: 3)
+
+
+def worked(store: Store) -> None:
+    """What the worker of a gateway does until nothing waits."""
+    service = LabelService(lambda: steps(store))
+    for _ in range(20):
+        if not service.turn():
+            return
+    raise AssertionError("the worker does not come to an end")
+
+
+def test_what_names_a_flagged_organization_is_withheld_until_a_worker_that_may_be_killed_has_labelled_it(
+    store: Store,
+) -> None:
+    filled(store)
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (ALL, ALL)
+    save(store, FLAGGED, at=2)
+    assert waiting(store) == Pending(closed=frozenset({"Organization/a"}))
+    assert all("SDV" not in codes(store, f"ServiceRequest/{one}") for one in MANY)  # the flag's writer did not wait
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (WITHHELD, WITHHELD)
+    next(steps(store))  # one transaction, and nothing after it: as after a kill
+    assert sum("SDV" in codes(store, f"ServiceRequest/{one}") for one in MANY) == 2
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (WITHHELD, WITHHELD)
+    worked(store)
+    assert waiting(store) == NOTHING
+    assert all("SDV" in codes(store, f"ServiceRequest/{one}") for one in MANY)
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (WITHHELD, ALL)
+
+
+def test_a_flag_that_is_taken_back_withholds_nothing_while_labels_follow(store: Store) -> None:
+    filled(store)
+    save(store, FLAGGED, at=2)
+    worked(store)
+    save(store, agency(), at=4)
+    assert waiting(store) == Pending(opened=frozenset({"Organization/a"}))
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (WITHHELD, ALL)
+    worked(store)
+    assert (seen(store, CAREFUL), seen(store, TRUSTED)) == (ALL, ALL)
+
+
+def test_a_flag_that_changes_during_a_pass_is_not_taken_for_done(store: Store) -> None:
+    filled(store)
+    save(store, FLAGGED, at=2)
+    for _ in steps(store):
+        pass
+    late = steps(store)  # nothing is left to change in this pass
+    next(late)
+    save(store, agency(meta={"tag": [{"code": "urn:doorway:programme:part2"}]}), at=5)
+    for _ in late:
+        pass
+    assert waiting(store).closed == {"Organization/a"}
+    worked(store)
+    assert waiting(store) == NOTHING
+    assert all("42CFRPart2" in codes(store, f"ServiceRequest/{one}") for one in MANY)
+
+
+_KILLED = """
+import os, signal, sys
+from gateway import wiring
+from gateway.exchange import relabel
+from gateway.settings import Settings
+relabel._BATCH = 2
+settings = Settings(database_url=sys.argv[1])
+store = wiring.open_store(settings)
+next(relabel.settling(store, wiring.saver(settings), wiring.organization_labels(settings).naming, now_us=lambda: 3))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_kill_9_the_next_gateway_goes_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'k.db'}"
+    store = wiring.open_store(Settings(database_url=url))
+    filled(store)
+    save(store, FLAGGED, at=2)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, url], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    assert killed.returncode == -signal.SIGKILL
+    assert sum("SDV" in codes(store, f"ServiceRequest/{one}") for one in MANY) == 2
+    assert seen(store, TRUSTED) == WITHHELD
+    worked(store)
+    assert seen(store, TRUSTED) == ALL
+    store.close()
+
+
+def test_the_record_of_what_waits_is_shown_to_nobody(store: Store) -> None:
+    """It tells which organizations are shelters; its own flag says so to whoever may read the Organization."""
+    filled(store)
+    save(store, FLAGGED, at=2)
+    with store.reading() as reading:
+        every = list(reading.resources.of_type("Contract"))
+        assert any(b"Organization/a" in orjson.dumps(orjson.loads(one.body)) for one in every)
+        gate = Gate(reading.resources, AccessRequest.of_organization(TRUSTED, now=NOW), KNOWLEDGE)
+        assert list(gate.visible(every)) == [False] * len(every)
