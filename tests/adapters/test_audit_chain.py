@@ -56,6 +56,14 @@ def test_tampering_is_found(kept: DbStore, deed: str, found: str, needs_anchor: 
     assert found in findings(kept, anchors)
 
 
+@pytest.mark.parametrize("column", ["event", "digest", "recorded_us"])
+def test_a_value_of_another_kind_is_found_and_stops_nothing(sqlite_store: DbStore, column: str) -> None:
+    fill(sqlite_store)
+    deed = f"UPDATE audit SET {column} = 'zq' WHERE sequence = 3"  # SQLite takes any kind in any column
+    sqlite_store.database.write(lambda session: session.connection.execute(deed) and None)
+    assert "changed" in findings(sqlite_store, [])
+
+
 def test_reordered_records_are_found(kept: DbStore) -> None:
     fill(kept)
     for one, other in ((2, -1), (3, 2), (-1, 3)):

@@ -1,7 +1,7 @@
 """The audit trail in the database: lanes of hash chains, each written by one connection at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
 
@@ -80,7 +80,7 @@ class DbAuditReader:
             while True:
                 rows = self._session.run(_SINCE, lane=lane, after=after, since_us=since_us, n=_CHUNK).fetchall()
                 for row in rows:
-                    yield AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4]))
+                    yield _record(row)
                 if len(rows) < _CHUNK:
                     break
                 after = rows[-1][1]
@@ -94,12 +94,12 @@ class DbAuditReader:
         rows = self._session.run(
             _PAGES[newest_first], low=low, high=high, at=place[0], lane=place[1], n=place[2], limit=limit
         )
-        return [AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4])) for row in rows.fetchall()]
+        return [_record(row) for row in rows.fetchall()]
 
     def at(self, lane: int, sequence: int) -> AuditRecord | None:
         """One record."""
         row = self._session.run(_ONE, lane=lane, sequence=sequence).fetchone()
-        return AuditRecord(row[0], row[1], row[2], bytes(row[3]), bytes(row[4])) if row is not None else None
+        return _record(row) if row is not None else None
 
 
 class DbAudit(DbAuditReader):
@@ -133,3 +133,9 @@ class DbAudit(DbAuditReader):
         ]  # fmt: skip
         self._session.trail.clear()
         self._session.many(_INSERT, rows)
+
+
+def _record(row: Sequence[Any]) -> AuditRecord:
+    """A row as a record; SQLite gives text back where somebody put text, which the chain then shows."""
+    event, digest = (one.encode() if isinstance(one, str) else bytes(one) for one in row[3:5])
+    return AuditRecord(row[0], row[1], row[2], event, digest)
