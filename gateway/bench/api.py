@@ -344,12 +344,16 @@ def _consent(patient_id: str) -> dict[str, Any]:
     }
 
 
-def run(report_json: bool = False, *, rounds: int = ROUNDS, seconds: float = ROUND_S) -> dict[str, Any]:
-    """Measure; ratios with their floors, and what was measured."""
-    del report_json  # the caller prints
+def run(database: str = "", *, rounds: int = ROUNDS, seconds: float = ROUND_S) -> dict[str, Any]:
+    """Measure; ratios with their floors, and what was measured.
+
+    Args:
+        database: an empty one, which is filled and left behind; without it an SQLite file that is thrown away.
+    """
     out: dict[str, Any] = {"connections": CONNECTIONS, "python": sys.version.split()[0]}
     with tempfile.TemporaryDirectory(prefix="doorway-bench-") as folder:
-        url = f"sqlite:///{folder}/bench.db"
+        url = database or f"sqlite:///{folder}/bench.db"
+        out["database"] = url.partition(":")[0]
         ids = _prepared(url)
         with _server(_gateway, url) as (address, pid), _server(_floor, url) as (bare, bare_pid):
             reads = [_request("GET", address, f"/fhir/Patient/{id_}") for id_ in ids]

@@ -12,7 +12,7 @@ from gateway import bench as benches
 
 _TAKES = {
     "people": ("linkage",),
-    "database": ("linkage", "growth"),
+    "database": ("api", "linkage", "growth"),
     "resources": ("growth",),
     "batch": ("linkage",),
     "packages": ("validation",),
@@ -47,7 +47,7 @@ def _lines(figures: Any, indent: str = "  ") -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a benchmark.")
 @click.option("--list", "listing", is_flag=True, help="Name the benchmarks and stop.")
 @click.option("--people", type=click.IntRange(100), help="linkage: records in the index.")
-@click.option("--database", help="linkage, growth: an empty database; growth takes postgresql://HOST/NAME only.")
+@click.option("--database", help="api, linkage, growth: an empty database; growth takes postgresql://HOST/NAME only.")
 @click.option("--resources", type=click.IntRange(20_000), help="growth: resources in the larger store.")
 @click.option("--packages", help="validation: a folder of FHIR packages (.tgz) whose examples are checked.")
 @click.option("--batch", is_flag=True, help="linkage: whole files beside Splink instead, time and peak memory.")
