@@ -17,7 +17,9 @@ from tests.support.shared import SHARED
 
 assert SHARED is not None
 SAMPLES = ("wh-base-six", "wh-upgrade-2024in", "wh-upgrade-2026out", "wh-imp-six-enrollment_with_deletes_test_files")
-CLAIMED = {"Consent", "ObservationAssessment", "ObservationProgramEnrollmentStatus", "TaskForReferralManagement"}
+CLAIMED = {
+    "Consent", "ObservationAssessment", "ObservationProgramEnrollmentStatus", "ServiceRequest", "TaskForReferralManagement",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", name="validator")

@@ -108,6 +108,16 @@ def test_households_are_written_as_their_twin_makes_them() -> None:
         assert json.loads(households.text(name, members)) == household_of(conversion, name, members)
 
 
+def test_a_destination_in_words_has_the_labels_of_all_that_words_may_name_and_the_code_beside_it_has_none() -> None:
+    header = ["ExitID", "EnrollmentID", "PersonalID", "ExitDate", "Destination", "OtherDestination"]
+    lines, _ = convert_lines(
+        {"Exit.csv": table([header, ["x", "e", "1", "2026-01-20", "17", "with zq, Mercy Ward 4"]])}
+    )
+    made = [json.loads(line) for line in lines["Observation"]]
+    labels = {"valueString" in one: {label["code"] for label in one["meta"]["security"]} for one in made}
+    assert labels == {True: {"L3", "R", "MH", "SUD", "justice", "LOCIS"}, False: {"L2", "N"}}
+
+
 def test_labels_come_from_the_project_and_its_funder() -> None:
     files = {
         "Export.csv": EXPORT,
