@@ -5,7 +5,7 @@ stored of the project's clients is taken out again, whatever the order in which 
 client or enrollment is a digest of its key, so that a row which comes later and names it is refused too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
@@ -61,13 +61,16 @@ class Victims:
         since = look(lambda reading: reading.rows.todo(self._source, VICTIMS, _MOST))
         inside: set[str] = set()
         outside: set[str] = set()
+        moved: set[str] = set()  # enrollments that may be stored as another project's
         for row in self._conversion.dicts("Enrollment"):
             victims = self._serves(row.get("ProjectID", "").strip())
             (inside if victims else outside).add(row.get("PersonalID", "").strip())
+            if victims:
+                moved.add(row.get("EnrollmentID", "").strip())
         theirs = [state for project in since if self._serves(project) for state in look(partial(self._at, project))]
         inside |= {state.person for state in theirs}
         for persons in groups(sorted(inside - outside), TOGETHER):
-            outside |= look(partial(self._known_elsewhere, persons=persons))
+            outside |= look(partial(self._known_elsewhere, persons=persons, moved=moved))
             write(partial(self._forget_clients, persons=[p for p in persons if p not in outside]))
         for keys in groups([state.key for state in theirs], TOGETHER):
             write(partial(self._forget_enrollments, keys=keys))
@@ -94,10 +97,11 @@ class Victims:
     def _at(self, project: str, reading: Reading) -> list[RowState]:
         return reading.rows.of_projects(self._source, "Enrollment", [project], every=True)
 
-    def _known_elsewhere(self, reading: Reading, persons: Sequence[str]) -> set[str]:
+    def _known_elsewhere(self, reading: Reading, persons: Sequence[str], moved: Container[str]) -> set[str]:
         """Those of the clients whom another project of the source has enrolled, if only in a row that still waits."""
         states = reading.rows.of_persons(self._source, "Enrollment", persons, every=True)
-        return {state.person for state in states if not state.deleted and not self._serves(state.project)}
+        elsewhere = (one for one in states if not one.deleted and one.key not in moved)
+        return {state.person for state in elsewhere if not self._serves(state.project)}
 
     def _forget_clients(self, unit: Unit, persons: Sequence[str]) -> None:
         """Every row of clients whose existence must not be confirmed, deleted and waiting ones too."""

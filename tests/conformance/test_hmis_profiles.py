@@ -18,7 +18,8 @@ from tests.support.shared import SHARED
 assert SHARED is not None
 SAMPLES = ("wh-base-six", "wh-upgrade-2024in", "wh-upgrade-2026out", "wh-imp-six-enrollment_with_deletes_test_files")
 CLAIMED = {
-    "Consent", "ObservationAssessment", "ObservationProgramEnrollmentStatus", "ServiceRequest", "TaskForReferralManagement",
+    "Consent", "ObservationAssessment", "ObservationProgramEnrollmentStatus", "ServiceRequest",
+    "TaskForReferralManagement",
 }  # fmt: skip
 
 

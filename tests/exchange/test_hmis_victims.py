@@ -78,3 +78,14 @@ def test_an_enrollment_that_is_not_a_victim_service_providers_any_more_comes_whe
     assert back.total(Kind.REFUSED) == 0
     assert [e["status"] for e in live(store, "EpisodeOfCare")].count("entered-in-error") == 1
     assert len(live(store, "EpisodeOfCare")) == 3
+
+
+def test_a_client_whose_only_enrollment_goes_to_a_victim_service_provider_is_forgotten() -> None:
+    store = MemoryStore()
+    stay = PEOPLE["Enrollment"][1]
+    run(store, export("2026-02-01", "1", BASE | FLAG | {"Client": [CLIENT, PEOPLE["Client"][1]]}))
+    run(store, export("2026-02-02", "1", {"Enrollment": [ENROLLMENT, [*stay[:2], "po", *stay[3:]]]}))
+    assert len(live(store, "EpisodeOfCare")) == 1
+    moved = [*stay[:6], "2026-02-03", ""]
+    run(store, export("2026-02-03", "1", {"Enrollment": [ENROLLMENT, moved]}))
+    assert (kept(store), live(store, "Patient")) == ([], [])
