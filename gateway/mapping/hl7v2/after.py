@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from gateway.codecs.er7 import DELETE, Segment
@@ -74,7 +75,7 @@ def residue(
 
 
 def snapshots(
-    rows: Iterable[SnapshotRow],
+    rows: Mapping[str, Sequence[SnapshotRow]],
     placed: Iterable[tuple[Any, Segment, list[str], int]],
     resources: Sequence[JsonObject],
     sources: Mapping[int, list[tuple[Segment, str]]],
@@ -85,25 +86,30 @@ def snapshots(
     No such segment in the message: nothing is said. All its fields two quotes: the set is empty (v2.5.1 ch. 2.10.4.1).
     A segment of which nothing could be made leaves the set unknown, so nothing is retired on its account.
 
+    Args:
+        rows: those of snapshots.csv, by segment.
+
     Returns:
         The sets, and by ``Type/id`` the lists that hold what this message says and nothing else.
     """
     by_segment: dict[str, list[tuple[Segment, list[str]]]] = {}
     for _, segment, fields, _ in placed:
-        by_segment.setdefault(segment.id, []).append((segment, fields))
+        if segment.id in rows:
+            by_segment.setdefault(segment.id, []).append((segment, fields))
     sets: list[Snapshot] = []
     lists: dict[str, tuple[str, ...]] = {}
-    rows = [row for row in rows if row.segment in by_segment]
-    if not rows:
+    if not by_segment:
         return sets, lists
-    owners: dict[str, str] = {}
+    owners = {kind: "" for name in by_segment for row in rows[name] for kind in (row.owner, "Patient")}
     for resource in resources:
-        owners.setdefault(resource["resourceType"], f"{resource['resourceType']}/{resource['id']}")
+        kind = resource["resourceType"]
+        if kind in owners and not owners[kind]:
+            owners[kind] = f"{kind}/{resource['id']}"
     used = {id(segment) for key, made in sources.items() if key not in dropped for segment, _ in made}
-    for row in rows:
+    for row in chain.from_iterable([rows[name] for name in by_segment]):
         sent = by_segment[row.segment]
-        owner = owners.get(row.owner, "")
-        if not owner or any(row.action and _at(fields, row.action) for _, fields in sent):
+        owner = owners[row.owner]
+        if not owner or (row.action and any(_at(fields, row.action) for _, fields in sent)):
             continue
         if not all(id(segment) in used or _empties(segment) for segment, _ in sent):
             continue
@@ -114,7 +120,7 @@ def snapshots(
             f"{row.resource}/{r['id']}" for r in resources if r["resourceType"] == row.resource
             and any(segment.id == row.segment for segment, _ in sources.get(id(r), ()))
         ]  # fmt: skip
-        sets.append(Snapshot(row.segment, owner, owners.get("Patient", ""), tuple(members), row.element, row.value))
+        sets.append(Snapshot(row.segment, owner, owners["Patient"], tuple(members), row.element, row.value))
     return sets, lists
 
 

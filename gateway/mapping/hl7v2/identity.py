@@ -58,7 +58,16 @@ class Identities:
         space |= {"uid": resource_id, "known": _cached_id}
         exec(compile(source, "<identities of the HL7 v2 bridge>", "exec"), space)  # noqa: S102  our own table
         self.rules: dict[str, Rule] = {kind: space[f"id_{kind}"] for kind in tables.identities}
-        self.order = {name: index for index, name in enumerate(tables.order)}
+        self._order = {name: index for index, name in enumerate(tables.order)}
+
+    def ranked(self, resources: Iterable[JsonObject]) -> list[JsonObject]:
+        """Dependencies first; those of one type in their order."""
+        order, last = self._order, len(self._order)
+        several = list(resources)
+        if len(several) < 2:
+            return several
+        ranks = [order.get(r["resourceType"], last) for r in several]
+        return [several[i] for i in sorted(range(len(ranks)), key=ranks.__getitem__)]
 
 
 def _source(kind: str, rows: Iterable[Identity]) -> str:
@@ -154,24 +163,27 @@ class Resolver:
         every: dict[int, JsonObject] = {id(r): r for r in made}
         for element, resource in refs:
             key = id(resource)
-            if key in waiting:
-                waiting[key].append(element)
-            else:
+            elements = waiting.get(key)
+            if elements is None:
                 waiting[key] = [element]
-                every.setdefault(key, resource)
-        order, last = self._identities.order, len(self._identities.order)
-        ranked = sorted(every.values(), key=lambda r: order.get(r["resourceType"], last))
-        if any("partOf" in r for r in ranked):
-            ranked = self._parents_first(ranked, waiting)
+                if key not in every:
+                    every[key] = resource
+            else:
+                elements.append(element)
+        ranked = self._identities.ranked(every.values())
+        for resource in ranked:
+            if "partOf" in resource:
+                ranked = self._parents_first(ranked, waiting)
+                break
         out: dict[str, JsonObject] = dict(known)
         for resource in ranked:
-            held = resource.get("identifier")
-            if held.__class__ is list:
+            if "identifier" in resource and (held := resource["identifier"]).__class__ is list:
                 self._scope(held)
-            identity = resource.get("id") or self.id_of(resource)
+            identity = resource["id"] if "id" in resource else self.id_of(resource)
             reference = f"{resource['resourceType']}/{identity}"
-            for element in waiting.get(id(resource), ()):
-                element["reference"] = reference
+            if (key := id(resource)) in waiting:
+                for element in waiting[key]:
+                    element["reference"] = reference
             there = out.get(reference)
             if there is None:
                 resource["id"] = identity

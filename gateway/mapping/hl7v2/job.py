@@ -15,7 +15,7 @@ from gateway.mapping.hl7v2.conversion import Conversion, Feed, Left, Snapshot
 from gateway.mapping.hl7v2.events import Pending, effects_of
 from gateway.mapping.hl7v2.identity import SHARED, Identities, Resolver
 from gateway.mapping.hl7v2.interpret import Reasons
-from gateway.mapping.hl7v2.model import Tables, Trigger
+from gateway.mapping.hl7v2.model import SnapshotRow, Tables, Trigger
 from gateway.mapping.hl7v2.program import FIELDS, Action, Connection, Deletions, Program
 from gateway.mapping.hl7v2.runtime import Fields, Memory, Run, Scope
 from gateway.mapping.hl7v2.settle import Requirements, prune
@@ -66,11 +66,14 @@ class Ledger:
 class Rules:
     """What every message of a converter shares."""
 
-    __slots__ = ("deletions", "identities", "requirements", "tables")
+    __slots__ = ("deletions", "identities", "requirements", "snapshots", "tables")
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.deletions = Deletions(tables)
+        self.snapshots: dict[str, list[SnapshotRow]] = {}
+        for row in tables.snapshots:
+            self.snapshots.setdefault(row.segment, []).append(row)
         self.identities = Identities(tables)
         self.requirements = Requirements(tables.required)
 
@@ -121,9 +124,11 @@ class Job:
     ) -> Run:
         marks, message, tables, feed = self.message.delimiters, self.message, self.rules.tables, self.feed
         escape, doubtful = marks.escape, message.doubtful
-        escaped = doubtful or (escape and escape in self.whole[len(message.header.text) :])
-        escaped = escaped or CONTROL.search(self.whole) is not None
-        escaped = escaped or "\n" in self.whole or "\t" in self.whole  # a value may be blank without being empty
+        whole = self.whole
+        escaped = doubtful or (escape and whole.find(escape, len(message.header.text)) >= 0)
+        if not escaped and not whole.replace("\r", "").isprintable():  # as nearly every message is
+            escaped = CONTROL.search(whole) is not None
+            escaped = escaped or "\n" in whole or "\t" in whole  # a value may be blank without being empty
         sent = sent.split(marks.component or "^", 1)[0]
         zone = zone_of(sent[-5:]) or feed.zone
         facts = {
@@ -178,7 +183,7 @@ class Job:
         trim, nulls = self._padded(), DELETE in self.whole
         marks = self.message.delimiters
         inner = marks.repetition + marks.component + marks.subcomponent
-        hollow = nulls or bool(inner and _hollow(marks.field, inner).search(self.whole, len(self.message.header.text)))
+        hollow = nulls or (bool(inner) and self._hollow(marks.field, inner))
         for segment, stop in zip(segments, self.program.route(tuple([s.id for s in segments])), strict=True):
             fields = segment.fields
             if trim is not None and segment.id not in _FREE_TEXT:
@@ -199,6 +204,13 @@ class Job:
             scope = stack[-1]
             scope.segments.setdefault(segment.id, fields)
             self.placed.append((scope, segment, fields, place))
+
+    def _hollow(self, field: str, inner: str) -> bool:
+        """Whether a field holds delimiters and nothing else; most messages have none that begins with one."""
+        whole, start = self.whole, len(self.message.header.text)
+        if not any(whole.find(field + mark, start) >= 0 for mark in inner):
+            return False
+        return _hollow(field, inner).search(whole, start) is not None
 
     def _padded(self) -> Callable[[str], str] | None:
         """A function that strips blanks at the ends of parts, when this message has any."""
@@ -354,7 +366,7 @@ class Job:
     def _snapshots(self, resources: list[JsonObject]) -> tuple[list[Snapshot], dict[str, tuple[str, ...]]]:
         if self.message.kind != "ADT":  # other types tell of one thing, never of all there are
             return [], {}
-        return after.snapshots(self.rules.tables.snapshots, self.placed, resources, self.sources, self.dropped)
+        return after.snapshots(self.rules.snapshots, self.placed, resources, self.sources, self.dropped)
 
     def _deletions(self) -> dict[str, tuple[str, ...]]:
         out: dict[str, list[str]] = {}

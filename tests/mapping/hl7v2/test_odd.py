@@ -5,6 +5,7 @@ import pytest
 
 from gateway.codecs.er7 import Message
 from gateway.kernel.errors import Invalid
+from gateway.mapping.hl7v2.after import clean
 from gateway.mapping.hl7v2.convert import Conversion, Converter
 from tests.mapping.hl7v2.build import PID, PV1, convert, converter, message, only
 
@@ -90,3 +91,16 @@ def test_every_version_and_header_gives_the_same_person(version: str, kind: str)
     head = f"MSH|^~\\&|APP|WEST|||20250310||{kind}|1|P|{version}"
     found = converter().convert(Message.parse("\r".join((head, PID + "|||", PV1, "ZZZ", "NK1", "")).encode()))
     assert orjson.dumps(only(found, "Patient")) == orjson.dumps(only(convert("ADT^A01", PID, PV1), "Patient"))
+
+
+@pytest.mark.parametrize("odd", ["\x01", "\t", "\x7f", "\x1f", "\xa0", "\xad", "\u2028", "\x0b", "\u00e9"])
+def test_the_quick_look_for_what_cannot_be_written_agrees_with_the_slow_one(odd: str) -> None:
+    """A message that is all printable needs no cleaning; what is not printable is looked at, and only control goes."""
+    made = convert("ADT^A28", PID.replace("Zqwalker", f"Zq{odd}walker"))
+    assert only(made, "Patient")["name"][0]["family"] == clean(f"Zq{odd}walker")
+
+
+@pytest.mark.parametrize(("field", "kept"), [("^^^", False), ("~", False), ("^&^", False), ("^x", True), ("~y", True)])
+def test_a_field_of_delimiters_alone_says_nothing(field: str, kept: bool) -> None:
+    made = convert("ADT^A28", PID + "|" * 16 + field)  # PID-24 is a code of one letter
+    assert bool(made.residue) is kept
