@@ -144,7 +144,7 @@ def test_whatever_answers_there_is_told_with_its_place_and_a_fix(
 ) -> None:
     waited_for = "0.2 s" in problem or problem in {"began and did not end", "FS alone"}
     with nasty(behaviour) as port:
-        code, wrong = found(port, timeout_s=0.2 if waited_for else 2)
+        code, wrong = found(port, timeout_s=0.2 if waited_for else 10)
     assert (code, wrong[0]["place"]) == (3, place)
     assert problem in wrong[0]["problem"]
     assert fix in wrong[0]["fix"]
@@ -255,7 +255,7 @@ def test_an_answer_without_an_end_does_not_hold_up_who_sends(tmp_path: Path) -> 
     with nasty(endless) as port:
         started = time.monotonic()
         sent = doorway("hl7v2", "send", str(tmp_path / "a.hl7"), "--to", f"127.0.0.1:{port}", "--timeout", "0.2")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
     assert sent.exit_code == 1
     assert "no answer in time" in sent.stdout
 

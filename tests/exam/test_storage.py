@@ -158,7 +158,7 @@ def test_a_postgres_that_hangs_or_dies_accepts_nothing_and_is_used_again(
         started = time.monotonic()
         try:
             assert said(address, "hung") == "AE"
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)

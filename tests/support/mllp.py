@@ -35,7 +35,7 @@ def receiving(store: Store, *listeners: Listener) -> Iterator[Receiver]:
 class Peer:
     """One connection."""
 
-    def __init__(self, address: tuple[str, int], timeout_s: float = 5.0) -> None:
+    def __init__(self, address: tuple[str, int], timeout_s: float = 20.0) -> None:
         self.socket = socket.create_connection(address, timeout=timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""

@@ -80,11 +80,11 @@ def test_a_writer_that_compares_people_keeps_no_other_from_counting_theirs(postg
         return unit.links.frequencies([0])[0]
 
     first = postgres_store.submit(slow)
-    assert counted.wait(5)
+    assert counted.wait(20)
     put = Known("Patient/b", "west", b"{}", since_us=1)
-    postgres_store.submit(lambda unit: unit.links.put(put, [1], {0: 1, 7: 1})).result(3)
+    postgres_store.submit(lambda unit: unit.links.put(put, [1], {0: 1, 7: 1})).result(8)
     gate.set()
-    assert first.result(5) == 2
+    assert first.result(20) == 2
     with postgres_store.reading() as reading:
         assert reading.links.frequencies([0, 7, 8]) == {0: 2, 7: 2}
 

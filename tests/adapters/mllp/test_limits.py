@@ -44,7 +44,7 @@ def test_a_frame_that_trickles_is_closed_and_kept_for_diagnosis(sqlite_store: Db
         for byte in b"\x0bMSH|^~\\&|slow":
             peer.send(bytes([byte]), pause_s=0.01)
         assert closed(peer)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         peer.close()
         assert refused(sqlite_store) == [("the frame did not end in time", b"MSH|^~\\&|slow")]
 
@@ -128,7 +128,7 @@ def test_release_2_says_by_one_byte_that_the_message_is_safe(sqlite_store: DbSto
         assert peer.answer() == b"\x06"
         assert msa(peer.answer()) == ("AA", "2")
         peer.close()
-        client = Client(*receiver.addresses[0], timeout_s=3)
+        client = Client(*receiver.addresses[0], timeout_s=20)
         last = client.send(adt("3")).last
         assert last is not None
         assert last.code == "AA"
@@ -147,7 +147,7 @@ def test_a_store_that_cannot_write_gets_an_error_never_an_accept(sqlite_store: D
 
 def test_silence_is_kept_where_no_acknowledgement_is_wanted(sqlite_store: DbStore) -> None:
     with receiving(sqlite_store) as receiver:
-        client = Client(*receiver.addresses[0], timeout_s=3)
+        client = Client(*receiver.addresses[0], timeout_s=20)
         assert client.send(adt("1", msh="|||NE|NE")).acknowledgements == ()
         client.close()
         peer = Peer(receiver.addresses[0])
@@ -191,7 +191,7 @@ def test_a_certificate_is_bound_to_the_sender_that_it_may_be(sqlite_store: DbSto
             context = ssl.create_default_context(cafile=authority.file)
             if issuer is not None:
                 context.load_cert_chain(*issuer.issue(name))
-            client = Client("localhost", port, timeout_s=3, tls=context)
+            client = Client("localhost", port, timeout_s=20, tls=context)
             try:
                 last = client.send(adt("1")).last
             finally:
@@ -217,13 +217,13 @@ def test_a_tls_handshake_that_does_not_end_is_closed_and_harms_nobody(
     begun: bytes, sqlite_store: DbStore, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
-    listener = Listener(port=0, tls=server_context(*authority.issue("gateway"), ""), frame_timeout_s=0.3)
+    listener = Listener(port=0, tls=server_context(*authority.issue("gateway"), ""), frame_timeout_s=1.0)
     with receiving(sqlite_store, listener) as receiver:
         started = time.monotonic()
         silent = Peer(receiver.addresses[0])
         silent.send(begun)
         context = ssl.create_default_context(cafile=authority.file)
-        client = Client("localhost", receiver.addresses[0][1], timeout_s=3, tls=context)
+        client = Client("localhost", receiver.addresses[0][1], timeout_s=20, tls=context)
         last = client.send(adt("1")).last
         assert last is not None
         assert last.code == "AA", "served beside it"
@@ -231,7 +231,7 @@ def test_a_tls_handshake_that_does_not_end_is_closed_and_harms_nobody(
         with suppress(ConnectionError):
             while silent.socket.recv(100):
                 pass
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
         silent.close()
 
 
@@ -245,13 +245,13 @@ def test_a_tls_handshake_takes_its_place_in_the_limits(
     context = ssl.create_default_context(cafile=authority.file)
     with receiving(sqlite_store, listener) as receiver:
         silent = [Peer(receiver.addresses[0]) for _ in range(2)]
-        third = Peer(receiver.addresses[0], timeout_s=2)
+        third = Peer(receiver.addresses[0], timeout_s=20)
         assert closed(third), "two are shaking hands: there is no room"
         for peer in (*silent, third):
             peer.close()
         time.sleep(0.2)
         for number in range(5):  # what comes right behind the handshake is not lost; who went made room
-            client = Client("localhost", receiver.addresses[0][1], timeout_s=3, tls=context)
+            client = Client("localhost", receiver.addresses[0][1], timeout_s=20, tls=context)
             last = client.send(adt(str(number))).last
             assert last is not None
             assert last.code == "AA"
@@ -276,8 +276,8 @@ def test_a_tls_peer_that_sends_its_handshake_byte_by_byte_does_not_hold_up_our_s
     started = time.monotonic()
     with pytest.raises(Busy):
         client.send(adt("1"))
-    assert time.monotonic() - started < 1
-    thread.join(2)
+    assert time.monotonic() - started < 5
+    thread.join(20)
     server.close()
 
 

@@ -130,7 +130,7 @@ def test_an_answer_in_pieces_and_two_answers_in_one_packet_are_told_apart() -> N
         return framed(ack(message, "CA")) + framed(ack(message, "AA"))
 
     peer = ScriptedPeer(both)
-    client = Client(*peer.address, timeout_s=2)
+    client = Client(*peer.address, timeout_s=20)
     for number in ("1", "2"):
         answered = client.send(adt(number, msh="|||AL|AL"))
         assert [one.code for one in answered.acknowledgements] == ["CA", "AA"]
