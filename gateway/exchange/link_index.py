@@ -58,7 +58,9 @@ class StoreFrequencies:
 
     def count(self, name: str, value: str) -> int:
         """Records with the value."""
-        token = key_hash(f"f|{name}|{value}")
+        return self._count(key_hash(f"f|{name}|{value}"))
+
+    def _count(self, token: int) -> int:
         if token not in self._asked:
             self._asked.add(token)
             self._counts.update(self._links.frequencies((token,)))
@@ -66,8 +68,9 @@ class StoreFrequencies:
 
     def others(self, name: str, value: str, u: float, smoothing: float) -> float:
         """The chance that another person has the value."""
-        own = key_hash(f"f|{name}|{value}") in self._own  # the arrival itself is counted too
-        seen = max(self.count(name, value) - 1 - own, 0)
+        token = key_hash(f"f|{name}|{value}")
+        own = token in self._own  # the arrival itself is counted too
+        seen = max(self._count(token) - 1 - own, 0)
         return (seen + smoothing * u) / (self._counts.get(_KNOWN[name], 0) + smoothing)
 
 

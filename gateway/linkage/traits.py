@@ -447,12 +447,18 @@ def _without_marks(person: Traits) -> Traits:
     return replace(person, **values)
 
 
+@lru_cache(maxsize=50_000)
+def _set_of(text: str) -> frozenset[str]:
+    """A set as packed; those of names come again and again."""
+    return frozenset(text.split(_RECORD))
+
+
 def unpack(text: bytes) -> Traits:
     """What :func:`pack` wrote."""
     found: list[Any] = text.decode().split(_UNIT)
     for i in _SET_AT:
         value = found[i]
-        found[i] = frozenset(value.split(_RECORD)) if value else _NONE
+        found[i] = _set_of(value) if value else _NONE
     for i in _FLAG_AT:
         found[i] = found[i] == "1"
     return _made(*found)

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, make_dataclass
 from operator import itemgetter
 from typing import Any, Final
 
@@ -108,7 +109,10 @@ _EVERY: Final = Sql(f"SELECT {_KNOWN} FROM link_traits ORDER BY patient")
 _KEYS: Final = Sql("SELECT keys FROM link_traits WHERE number = :number")
 _DROP: Final = Sql("DELETE FROM link_traits WHERE number = :number")
 _ASSIGN: Final = Sql("UPDATE link_traits SET person = :person WHERE number = :number")
-_BLOCK: Final = "SELECT number FROM link_block WHERE key = ? LIMIT ?"
+_BLOCK: Final = (  # all keys in one statement: each by itself costs a third more
+    "SELECT (SELECT group_concat(number) FROM (SELECT number FROM link_block WHERE key = k.value LIMIT ?))"
+    " FROM json_each(?) k"
+)
 _LOAD_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MB for the writer: the tree of keys is written all over
 _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
@@ -124,9 +128,15 @@ _EVENTS: Final = Sql(f"SELECT {_EVENT} FROM link_event ORDER BY at_us, id")
 _EVENTS_OF: Final = Sql(f"SELECT {_EVENT} FROM link_event WHERE one = :patient OR other = :patient ORDER BY at_us, id")
 
 
+_Open: Final[Any] = make_dataclass("_Open", [(one.name, object) for one in fields(Known)], slots=True)
+
+
 def _known(row: Row) -> Known:
-    patient, custodian, traits, person, since_us = row
-    return Known(patient, custodian, bytes(traits), person, since_us)
+    """An entry, filled while open: a frozen class sets each slot by a call, and an arrival reads dozens."""
+    made = _Open(*row)
+    made.__class__ = Known
+    entry: Known = made
+    return entry
 
 
 def _edge(row: Row) -> Edge:
@@ -176,8 +186,9 @@ class DbLinks:
         """Numbers of records under each key, one more than ``limit`` at most."""
         connection = self._session.connection
         if self._session.dialect == "sqlite":
-            ask = connection.cursor().execute  # one cursor: a new one for each key costs as much as the look-up
-            return [[row[0] for row in ask(_BLOCK, (key, limit + 1)).fetchall()] for key in keys]
+            asked = orjson.dumps(keys).decode()
+            found = connection.execute(_BLOCK, (limit + 1, asked)).fetchall()
+            return [[int(number) for number in block.split(",")] if block else () for (block,) in found]
         out: dict[int, list[int]] = {key: [] for key in keys}
         for key, number in connection.execute(_BLOCKS, (list(keys), limit + 1)).fetchall():
             out[key].append(number)
