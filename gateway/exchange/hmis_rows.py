@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -205,7 +205,11 @@ def facts_in(text: str) -> dict[str, str]:
 
 def facts_text(facts: Mapping[str, str]) -> str:
     """What is remembered, as it is stored; what is empty is not."""
-    kept: Iterable[tuple[str, str]] = ((name, facts[name]) for name in sorted(facts) if facts[name])
+    return _facts_text(tuple((name, facts[name]) for name in sorted(facts) if facts[name]))
+
+
+@lru_cache(_FACTS_KEPT)  # the rows of many say the same
+def _facts_text(kept: tuple[tuple[str, str], ...]) -> str:
     return json.dumps(dict(kept), separators=(",", ":"))
 
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table
 
-from gateway.adapters.db.engine import Row, Session, Sql, upsert
+from gateway.adapters.db.engine import Row, Session, Sql
 from gateway.adapters.db.schema import METADATA, text_c
+from gateway.adapters.db.session import Positional
 from gateway.exchange.ports.rows import RowPlace, RowState
 
 ROW: Final = Table(
@@ -114,7 +115,7 @@ _COUNTS: Final = Sql(f"SELECT file, count(*) FROM hmis_row WHERE source = :sourc
 _KEY: Final = ("source", "file", "key")
 
 
-_PUT: Final = upsert(ROW, _KEY, [name for name in _NAMES if name not in _KEY])
+_PUT: Final = Positional("hmis_row", _NAMES, _KEY)
 
 
 def _state(row: Row) -> RowState:
@@ -209,7 +210,7 @@ class DbRows:
 
     def put(self, states: Sequence[RowState]) -> None:
         """Keep states, replacing those with the same source, file and key."""
-        self._session.many(_PUT, [dict(zip(_NAMES, _VALUES(state), strict=True)) for state in states])
+        self._session.rows(_PUT, [_VALUES(state) for state in states])
 
     def drop(self, source: str, file: str, keys: Iterable[str]) -> None:
         """Forget rows, and what is kept beside them."""

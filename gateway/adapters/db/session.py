@@ -121,16 +121,19 @@ class Positional:
     Args:
         table: whose columns these are.
         names: the columns, in the order of the tuples.
+        key: columns by which a row that is there already is replaced; none: there is none.
     """
 
     __slots__ = ("_text", "names")
 
-    def __init__(self, table: str, names: Sequence[str]) -> None:
+    def __init__(self, table: str, names: Sequence[str], key: Sequence[str] = ()) -> None:
         self.names: Final = tuple(names)
         into = f"INSERT INTO {table} ({', '.join(names)}) VALUES "
+        rest = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        anew = f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {rest}" if key else ""
         self._text: Final = {
-            "sqlite": f"{into}({', '.join('?' * len(self.names))})",
-            "postgresql": f"{into}({', '.join(['%s'] * len(self.names))})",
+            "sqlite": f"{into}({', '.join('?' * len(self.names))}){anew}",
+            "postgresql": f"{into}({', '.join(['%s'] * len(self.names))}){anew}",
         }
 
     def text(self, dialect: DialectName) -> str:
