@@ -19,6 +19,7 @@ from gateway.consent.rules import Enforcement, Verdict
 from gateway.consent.times import instant_of
 from gateway.consent.view import (
     RESOURCE_TYPES,
+    STRANGER,
     ResourceView,
     groups_of,
     local,
@@ -250,7 +251,7 @@ class _Court:
         self._views.append(view)
         others = [self._who(named) for named in people_without_reference(resource)]
         others += [one for group in groups_of(resource) for one in self._groups.get(group, [None])]
-        names = dict.fromkeys((*view.patients, *(one for one in others if one)))
+        names = dict.fromkeys((*_known(view), *(one for one in others if one)))
         courts = [self._of(patient) for patient in names] or self._everybodys()
         permit = None not in others
         because: list[JsonObject] = []
@@ -283,7 +284,7 @@ class _Court:
         return [self._of(min(names)) for names in speaking] if len(speaking) > 1 else [self._all]
 
     def _bounds(self) -> list[Bound]:
-        patients = {patient for view in self._views for patient in view.patients}
+        patients = {patient for view in self._views for patient in _known(view)}
         if not patients:
             return self._everybodys()
         return [self._of(patient) for patient in sorted(patients)]
@@ -327,6 +328,11 @@ class _Court:
         if kept and not open_:
             out.append({"redact": {"codes": _once(kept)}, "except": True})
         return out
+
+
+def _known(view: ResourceView) -> list[str]:
+    """The patients whom a resource names by a reference; for the others the line itself is searched."""
+    return [one for one in view.patients if one != STRANGER]
 
 
 def _reason(reason: Reason) -> JsonObject:

@@ -171,7 +171,7 @@ def view_of(resource: Resource, zone: tzinfo = UTC, literals: Iterable[str] | No
         authors=frozenset(_authors(resource)),
         source=str(meta.get("source", "")),
         tags=frozenset(keys_of(meta["tag"]) if "tag" in meta else ()),
-        patients=_patients(type_, own, refers),
+        patients=_patients(type_, own, refers, resource),
         rank=rank,
         makers=frozenset(_makers(resource, type_)),
     )
@@ -285,11 +285,34 @@ def rank_of(labels: Iterable[str]) -> int:
     return max((RANKED[label] for label in labels if label in RANKED), default=-1)
 
 
-def _patients(type_: str, own: str, refers: frozenset[str]) -> tuple[str, ...]:
-    """Every patient that a resource names: each of them must permit (a Patient is about itself only)."""
-    return (own,) if type_ == "Patient" else tuple(sorted(r for r in refers if r.startswith("Patient/")))
+def _patients(type_: str, own: str, refers: frozenset[str], resource: Resource) -> tuple[str, ...]:
+    """Every patient that a resource names: each of them must permit (a Patient is about itself only).
+
+    Among them :data:`STRANGER` for one who is named by an identifier, in words or by a contained record only.
+    """
+    if type_ == "Patient":
+        return (own,)
+    named = sorted(r for r in refers if r.startswith("Patient/"))
+    return (STRANGER, *named) if _may_name_strangers(resource) and people_without_reference(resource) else tuple(named)
 
 
+def _may_name_strangers(resource: Resource) -> bool:
+    """Whether it is worth looking for them: what nearly every resource is not."""
+    if any(not _literal_only(resource[element]) for element in _PERSON_AT if element in resource):
+        return True
+    try:
+        text = orjson.dumps(resource)
+    except TypeError:  # decimals that keep their digits
+        return True
+    return b'"type":"Patient"' in text
+
+
+def _literal_only(node: Any) -> bool:
+    literal = node.get("reference") if isinstance(node, dict) else None
+    return isinstance(literal, str) and _LITERAL.fullmatch(literal) is not None
+
+
+STRANGER: Final = "?"  # among the patients of a view: somebody of whom the record alone does not tell who it is
 _PERSON_AT: Final = ("subject", "patient", "beneficiary", "for")  # elements that name whose record it is
 _LITERAL: Final = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}")
 _ASKING: Final = re.compile(r"Patient\?(?:.*&)?identifier=([^&]+)")  # a conditional reference

@@ -28,13 +28,13 @@ from gateway.consent.release import Judgement, Released, release
 from gateway.consent.request import BREAK_GLASS, AccessRequest
 from gateway.consent.rules import Verdict
 from gateway.consent.times import instant_us
-from gateway.consent.view import ResourceView, local, unpack, view_of
+from gateway.consent.view import STRANGER, ResourceView, local, unpack, view_of
 from gateway.exchange import stand_in
 from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.pending_labels import DIRECTORY, PENDING, read_pending
 from gateway.exchange.ports.resources import ResourceReader, Stored
-from gateway.exchange.residual import FORMS_LIMIT, Asker, residual
+from gateway.exchange.residual import FORMS_LIMIT, Asker, Disagreements, residual
 from gateway.exchange.search import Shown
 from gateway.kernel.fhir import ACT_REASON, JsonObject, Resource
 
@@ -54,19 +54,6 @@ def read_vocabulary_from(read_data: ReadData) -> Vocabulary:
         DictReader(StringIO(read_data("terminology/consent/hierarchy.csv"))),
         DictReader(StringIO(read_data("terminology/consent/roles.csv"))),
     )
-
-
-@dataclass
-class Disagreements:
-    """How often the residual in the store and the engine said different things: a fault, and each time a denial."""
-
-    count: int = 0
-    alarm: Callable[[str], None] = lambda type_: None  # told the resource type, nothing else
-
-    def add(self, type_: str) -> None:
-        """One more."""
-        self.count += 1
-        self.alarm(type_)
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ class Knowledge:
             return frozenset()
         view = self.view(stored)
         if view.patients or view.type not in stand_in.KINDS or not depth:
-            return frozenset(view.patients)
+            return frozenset(view.patients) - {STRANGER}
         behind = resources.many(stand_in.stand_ins(stored, _parsed(stored.body), resources).references)
         return frozenset[str]().union(*(self.people(one, resources, depth - 1) for one in behind.values()))
 
@@ -187,7 +174,7 @@ class Ruling:
     """What the gate found out about one resource, complete enough to explain it."""
 
     permit: bool
-    rule: str  # consent, default, own-records, own-access, directory, stand-in, agreement, break-glass, or of the law
+    rule: str  # consent, default, own-records, own-access, directory, stand-in, stranger, agreement, break-glass, a law
     reasons: tuple[Reason, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -298,7 +285,9 @@ class Gate:
         Only where nothing but the residual decides: one patient, one Consent, no linked record.
         """
         view = self._knowledge.view(stored)
-        if len(view.patients) != 1 or view.type in stand_in.KINDS or view.type == "Person" or len(view.makers) > 1:
+        if len(view.patients) != 1 or STRANGER in view.patients or len(view.makers) > 1:
+            return False
+        if view.type in stand_in.KINDS or view.type == "Person":
             return False
         if self._names_unlabelled(view):
             return False
@@ -388,6 +377,8 @@ class Gate:
         """Every patient named must permit."""
         kept: list[Reason] = []
         by_default = broken = False
+        if STRANGER in view.patients:  # who must permit, nobody can tell
+            return Ruling(False, "stranger")
         for patient in view.patients:
             said, reasons = self._word(patient, view)
             if said.permits:
@@ -482,7 +473,7 @@ class Gate:
 
     def _load(self, candidates: Sequence[Stored]) -> None:
         """The Consents of everybody named on the candidates, in one go."""
-        named = {p for c in candidates if not c.deleted for p in self._knowledge.view(c).patients}
+        named = {p for c in candidates if not c.deleted for p in self._knowledge.view(c).patients} - {STRANGER}
         self._load_patients(sorted(named - self._bound.keys()))
 
     def _load_patients(self, patients: Sequence[str]) -> None:

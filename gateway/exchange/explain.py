@@ -12,7 +12,7 @@ from gateway.consent.labels import BASIS
 from gateway.consent.reference import closed, request_holds
 from gateway.consent.request import AccessRequest
 from gateway.consent.rules import Enforcement, RequestGroup, Verdict
-from gateway.consent.view import ResourceView
+from gateway.consent.view import STRANGER, ResourceView
 from gateway.exchange.disclose import Gate, Knowledge, Ruling
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.kernel.fhir import LEVEL, JsonObject, Resource
@@ -21,6 +21,7 @@ _RULES: Final[Mapping[str, str]] = {  # rule -> what it means, and what would ha
     "own-records": "the asking organization made this record itself",
     "own-access": "the person asks for the own record",
     "directory": "it names no person",
+    "stranger": "it names a person by no reference (Patient/id), so nobody can tell whose Consent counts",
     "addressed": "it is a notice of the gateway to the asking organization",
     "stand-in": "it is judged by what it tells of: a Provenance by its targets, a Binary by the document it belongs to",
     "joined": "it joins records of one person, seen or not; Patient.link tells what may be told",
@@ -139,7 +140,7 @@ def unmet(program: Program, asked: Asked) -> list[tuple[str, tuple[str, ...]]]:
 def _missing(gate: Gate, resources: ResourceReader, knowledge: Knowledge, view: ResourceView) -> Iterator[str]:
     """What would have to differ for a permission to reach the asker."""
     asked = gate.asked()
-    for stored in resources.consents(view.patients):
+    for stored in resources.consents([one for one in view.patients if one != STRANGER]):
         program = knowledge.program(stored)
         d = program.directive
         if d.status is Enforcement.INACTIVE:

@@ -20,6 +20,19 @@ PAIRS_LIMIT = 20_000  # forms times kinds
 Permitted = Callable[[ResourceView, Bound], bool]  # whether the law lets out what the Consents permit
 
 
+@dataclass
+class Disagreements:
+    """How often the residual in the store and the engine said different things: a fault, and each time a denial."""
+
+    count: int = 0
+    alarm: Callable[[str], None] = lambda type_: None  # told the resource type, nothing else
+
+    def add(self, type_: str) -> None:
+        """One more."""
+        self.count += 1
+        self.alarm(type_)
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who asks: the client whose own records they are, the organization that may be their maker, the instant."""

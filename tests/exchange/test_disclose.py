@@ -144,6 +144,23 @@ def test_a_registration_does_not_revive_an_agreement_that_ended(store: Store) ->
 
 
 @pytest.mark.parametrize(
+    "named",
+    [
+        {"focus": [{"type": "Patient", "identifier": {"system": "urn:mrn", "value": "zq7"}}]},
+        {"focus": [{"type": "Patient", "display": "zq"}]},
+        {"subject": {"identifier": {"system": "urn:mrn", "value": "zq7"}}, "focus": [{"reference": "Patient/p"}]},
+        {"subject": {"reference": "#z"}, "contained": [{"resourceType": "Patient", "id": "z"}],
+         "focus": [{"reference": "Patient/p"}]},
+    ],
+)  # fmt: skip
+def test_a_person_who_is_named_otherwise_than_by_a_reference_has_not_permitted(store: Store, named: JsonObject) -> None:
+    put(store, patient(), consent(PERMIT), observation("plain"), observation("other") | named)
+    assert seen(store) == ["Observation/plain", "Patient/p"]
+    permissive = replace(KNOWLEDGE, domain_permit=True)
+    assert seen(store, knowledge=permissive) == ["Observation/plain", "Patient/p"]
+
+
+@pytest.mark.parametrize(
     ("mark", "expected"),
     [
         ({"system": HANDLING, "code": "VSP"}, []),
