@@ -188,7 +188,7 @@ class DbLinks:
         if self._session.dialect == "sqlite":
             asked = orjson.dumps(keys).decode()
             found = connection.execute(_BLOCK, (limit + 1, asked)).fetchall()
-            return [[int(number) for number in block.split(",")] if block else () for (block,) in found]
+            return [[int(number) for number in block.split(",")] if block else [] for (block,) in found]
         out: dict[int, list[int]] = {key: [] for key in keys}
         for key, number in connection.execute(_BLOCKS, (list(keys), limit + 1)).fetchall():
             out[key].append(number)
