@@ -20,7 +20,7 @@ from gateway.codecs.er7_charset import REPLACEMENT
 from gateway.exchange.ports.inbox import Admission, InboxReader, Received, State
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.sequence import ANEW, START, Numbered, number_of, take_turn
-from gateway.exchange.standing import event_us_of, instant_us, lanes_in
+from gateway.exchange.standing import dtm_us, event_us_of, lanes_in
 from gateway.kernel.errors import Conflict, DoorwayError, Forbidden, Invalid, Malformed, Unsupported
 
 QUERIES: Final = frozenset({"QBP", "QRY"})  # the answer is a response message, so it comes after processing
@@ -377,7 +377,7 @@ def _quick_event_us(lines: list[bytes], names: list[bytes], known: _Known, msh_7
 
 @lru_cache(4096)
 def _instant_of(text: bytes) -> int | None:
-    return instant_us(text.decode("ascii", "replace"))
+    return dtm_us(text.decode("ascii", "replace"))
 
 
 def admit(unit: Unit, prepared: Prepared) -> Reply:

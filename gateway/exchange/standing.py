@@ -56,12 +56,12 @@ def event_us_of(seen: dict[str, Segment]) -> int:
     event, head = seen.get("EVN"), seen["MSH"]
     for segment, number in ((event, 2), (head, 7), (event, 6)):
         text = (segment.get(number) or "") if segment is not None else ""
-        if text and (at := instant_us(text)) is not None:
+        if text and (at := dtm_us(text)) is not None:
             return at
     return 0
 
 
-def instant_us(text: str) -> int | None:
+def dtm_us(text: str) -> int | None:
     """A DTM as microseconds since 1970 UTC, missing parts at their earliest; None when it is none."""
     if len(text) == 14 and text.isascii() and text.isdigit() and text[12:] < "60":
         minute = _minute_us(text[:12])
