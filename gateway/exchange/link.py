@@ -16,7 +16,8 @@ from gateway.exchange.link_events import Scribe
 from gateway.exchange.link_index import Root, StoreFrequencies, enter, enter_many, find, leave
 from gateway.exchange.link_law import may_be_compared
 from gateway.exchange.link_people import Persons
-from gateway.exchange.ports.links import Edge, EdgeState, Known
+from gateway.exchange.link_twins import Household, may_be_twins
+from gateway.exchange.ports.links import Edge, EdgeState
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
@@ -146,13 +147,10 @@ class Linker:
         frequencies = StoreFrequencies(unit.links, person, indexed=indexed)
         return Scorer(self.model, frequencies, population=frequencies.records)
 
-    def candidates(self, unit: Unit, person: Traits, custodian: str) -> list[Known]:
-        """Records that may be compared with this one: another custodian's, or the same one's where the rules say so."""
-        entries = find(unit.links, person, self.root).entries
-        return [known for known in entries if self.rules.within_source or known.custodian != custodian]
-
     def _compare(self, unit: Unit, person: Traits, custodian: str, saver: Saver, now_us: int) -> Arrived:
-        entries = {known.patient: known for known in self.candidates(unit, person, custodian)}
+        found = find(unit.links, person, self.root).entries
+        within = self.rules.within_source  # another custodian's records, or the same one's where the rules say so
+        entries = {known.patient: known for known in found if within or known.custodian != custodian}
         held = {_other(edge, person.key): edge for edge in unit.links.edges(person.key)}
         if not entries and not held:
             return Arrived()
@@ -160,6 +158,7 @@ class Linker:
         least = min(self.model.grades.probable, self.rules.same_at_bits, self.rules.review_at_bits)
         people = [unpack(known.traits) for known in entries.values()]
         matches = judge(scorer, person, people, least_bits=least, always=held)
+        household = Household(scorer, person, custodian, found)
         linked, review = [], []
         over: list[Match] = []
         for match in matches:
@@ -167,8 +166,12 @@ class Linker:
             edge = held.pop(there, None)
             if edge is not None and (not edge.automatic or edge.state is EdgeState.VETO):
                 continue  # a person decided
-            same_source = entries[there].custodian == custodian
-            certain = self._certain(match, person) and not same_source
+            theirs = entries[there].custodian
+            certain = self._certain(match, person) and theirs != custodian
+            if certain and household.two_people(match.candidate, theirs):
+                match, certain = replace(match, guards=match.guards | {Guard.TWIN}, grade=Grade.PROBABLE), False
+            if certain:
+                self._free_of_twin(unit, scorer, household, match.candidate, saver, now_us)
             if certain and self._join(unit, scorer, match, person, saver, now_us, edge):
                 linked.append(there)
                 continue
@@ -189,6 +192,15 @@ class Linker:
             why = f"{len(over)} more pairs are as likely to be one person"
             self.scribe.note(unit, "passed over", one, other, by=GATEWAY, why=why, now_us=now_us, match=over[0])
         return Arrived(tuple(linked), tuple(review), len(over))
+
+    def _free_of_twin(
+        self, unit: Unit, scorer: Scorer, household: Household, candidate: Traits, saver: Saver, now_us: int
+    ) -> None:
+        """A twin came first and was taken for the candidate; now that its namesake is here, a person looks at that."""
+        for edge, twin in list(household.wrongly_held(candidate, unit.links.edge)):
+            score = scorer.score(candidate, twin)
+            match = Match(candidate, score.bits, Grade.PROBABLE, score, frozenset({Guard.TWIN}))
+            self._demote(unit, edge, match, scorer, twin, saver, now_us)
 
     def _certain(self, match: Match, person: Traits) -> bool:
         """Deterministic identifiers first: the same number of one authority links unless something speaks against."""
@@ -230,6 +242,8 @@ class Linker:
                     found.add(Guard.VETO)
                 x, y = unpack(a.traits), unpack(b.traits)
                 found |= guards_of(scorer, scorer.score(x, y), x, y) & _CONFLICTS
+                if a.custodian == b.custodian and may_be_twins(scorer, x, y):
+                    found.add(Guard.TWIN)
         return frozenset(found)
 
     def _queue(self, unit: Unit, match: Match, scorer: Scorer, person: Traits, now_us: int, edge: Edge | None) -> None:

@@ -16,6 +16,7 @@ from gateway.exchange.ports.store import Store
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Conflict, Invalid, NotFound
 from gateway.kernel.fhir import DOORWAY, JsonObject
+from gateway.linkage.grades import Guard
 
 LINKER = Linker(load_model(), default_reader(), Rules())
 NOW = 1_000_000
@@ -103,6 +104,21 @@ def test_strangers_are_nothing_and_name_with_birth_date_alone_waits_for_a_person
         (edge,) = reading.links.queue()
         assert (edge.one, edge.other, edge.state) == ("Patient/h", "Patient/m", EdgeState.REVIEW)
         assert edge.reasons
+
+
+@pytest.mark.parametrize("order", list(permutations(("a", "b", "h"))))
+def test_twins_of_similar_names_are_two_people_where_one_custodian_keeps_two_records(order: tuple[str, ...]) -> None:
+    store = MemoryStore()
+    named = {"h": ("hmis", "Sean"), "a": ("hospital", "Sean"), "b": ("hospital", "Shawn")}
+    made = {
+        id_: patient(id_, source, name=[{"family": "Zqabitha", "given": [given]}])
+        for id_, (source, given) in named.items()
+    }
+    save(store, *(made[id_] for id_ in order))
+    assert people(store) == {frozenset({"Patient/a", "Patient/h"}), frozenset({"Patient/b"})}
+    with store.reading() as reading:
+        waiting = [(edge.one, edge.other, edge.reasons) for edge in reading.links.queue()]
+    assert waiting == [("Patient/b", "Patient/h", (Guard.TWIN.value,))]
 
 
 def test_records_of_one_custodian_are_not_compared_unless_the_site_says_so(store: Store) -> None:
