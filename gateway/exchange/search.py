@@ -295,8 +295,11 @@ class _Reader:
         if plain in {"_include", "_revinclude"}:
             if modifier not in {"", "iterate", "recurse"}:
                 raise Invalid("no such modifier", at=_place("", name))
-            found = self._include(text, iterate=bool(modifier), reverse=plain == "_revinclude")
-            self.controls["includes"] = (*self.controls.get("includes", ()), found)
+            if text == "*" and plain == "_revinclude":
+                found = self._everything_pointing(iterate=bool(modifier))
+            else:
+                found = (self._include(text, iterate=bool(modifier), reverse=plain == "_revinclude"),)
+            self.controls["includes"] = (*self.controls.get("includes", ()), *found)
         elif modifier:
             raise Invalid("takes no modifier", at=_place("", name))
         elif plain == "_count":
@@ -319,6 +322,19 @@ class _Reader:
             fix = f"write [-]code of a search parameter of {self._type}"
             raise Invalid("cannot be sorted by that", at="_sort", fix=fix)
         return Sort(parameter, key.startswith("-"))
+
+    def _everything_pointing(self, *, iterate: bool) -> tuple[Include, ...]:
+        """``_revinclude=*``: whatever refers to what is searched, by any parameter; iterated, by any at all."""
+        found = []
+        for type_ in sorted(self._definitions.types):
+            parameters = tuple(
+                one
+                for one in self._definitions.of(type_).values()
+                if one.kind == "reference" and (iterate or ANY in one.targets or self._type in one.targets)
+            )
+            if parameters:
+                found.append(Include(type_, parameters, "", iterate, reverse=True))
+        return tuple(found)
 
     def _include(self, text: str, *, iterate: bool, reverse: bool) -> Include:
         type_, _, rest = (f"{self._type}:*" if text == "*" and not reverse else text).partition(":")

@@ -222,17 +222,18 @@ def build_rest(settings: Settings, store: Store) -> RestParts:
         "json": json_patch,
         "fhirpath": fhirpath_patch(checks.facts),
     }
-    batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)))
     doors = Doors(store, now_us)
     xml = XmlCodec(checks.facts.type)
     watch = Watch(settings.match_people_per_hour)
     operations = _operations(settings, core, finds, checks, watch, codes)
+    metadata = _statement(settings, core.types, operations)
+    batches = Batches(core, finds, patches, lambda error: (status_of(error), code_of(error)), metadata)
     uses = FhirUseCases(
         core=core,
         searches=finds,
         bundle=batches.run,
         caller=doors.caller,
-        metadata=_statement(settings, core.types, operations),
+        metadata=metadata,
         patches=patches,
         operations=operations,
         read_xml=xml.read,

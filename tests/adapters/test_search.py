@@ -186,6 +186,8 @@ def test_includes_bring_only_what_may_be_seen_and_each_once(store: Store) -> Non
     assert find(store, "Observation?code=1-1&_include=Observation:subject", Hides("Patient/p1")).included == ()
     back = find(store, "Patient?_id=p1&_revinclude=Observation:subject", Hides("Observation/o2"))
     assert [one.reference for one in back.included] == ["Observation/o1"]
+    every = find(store, "Patient?_id=p1&_revinclude=*", Hides("Observation/o2"))
+    assert [one.reference for one in every.included] == ["Observation/o1"]
 
 
 def test_updates_and_deletions_leave_the_index_right(store: Store) -> None:

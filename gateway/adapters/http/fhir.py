@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.adapters.http.exchange import Exchange, Gone, pairs_of
 from gateway.adapters.http.limits import Limits
 from gateway.adapters.http.metrics import Metrics
-from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form, read_preferences, version_of
+from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form, read_preferences
 from gateway.adapters.http.outcome import NotAllowed, headers_of, outcome, outcome_of, status_of
 from gateway.adapters.http.route import METHODS, Place, place_of
 from gateway.adapters.http.tls import Bindings
@@ -25,7 +25,7 @@ from gateway.adapters.http.wakes import Wakes
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.exchange.clients import Caller
-from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.ask import Answer, Ask, version_of
 from gateway.exchange.rest.emergency import REASON_LIMIT
 from gateway.exchange.rest.issues import Issue
 from gateway.kernel.errors import DoorwayError, Fault, Malformed, Unauthorized, Unsupported, trace_of

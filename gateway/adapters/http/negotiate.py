@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.adapters.http.outcome import NotAcceptable, UnsupportedMedia
-from gateway.kernel.errors import Malformed
 from gateway.kernel.fhir import FHIR_JSON
 
 FHIR_XML: Final = "application/fhir+xml"
@@ -101,17 +100,3 @@ def read_preferences(header: str) -> Preferences:
         handling if handling in {"strict", "lenient"} else "",
         "respond-async" in values,
     )
-
-
-def version_of(header: str, *, at: str) -> int | None:
-    """The version that If-Match or If-None-Match names (``W/"3"``); None when the header is not there.
-
-    Raises:
-        Malformed: not an ETag of ours.
-    """
-    if not header:
-        return None
-    text = header.strip().removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Malformed("not a version", at=at, fix='write W/"1"')
-    return int(text)

@@ -8,17 +8,36 @@ from typing import Final, Self
 from gateway.consent.request import AccessRequest
 from gateway.exchange.clients import Caller
 from gateway.exchange.ports.resources import Stored
+from gateway.kernel.errors import Malformed
 
 NOTICE: Final = "X-Doorway-Notice"  # header: codes of the notices under which a disclosure stands
+ANY_VERSION: Final = -1  # ``If-Match: *``: whichever version there is, but there must be one (RFC 9110, 13.1.1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def version_of(tag: str, *, at: str) -> int | None:
+    """The version that If-Match names (``W/"3"``, or ``*`` for any); None when nothing is named.
+
+    Raises:
+        Malformed: not an ETag of ours.
+    """
+    text = tag.strip()
+    if not text:
+        return None
+    if text == "*":
+        return ANY_VERSION
+    text = text.removeprefix("W/").strip('"')
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Malformed("not a version", at=at, fix='write W/"1", or * for any')
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request: who, when, under which address, and the conditions and preferences that came with it.
 
-    ``base`` is the service base URL without a trailing slash, as partners see it. ``if_match`` is a version,
-    ``if_none_match`` a version or ``*``, ``if_none_exist`` a search.
+    ``base`` is the service base URL without a trailing slash, as partners see it. ``if_match`` is a version or
+    ``ANY_VERSION``, ``if_none_match`` a version or ``*``, ``if_none_exist`` a search.
     """
 
     caller: Caller

@@ -18,7 +18,7 @@ from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
-from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.ask import Answer, Ask, version_of
 from gateway.exchange.rest.bundles import Entry, bundle
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
@@ -33,6 +33,7 @@ ENTRY_LIMIT: Final = 5_000
 _RESTFUL: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]{1,60}/[A-Za-z0-9.-]{1,64})(?:/_history/.*)?")
 _CONDITION: Final = re.compile(r"([A-Z][A-Za-z]{1,60})\?(.+)", re.DOTALL)
 _ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
+_OF_ALL: Final = frozenset({"", "_history", "metadata"})  # paths of what no type is named for
 _CONDITIONS: Final = frozenset({"ifMatch", "ifNoneMatch", "ifNoneExist"})
 _TEXT: Final = {200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified"}
 Status = Callable[[DoorwayError], tuple[int, str]]  # HTTP status and issue code of an error
@@ -72,12 +73,14 @@ class Batches:
         finds: searches.
         patches: readers of patch formats, ``json`` and ``fhirpath``.
         status: HTTP status and issue code of an error, for the entries of a batch.
+        metadata: the CapabilityStatement for a base URL.
     """
 
     core: Rest
     finds: Finds
     patches: Patches
     status: Status
+    metadata: Callable[[str], bytes]
 
     def run(self, ask: Ask, document: Document) -> Answer:
         """Process a Bundle.
@@ -129,7 +132,7 @@ class Batches:
                 if_none_exist=str(request.get("ifNoneExist", "")).removeprefix("?"),
             )
         step = _placed(index, method, url, inner, f"{at}.request.url")
-        if step.type not in self.core.types:
+        if step.type not in self.core.types and not (step.type == "" and method in ("GET", "HEAD")):
             raise NotFound("this resource type is not served", at=f"{at}.request.url")
         full_url = entry.get("fullUrl")
         step.full_url = full_url if isinstance(full_url, str) else ""
@@ -274,7 +277,11 @@ class Batches:
 
     def _askable(self, step: _Step) -> None:
         """Refuse a search that cannot be read while nothing is written; it runs on what was committed."""
-        searches = step.method in ("GET", "HEAD") and (step.operation[:1].isupper() or not (step.id or step.operation))
+        searches = (
+            step.type
+            and step.method in ("GET", "HEAD")
+            and (step.operation[:1].isupper() or not (step.id or step.operation))
+        )
         if not searches or TRAIL in (step.type, step.operation):
             return
         pairs = [pair for pair in parse_qsl(step.criteria, keep_blank_values=True) if pair[0] != CURSOR]
@@ -421,7 +428,9 @@ class Batches:
         return core.update_matching(ask, step.type, step.criteria, step.document)
 
     def _searched(self, step: _Step) -> Answer:
-        """A GET that is no read: search, compartment, history or $everything."""
+        """A GET that is no read: search, compartment, history, $everything or the CapabilityStatement."""
+        if step.operation == "metadata":
+            return Answer(200, self.metadata(step.ask.base))
         pairs = parse_qsl(step.criteria, keep_blank_values=True)
         if step.operation == "_history":
             return self.finds.history(step.ask, step.type, step.id, pairs)
@@ -465,16 +474,18 @@ def _distinct(full_urls: Sequence[str]) -> None:
 def _etag(value: Any, at: str) -> int | None:
     if value is None:
         return None
-    text = str(value).strip().removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Malformed("not a version", at=at, fix='write W/"1"')
-    return int(text)
+    found = version_of(str(value), at=at)
+    if found is None:  # to pass over it would overwrite what it was to guard
+        raise Malformed("not a version", at=at, fix='write W/"1", or * for any')
+    return found
 
 
 def _placed(index: int, method: str, url: str, ask: Ask, at: str) -> _Step:
     """The interaction that a request's method and url name."""
     path, _, criteria = url.removeprefix(ask.base).lstrip("/").partition("?")
     parts = [part for part in path.split("/") if part]
+    if len(parts) < 2 and "".join(parts) in _OF_ALL and (parts or criteria):  # what is asked of the server as a whole
+        return _Step(index, method, "", "", criteria, "".join(parts), ask)
     if not 1 <= len(parts) <= 4 or (len(parts) == 4 and parts[2] != "_history"):
         raise Malformed("not an address below this server", at=at)
     type_, *rest = parts

@@ -17,7 +17,7 @@ from gateway.consent.release import Released
 from gateway.exchange.clients import admit
 from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Store, Unit
-from gateway.exchange.rest.ask import Answer, Ask
+from gateway.exchange.rest.ask import ANY_VERSION, Answer, Ask
 from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
 from gateway.exchange.rest.own_ids import given, names, own_id, with_own_links
@@ -479,7 +479,10 @@ def _check_id(id_: str, resource: Resource) -> None:
 
 def _check_match(ask: Ask, current: Stored | None) -> None:
     """If-Match and If-None-Match of a write."""
-    if ask.if_match is not None and (current is None or current.version != ask.if_match):
+    met = current is not None and (
+        not current.deleted if ask.if_match == ANY_VERSION else current.version == ask.if_match
+    )
+    if ask.if_match is not None and not met:
         raise PreconditionFailed("not the current version", at="If-Match", fix="read again and merge")
     if ask.if_none_match == "*" and current is not None and not current.deleted:
         raise PreconditionFailed("it exists already", at="If-None-Match")

@@ -232,3 +232,29 @@ def test_a_transaction_makes_one_resource_a_condition_and_no_link_that_leads_now
     odd = {**OBSERVATION, "subject": {"reference": "Patient?bogus=1"}}
     assert places(small.ehr("POST", "", bundle(entry("POST", "Observation", odd)))) == ["Bundle.entry[0].resource"]
     assert small.ehr("GET", "/Patient?identifier=urn:s|8").json()["total"] == 0
+
+
+def test_what_is_asked_of_the_server_as_a_whole_is_answered_in_a_bundle(small: World) -> None:
+    made = small.ehr.create(patient())["id"]
+    base = small.ehr("GET", "/metadata").json()["implementation"]["url"]
+    for kind in ("batch", "transaction"):
+        asked = [
+            entry("GET", "metadata"),
+            entry("GET", "_history?_count=1"),
+            entry("GET", f"{base}?_type=Patient&identifier=urn:s|1"),
+        ]
+        answers = small.ehr("POST", "", bundle(*asked, kind=kind)).json()["entry"]
+        statement, history, found = (one["resource"] for one in answers)
+        assert (statement["resourceType"], statement["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
+        assert (history["type"], len(history["entry"])) == ("history", 1)
+        assert [one["resource"]["id"] for one in found["entry"]] == [made]
+    wrong = [entry("POST", "metadata", patient()), entry("GET", "zq"), entry("DELETE", "_history")]
+    refused = small.ehr("POST", "", bundle(*wrong, kind="batch")).json()["entry"]
+    assert [one["response"]["status"][:3] for one in refused] == ["404", "404", "404"]
+    assert (
+        small.ehr("POST", "", bundle(entry("GET", ""), kind="batch")).json()["entry"][0]["response"]["status"] == "400"
+    )
+    guarded = bundle(entry("PUT", f"Patient/{made}", patient(id=made, active=True), ifMatch="*"))
+    assert small.ehr("POST", "", guarded).status_code == 200
+    unguarded = bundle(entry("PUT", f"Patient/{made}", patient(id=made), ifMatch=""))
+    assert small.ehr("POST", "", unguarded).status_code == 400

@@ -4,9 +4,10 @@ import pytest
 
 from gateway.adapters.http.entropy import Entropy
 from gateway.adapters.http.limits import Limits
-from gateway.adapters.http.negotiate import answer_form, body_form, read_preferences, version_of
+from gateway.adapters.http.negotiate import answer_form, body_form, read_preferences
 from gateway.adapters.http.outcome import STATUS, NotAcceptable, TooMany, UnsupportedMedia
 from gateway.adapters.http.route import METHODS, place_of
+from gateway.exchange.rest.ask import ANY_VERSION, version_of
 from gateway.kernel.errors import Category, Malformed, NotFound
 
 
@@ -53,6 +54,7 @@ def test_preferences_and_versions_are_read() -> None:
     assert (told.returning, told.handling, told.respond_async) == ("minimal", "strict", True)
     assert version_of('W/"12"', at="If-Match") == 12
     assert version_of("", at="If-Match") is None
+    assert version_of(" * ", at="If-Match") == ANY_VERSION
     with pytest.raises(Malformed):
         version_of("zq", at="If-Match")
 

@@ -130,6 +130,15 @@ def test_if_match_and_if_none_match_guard_writes_and_spare_reads(world: World) -
     assert world.ehr("GET", f"/Patient/{id_}", If_None_Match='W/"9"').status_code == 200
 
 
+def test_if_match_of_any_version_asks_that_there_is_one(world: World) -> None:
+    id_ = world.ehr.create(PATIENT)["id"]
+    assert world.ehr("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_, "active": True}, If_Match="*").status_code == 200
+    assert world.ehr("PUT", "/Patient/none", {**PATIENT, "id": "none"}, If_Match="*").status_code == 412
+    assert world.ehr("PUT", "/Patient?identifier=urn:s|9", PATIENT, If_Match="*").status_code == 412
+    assert world.ehr("DELETE", f"/Patient/{id_}", If_Match="*").status_code == 204
+    assert world.ehr("PUT", f"/Patient/{id_}", {**PATIENT, "id": id_}, If_Match="*").status_code == 412
+
+
 def test_conditional_create_update_patch_and_delete(world: World) -> None:
     body = {**PATIENT, "identifier": [{"system": "urn:s", "value": "1"}]}
     first = world.ehr("POST", "/Patient", body, If_None_Exist="identifier=urn:s|1")
