@@ -63,7 +63,10 @@ def test_a_completed_task_completes_its_request_and_keeps_its_outputs() -> None:
 
 
 def test_other_tasks_are_not_ours_to_judge() -> None:
-    check_change(None, {"resourceType": "Task", "status": "received", "intent": "plan"})
+    other = {"resourceType": "Task", "status": "received", "intent": "plan"}
+    check_change(None, other)
+    with pytest.raises(Invalid, match=r"Task\.status"):
+        check_change(None, {**referral("requested"), "status": other["status"]})
 
 
 def test_every_status_has_an_effect_on_the_request() -> None:
