@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
+from gateway.consent.view import local
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 
@@ -95,10 +96,23 @@ def missing_statements(consent: Resource, response: Resource | None, forms: Iter
         return ["sourceReference: what was told to the client is not recorded"]
     if response.get("questionnaire") != form.canonical:
         return ["QuestionnaireResponse.questionnaire: not the version that the Consent names"]
+    if _named(response, "subject") != _named(consent, "patient") or not _named(consent, "patient"):
+        return ["QuestionnaireResponse.subject: not the patient of the Consent"]
     if response.get("status") != "completed":
         return ["QuestionnaireResponse.status: not completed"]
     told = {key for key, yes in _answers(response) if yes}
     return [f"statement {key} is not recorded" for key in sorted(form.required - told)]
+
+
+def form_of(uri: str) -> str:
+    """Which form of ours a policy.uri names, whatever its version and language; empty when none."""
+    return uri.partition("|")[0].rpartition("-")[0] if uri.startswith(f"{FORM}-") else ""
+
+
+def _named(resource: Resource, element: str) -> str:
+    node = resource.get(element)
+    literal = node.get("reference") if isinstance(node, dict) else None
+    return local(literal) if isinstance(literal, str) else ""
 
 
 def _answers(response: JsonObject) -> Iterator[tuple[str, bool]]:

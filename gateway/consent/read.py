@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.consent.codes import RANK, UNREAD, Vocabulary, codings_in, keys_of, prefixes_of, stated_keys
 from gateway.consent.dialects import DIALECTS, Dialect, dialect_of
+from gateway.consent.forms import form_of
 from gateway.consent.intake import Intake, take_in
 from gateway.consent.rules import DataGroup, Directive, Enforcement, Named, RequestGroup, Rule, Span
 from gateway.consent.times import bounds_of
@@ -118,7 +119,15 @@ def _patients(reader: _Reader) -> tuple[frozenset[str], bool]:
 
 
 def _form(consent: JsonObject) -> str:
-    """The form that was signed: source reference, attachment address or hash, else the policies it names."""
+    """The form that was signed: one of ours, source reference, attachment address or hash, else the policies named.
+
+    On a form of ours the source is what was told to this client on that day, another one each time it is signed.
+    """
+    policies = consent.get("policy")
+    uris = [p.get("uri") for p in policies if isinstance(p, dict)] if isinstance(policies, list) else []
+    ours = next((form for uri in uris if isinstance(uri, str) and (form := form_of(uri))), "")
+    if ours:
+        return ours
     source = consent.get("sourceReference")
     if isinstance(source, dict) and isinstance(source.get("reference"), str):
         return str(source["reference"])
@@ -129,8 +138,6 @@ def _form(consent: JsonObject) -> str:
         for part in ("hash", "url"):
             if isinstance(attachment.get(part), str):
                 return str(attachment[part])
-    policies = consent.get("policy")
-    uris = [p.get("uri") for p in policies if isinstance(p, dict)] if isinstance(policies, list) else []
     return " ".join(sorted(uri for uri in uris if isinstance(uri, str)))
 
 

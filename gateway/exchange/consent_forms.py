@@ -44,7 +44,7 @@ class ConsentRule:
 
     def _check(self, unit: Unit, stored: Stored) -> None:
         consent = orjson.loads(stored.body)
-        if consent.get("status") != "active" or not names_our_form(consent):
+        if str(consent.get("status")).strip().lower() != "active" or not names_our_form(consent):
             return
         source = consent.get("sourceReference")
         literal = source.get("reference") if isinstance(source, dict) else None

@@ -10,13 +10,14 @@ import pytest
 from gateway.adapters.files.consent_pdf import consent_pdf
 from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
+from gateway.consent.decide import decide
 from gateway.consent.forms import missing_statements, recorded
 from gateway.exchange.consent_forms import ConsentRule, read_forms
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Invalid
 from gateway.kernel.fhir import JsonObject
-from tests.consent.build import consent
+from tests.consent.build import consent, line, words
 
 FORMS = read_forms(read_data)
 US = next(form for form in FORMS if (form.jurisdiction, form.language) == ("us", "en"))
@@ -40,6 +41,8 @@ def test_what_was_not_told_is_named() -> None:
     french = next(form for form in FORMS if form.language == "fr")
     assert "not the version" in missing_statements(signed(), recorded(french, "Patient/p"), FORMS)[0]
     assert missing_statements(signed(), None, FORMS)
+    somebody_elses = missing_statements(signed(), recorded(US, "Patient/q"), FORMS)
+    assert somebody_elses == ["QuestionnaireResponse.subject: not the patient of the Consent"]
     assert missing_statements(consent(policy=[{"uri": US.canonical + "0"}]), recorded(US, "Patient/p"), FORMS)
 
 
@@ -52,11 +55,25 @@ def test_the_store_refuses_an_active_consent_without_its_statements() -> None:
     store = MemoryStore()
     pointing = {"sourceReference": {"reference": "QuestionnaireResponse/told"}}
     save(store, signed(status="proposed"))
-    with pytest.raises(Invalid):
-        save(store, signed(**pointing))
+    for status in ("active", " Active"):  # what the engine would take for active
+        with pytest.raises(Invalid):
+            save(store, signed(**pointing) | {"status": status})
     save(store, recorded(US, "Patient/p") | {"id": "told"}, signed(**pointing))
     save(store, consent({"type": "permit"}, "foreign"))  # somebody else's form is not ours to judge
     store.close()
+
+
+def test_our_form_signed_anew_replaces_in_any_language_and_version_and_what_is_ended_stays_ended() -> None:
+    def on(form: str, day: str, told: str, **more: Any) -> JsonObject:
+        source = {"sourceReference": {"reference": f"QuestionnaireResponse/{told}"}, "policy": [{"uri": form}]}
+        return consent({"type": "permit"}, told, dateTime=day, **source, **more)
+
+    french = next(form for form in FORMS if (form.jurisdiction, form.language) == ("us", "fr")).canonical
+    older = on(US.canonical.partition("|")[0] + "|0123", "2026-01-01", "a")
+    assert decide(line([older, on(french, "2026-02-01", "b")]), words())["decision"] == "permit"
+    assert decide(line([older, on(french, "2026-02-01", "b", status="inactive")]), words())["decision"] == "deny"
+    canada = next(form for form in FORMS if form.jurisdiction == "ca").canonical
+    assert decide(line([older, on(canada, "2026-02-01", "b", status="inactive")]), words())["decision"] == "permit"
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.jurisdiction}-{form.language}")
