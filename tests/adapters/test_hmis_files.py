@@ -73,11 +73,22 @@ def test_what_is_no_export_is_said_to_be_none(tmp_path: Path) -> None:
         open_export(str(tmp_path / "text.zip"))
 
 
-def test_a_link_out_of_a_folder_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "out.csv").write_text("secret")
+def test_a_file_that_is_a_link_out_of_the_folder_or_no_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_bytes(b"secret")
     (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes").symlink_to(tmp_path / "out.csv")
+    (tmp_path / "in" / "Exit.csv").write_bytes(b"ExitID\n")
+    (tmp_path / "in" / "Copy.csv").symlink_to(tmp_path / "in" / "Exit.csv")
+    assert open_export(str(tmp_path / "in")).names() == ["Copy.csv", "Exit.csv"]
     (tmp_path / "in" / "Client.csv").symlink_to(tmp_path / "out.csv")
-    assert open_export(str(tmp_path / "in")).names() == []
+    with pytest.raises(Malformed) as refused:
+        open_export(str(tmp_path / "in")).names()
+    assert refused.value.at == "Client.csv"
+    (tmp_path / "in" / "Client.csv").unlink()
+    (tmp_path / "in" / "Event.csv").mkdir()
+    with pytest.raises(Malformed) as refused:
+        open_export(str(tmp_path / "in")).names()
+    assert refused.value.at == "Event.csv"
 
 
 def test_scratch_gives_lines_back_in_order() -> None:

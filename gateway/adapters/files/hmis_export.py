@@ -36,17 +36,26 @@ def open_export(path: str) -> "FolderExport | ZipExport":
 
 
 class FolderExport:
-    """Files below a folder; links that lead out of it are left alone."""
+    """Files below a folder; links that lead out of it are not followed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
     def names(self) -> list[str]:
-        """Paths below the folder, sorted."""
+        """Paths below the folder, sorted.
+
+        Raises:
+            Malformed: something with the name of a CSV file is none, or lies elsewhere: without it the export is not
+                the one that was meant.
+        """
         found = []
         for file in sorted(self._root.rglob("*")):
+            name = file.relative_to(self._root).as_posix()
             if file.is_file() and file.resolve().is_relative_to(self._root):
-                found.append(file.relative_to(self._root).as_posix())
+                found.append(name)
+            elif file.suffix.casefold() == ".csv":
+                what = "a link that leads out of the folder" if file.is_symlink() else "no file, though named like one"
+                raise Malformed(what, at=name, fix="put the file itself there, or take it away")
         return found
 
     def chunks(self, name: str) -> Iterator[bytes]:
