@@ -111,6 +111,25 @@ def test_a_referral_to_a_hospital_is_sent_changed_and_cancelled_in_order(both: B
     assert [Message.parse(one).header.raw(9)[:7] for one in both.west.received] == ["REF^I12", "REF^I13", "REF^I14"]
 
 
+def test_a_referral_is_told_with_the_visit_and_the_coverage_that_it_names(both: Both) -> None:
+    visit = {
+        "resourceType": "Encounter", "id": "v1", "status": "in-progress", "subject": {"reference": "Patient/p1"},
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+    }  # fmt: skip
+    coverage = {
+        "resourceType": "Coverage", "id": "i1", "status": "active", "beneficiary": {"reference": "Patient/p1"},
+        "payor": [{"reference": "Organization/payer"}],
+    }  # fmt: skip
+    payer = {"resourceType": "Organization", "id": "payer", "name": "Payer One"}
+    both.save(visit, coverage, payer, source="shelter")
+    out = {**REQUEST, "requester": {"reference": "Organization/s"}, "performer": [{"reference": "Organization/west"}],
+           "encounter": {"reference": "Encounter/v1"}, "insurance": [{"reference": "Coverage/i1"}]}  # fmt: skip
+    both.save(out, source="shelter")
+    eventually(lambda: both.states() == {"delivered": 1})
+    message = Message.parse(both.west.received[0])
+    assert (message.get("PV1-2"), message.get("AUT-2.2")) == ("I", "Payer One")
+
+
 def test_a_referral_without_its_person_is_not_told(both: Both) -> None:
     both.save({**REQUEST, "subject": {"reference": "Patient/nobody"}}, source="shelter")
     eventually(lambda: both.states() == {"withheld": 1})
