@@ -41,12 +41,12 @@ def read_table(text: str, *, file: str, columns: Iterable[str], required: Iterab
         if cell not in header:
             raise Invalid(f"column {cell!r} is missing", at=f"{file}:1")
     for cells in reader:
-        line = reader.line_num
-        if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
+        line, cells = reader.line_num, [cell.strip() for cell in cells]
+        if not any(cells) or cells[0].startswith("#"):
             continue
         if len(cells) > len(header):
             raise Invalid(f"{len(cells)} cells under {len(header)} columns", at=f"{file}:{line}")
-        row = TableRow(file, line, {name: cell.strip() for name, cell in zip(header, cells, strict=False)})
+        row = TableRow(file, line, dict(zip(header, cells, strict=False)))
         for name in needed:
             if not row[name]:
                 raise Invalid(f"column {name!r} is empty", at=row.place)

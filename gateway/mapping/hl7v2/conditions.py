@@ -110,6 +110,9 @@ _WORDS: Final = frozenset(
 _ORDER: Final = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
+_READ: Final[dict[tuple[str, Ref | None], "Condition"]] = {}  # of a thousand cells, three quarters say what others say
+
+
 def parse_condition(text: str, *, at: str, subject: Ref | None = None) -> "Condition | None":
     """Read a condition cell; empty means always (None).
 
@@ -121,10 +124,15 @@ def parse_condition(text: str, *, at: str, subject: Ref | None = None) -> "Condi
     """
     if not text.strip():
         return None
-    reader = _Reader(_tokens(text, at), at, subject)
-    tree = reader.either()
-    if not reader.done:
-        raise Invalid(f"cannot read the condition from {reader.peek!r} on", at=at, fix="see mappings/hl7v2/README.md")
+    tree = _READ.get((text, subject))
+    if tree is None:
+        reader = _Reader(_tokens(text, at), at, subject)
+        tree = reader.either()
+        if not reader.done:
+            raise Invalid(
+                f"cannot read the condition from {reader.peek!r} on", at=at, fix="see mappings/hl7v2/README.md"
+            )
+        _READ[text, subject] = tree
     return tree
 
 
