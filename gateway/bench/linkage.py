@@ -123,8 +123,9 @@ def _searched(store: Store, right: Sequence[dict[str, str]], people: int) -> dic
         with store.reading() as reading:
             begun, spent = time.perf_counter(), time.thread_time()
             person = reader.row(row)
-            entries = [unpack(known.traits) for known in find(reading.links, person, root).entries]
-            frequencies = StoreFrequencies(reading.links, person, indexed=False)
+            found = find(reading.links, person, root)
+            entries = [unpack(known.traits) for known in found.entries]
+            frequencies = StoreFrequencies(reading.links, person, indexed=False, counted=found.counted)
             scorer = Scorer(model, frequencies, population=frequencies.records)
             judge(scorer, person, entries, least_bits=0.0)  # as an arrival is judged
             took.append((time.perf_counter() - begun) * 1000)

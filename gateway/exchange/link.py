@@ -6,7 +6,7 @@ with who, when, why and the model; what is held now is what the events add up to
 ``seealso`` beside them and a Person above them, and taking it away leaves them as they were.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -142,19 +142,24 @@ class Linker:
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
-    def scorer(self, unit: "Reading | Unit", person: Traits, *, indexed: bool | None = None) -> Scorer:
-        """The model over the index as it stands, for one record; ``indexed``: whether it is known to be in it."""
-        frequencies = StoreFrequencies(unit.links, person, indexed=indexed)
+    def scorer(
+        self, unit: "Reading | Unit", person: Traits, *, indexed: bool | None = None,
+        counted: Mapping[int, int] | None = None,
+    ) -> Scorer:  # fmt: skip
+        """The model over the index as it stands, for one record; ``indexed``: whether it is known to be in it;
+        ``counted``: its counters, where they were read already."""
+        frequencies = StoreFrequencies(unit.links, person, indexed=indexed, counted=counted)
         return Scorer(self.model, frequencies, population=frequencies.records)
 
     def _compare(self, unit: Unit, person: Traits, custodian: str, saver: Saver, now_us: int) -> Arrived:
-        found = find(unit.links, person, self.root).entries
+        searched = find(unit.links, person, self.root)
+        found = searched.entries
         within = self.rules.within_source  # another custodian's records, or the same one's where the rules say so
         entries = {known.patient: known for known in found if within or known.custodian != custodian}
         held = {_other(edge, person.key): edge for edge in unit.links.edges(person.key)}
         if not entries and not held:
             return Arrived()
-        scorer = self.scorer(unit, person, indexed=True)
+        scorer = self.scorer(unit, person, indexed=True, counted=searched.counted)
         least = min(self.model.grades.probable, self.rules.same_at_bits, self.rules.review_at_bits)
         people = [unpack(known.traits) for known in entries.values()]
         matches = judge(scorer, person, people, least_bits=least, always=held)

@@ -1,14 +1,14 @@
 """The index of linkage over a store: what a record is found by, how common its values are, who its candidates are."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
 from gateway.exchange.ports.links import Known, LinkReader, Links
 from gateway.kernel.identifiers import shard_of
-from gateway.linkage.blocking import candidates, index_keys, key_hash
+from gateway.linkage.blocking import candidates, families, index_keys, key_hash, limits_of
 from gateway.linkage.frequency import FIELDS
 from gateway.linkage.traits import Traits, pack, unpack
 
@@ -33,12 +33,16 @@ class StoreFrequencies:
 
     Args:
         indexed: whether the record itself is in the index, and counted; None to look.
+        counted: what :func:`find` has read of it already.
     """
 
-    def __init__(self, links: LinkReader, person: Traits, *, indexed: bool | None = None) -> None:
+    def __init__(
+        self, links: LinkReader, person: Traits, *, indexed: bool | None = None,
+        counted: Mapping[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self._links = links
         tokens = frozenset(_tokens(person))
-        self._counts = links.frequencies(tokens.union(_KNOWN.values()))
+        self._counts = dict(links.frequencies(tokens.union(_KNOWN.values())) if counted is None else counted)
         if indexed is None:
             indexed = bool(person.key) and bool(links.known((person.key,)))
         self._own = tokens if indexed else frozenset()
@@ -76,19 +80,27 @@ class StoreFrequencies:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Index entries that share a bounded key; ``unbounded`` counts keys that were too common to search."""
+    """Index entries that share a bounded key; ``unbounded`` counts keys that were too common to search; ``counted``:
+    the record's own counters, where they came with the keys."""
 
     entries: tuple[Known, ...]
     unbounded: int
+    counted: Mapping[int, int] | None = None
 
 
 def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
     """The candidates of a record, itself left out, by reference."""
-    found = candidates(person, root, links.blocks)
+    counted: Mapping[int, int] | None = None
+    if links.far:
+        searched = families(person, root, searching=True)
+        blocks, counted = links.ahead(limits_of(searched), {*_tokens(person), *_KNOWN.values()})
+        found = candidates(person, root, lambda keys, _: [blocks.get(key, ()) for key in keys], searched=searched)
+    else:
+        found = candidates(person, root, links.blocks)
     own = shard_of(person.key)
     entries = links.numbered(number for number in found.ids if number != own)
     ordered = sorted(entries.values(), key=attrgetter("patient"))
-    return Candidates(tuple(known for known in ordered if known.patient != person.key), found.unbounded)
+    return Candidates(tuple(known for known in ordered if known.patient != person.key), found.unbounded, counted)
 
 
 _UNREAD: Final = Known("", "", b"")

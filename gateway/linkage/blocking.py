@@ -168,13 +168,28 @@ class Found:
 Lookup: TypeAlias = Callable[[Sequence[int], int], Sequence[Sequence[int]]]
 
 
-def candidates(person: Traits, root: Callable[[str], str], lookup: Lookup) -> Found:
+def limits_of(searched: Iterable[Family]) -> dict[int, int]:
+    """Every key that a search may come to, hashed, with the records of it that the search would take: for an index that
+    is far, where a key asked for in vain costs less than asking twice."""
+    limits: dict[str, int] = {}
+    for family in searched:
+        for stage, keys in enumerate(family):
+            limit = BLOCK_LIMIT if stage == 0 else LAST_STAGE_LIMIT
+            for key in keys:
+                limits[key] = max(limit, limits.get(key, 0))
+    return dict(zip(key_hashes(limits), limits.values(), strict=True))
+
+
+def candidates(
+    person: Traits, root: Callable[[str], str], lookup: Lookup, *, searched: Sequence[Family] | None = None
+) -> Found:
     """Search an index.
 
     Args:
-        lookup: for each key at most ``limit + 1`` records that have it (one more says "too large").
+        lookup: for each key at most ``limit + 1`` records that have it (one more says "too large"); more are as good.
+        searched: the record's key families, where the caller has made them already.
     """
-    waiting: list[Sequence[Stage]] = list(families(person, root, searching=True))
+    waiting: list[Sequence[Stage]] = list(families(person, root, searching=True) if searched is None else searched)
     found: set[int] = set()
     unbounded = 0
     stage = 0

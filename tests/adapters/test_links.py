@@ -26,6 +26,11 @@ def test_a_record_is_found_by_its_keys_and_only_by_the_newest(store: Store) -> N
         a, b = shard_of("Patient/a"), shard_of("Patient/b")
         assert [sorted(found) for found in links.blocks([1, 2, 3, big], 10)] == [[], sorted([a, b]), [a], []]
         assert [len(found) for found in links.blocks([2], 0)] == [1]
+        blocks, counts = links.ahead({1: 10, 2: 10, 3: 0, big: 5}, [77, 78, 79])
+        assert ({key: sorted(found) for key, found in blocks.items()}, counts) == (
+            {2: sorted([a, b]), 3: [a]}, {77: 0, 78: 1},
+        )  # fmt: skip
+        assert len(links.ahead({2: 0}, [])[0][2]) == 1
         assert links.known(["Patient/a", "Patient/z"]) == {"Patient/a": replace(known("a"), custodian="east")}
         assert set(links.numbered([a, 12])) == {a}
         assert links.records() == 2

@@ -1,7 +1,7 @@
 """Linkage in the database: hashed keys beside the records, so that one search is a handful of index reads."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, make_dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -118,6 +118,12 @@ _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
 )
+_AHEAD: Final = (
+    "SELECT k.key, b.numbers, 0 FROM unnest(%s::bigint[], %s::int[]) AS k(key, most) CROSS JOIN LATERAL"
+    " (SELECT array_agg(number) AS numbers FROM"
+    " (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) one) b WHERE b.numbers IS NOT NULL"
+    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token = ANY(%s)"
+)
 _COUNTS: Final = Sql("SELECT token, records FROM link_count WHERE token IN :tokens")
 _EDGES: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :patient OR other = :patient ORDER BY one, other")
 _ONE_EDGE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :one AND other = :other")
@@ -194,10 +200,35 @@ class DbLinks:
             out[key].append(number)
         return [out[key] for key in keys]
 
+    @property
+    def far(self) -> bool:
+        """A look-up in SQLite is a call; in PostgreSQL it is a round trip."""
+        return self._session.dialect == "postgresql"
+
+    def ahead(
+        self, limits: Mapping[int, int], tokens: Collection[int]
+    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
+        """Blocks of keys by their limits, and counters, in one statement."""
+        if not self.far:
+            found = {key: block for key, limit in limits.items() for block in self.blocks([key], limit) if block}
+            return found, self.frequencies(tokens)
+        blocks: dict[int, Sequence[int]] = {}
+        counts: dict[int, int] = {}
+        most = [limit + 1 for limit in limits.values()]
+        for key, numbers, records in self._session.connection.execute(_AHEAD, (list(limits), most, list(tokens))):
+            if numbers is None:
+                counts[key] = records
+            else:
+                blocks[key] = numbers
+        return blocks, self._with_tallies(counts, list(tokens))
+
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""
         wanted = list(dict.fromkeys(tokens))
         found = dict(self._session.run(_COUNTS, tokens=wanted).fetchall()) if wanted else {}
+        return self._with_tallies(found, wanted)
+
+    def _with_tallies(self, found: dict[int, int], wanted: Sequence[int]) -> dict[int, int]:
         tallies = self._session.tallies
         if tallies:  # of this transaction
             found |= {token: max(0, found.get(token, 0) + tallies[token]) for token in wanted if tallies.get(token)}

@@ -1,6 +1,6 @@
 """Linkage in memory: the same contract as the database, for tests."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
@@ -32,6 +32,15 @@ class MemoryLinks:
     def blocks(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
         """Numbers of records under each key, one more than ``limit`` at most."""
         return [sorted(self.blocked.get(key, frozenset()))[: limit + 1] for key in keys]
+
+    far = False
+
+    def ahead(
+        self, limits: Mapping[int, int], tokens: Collection[int]
+    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
+        """Blocks of keys by their limits, and counters."""
+        found = {key: block for key, limit in limits.items() for block in self.blocks([key], limit) if block}
+        return found, self.frequencies(tokens)
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""

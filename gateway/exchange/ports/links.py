@@ -3,7 +3,7 @@
 Links change only by events, which are never changed or removed; the edges are what the events add up to.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -69,6 +69,11 @@ class LinkEvent:
 class LinkReader(Protocol):
     """Reads of one snapshot."""
 
+    @property
+    def far(self) -> bool:
+        """Whether asking once for more (:meth:`ahead`) costs less than asking again."""
+        ...
+
     def known(self, patients: Iterable[str]) -> dict[str, Known]:
         """Index entries by ``Patient/id``; unknown ones are left out."""
         ...
@@ -79,6 +84,13 @@ class LinkReader(Protocol):
 
     def blocks(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
         """For each key the numbers of at most ``limit + 1`` records that have it."""
+        ...
+
+    def ahead(
+        self, limits: Mapping[int, int], tokens: Collection[int]
+    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
+        """In one go: :meth:`blocks` of each key under its own limit (empty ones are left out), and :meth:`frequencies`
+        of the tokens."""
         ...
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
