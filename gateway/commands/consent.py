@@ -214,13 +214,22 @@ def _say(as_json: bool, told: dict[str, Any], lines: list[str]) -> None:
     click.echo(orjson.dumps(told).decode() if as_json else "\n".join(lines))
 
 
-def _grid(rows: Any) -> list[str]:
+def _names(resources: Any, rows: Any) -> dict[str, str]:
+    """What the organizations of a matrix are called."""
+    import orjson
+
+    found = resources.many([row.organization for row in rows])
+    return {reference: str(orjson.loads(stored.body).get("name", "")) for reference, stored in found.items()}
+
+
+def _grid(rows: Any, names: dict[str, str]) -> list[str]:
     """A matrix of organization x level as text."""
     levels = sorted({level for row in rows for level in row.total})
     head = f"{'organization':<44}" + "".join(f"{level:>12}" for level in levels)
     body = [
         f"{row.organization:<44}"
         + "".join(f"{row.seen.get(x, 0):>6} of {row.total[x]:<2}" for x in levels)
+        + (f"   {names[row.organization]}" if names.get(row.organization) else "")
         + ("" if row.party else "   no agreement in force")
         for row in rows
     ]
@@ -259,12 +268,13 @@ def explain(
                 row.organization: {"seen": dict(row.seen), "of": dict(row.total), "agreement": row.party}
                 for row in rows
             }
-            _say(as_json, told, _grid(rows))
+            _say(as_json, told, _grid(rows, _names(resources, rows)))
             return
         stored = list(resources.many(references).values()) if references else list(resources.compartment(patients))
         for one in explained(resources, request, knowledge, stored):
             lines = [f"{one.reference}: {'permit' if one.permit else 'deny'} - {one.text}"]
             lines += [f"    {name}" for name in one.because] + [f"    needs: {need}" for need in one.would_need]
+            lines += [f"    signed: {form}" for form in one.forms]
             lines += [f"    labels: {', '.join(one.labels)}"] if one.labels else []
             lines += [f"    law: {one.citation}"] if one.citation else []
             _say(as_json, one.told(), lines)
@@ -312,7 +322,7 @@ def what_if(
             a.organization: {"before": dict(a.seen), "after": dict(b.seen), "of": dict(a.total)}
             for a, b in zip(was, would, strict=True)
         }
-        lines = ["before", *_grid(was), "after", *_grid(would)]
+        lines = ["before", *_grid(was, _names(before, was)), "after", *_grid(would, _names(after, would))]
         if replay:
             since = instant_us(request.now) - 86_400_000_000
             events = (record.event for record in reading.audit.records(since_us=since))

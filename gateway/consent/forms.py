@@ -109,6 +109,21 @@ def form_of(uri: str) -> str:
     return uri.partition("|")[0].rpartition("-")[0] if uri.startswith(f"{FORM}-") else ""
 
 
+def form_signed(consent: Resource) -> str:
+    """What was signed, for people: our form with its version, else the source or the policies that are named."""
+    policies = consent.get("policy")
+    listed = policies if isinstance(policies, list) else []
+    uris = [p["uri"] for p in listed if isinstance(p, dict) and isinstance(p.get("uri"), str)]
+    ours = [uri for uri in uris if form_of(uri)]
+    if ours:
+        return f"form {ours[0]}"
+    attached = consent.get("sourceAttachment")
+    attached = attached if isinstance(attached, dict) else {}
+    parts = [str(attached[key]) for key in ("url", "title", "hash") if key in attached]
+    named = [_named(consent, "sourceReference"), *parts]
+    return ", ".join([*(f"source {one}" for one in named if one), *(f"policy {uri}" for uri in uris)])
+
+
 def _named(resource: Resource, element: str) -> str:
     node = resource.get(element)
     literal = node.get("reference") if isinstance(node, dict) else None

@@ -8,10 +8,11 @@ import orjson
 
 from gateway.consent.asked import Asked
 from gateway.consent.engine import WITHDRAWN, Program
+from gateway.consent.forms import form_signed
 from gateway.consent.labels import BASIS
-from gateway.consent.reference import closed, request_holds
+from gateway.consent.reference import closed, data_holds, request_holds
 from gateway.consent.request import AccessRequest
-from gateway.consent.rules import Enforcement, RequestGroup, Verdict
+from gateway.consent.rules import DataGroup, Enforcement, RequestGroup, Verdict
 from gateway.consent.view import STRANGER, ResourceView
 from gateway.exchange.disclose import Gate, Knowledge, Ruling
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -50,13 +51,14 @@ class Explanation:
     labels: tuple[str, ...]  # code (basis)
     citation: str = ""
     would_need: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()  # of each Consent that decided: which form in which version, and when it was given
 
     def told(self) -> JsonObject:
         """For machines."""
         return {
             "reference": self.reference, "decision": "permit" if self.permit else "deny", "rule": self.rule,
             "text": self.text, "because": list(self.because), "labels": list(self.labels),
-            "citation": self.citation, "would_need": list(self.would_need),
+            "citation": self.citation, "would_need": list(self.would_need), "forms": list(self.forms),
         }  # fmt: skip
 
 
@@ -72,13 +74,32 @@ def _explained(gate: Gate, resources: ResourceReader, knowledge: Knowledge, stor
     ruling, view = gate.rule(stored), knowledge.view(stored)
     citation = next((rule.citation for rule in knowledge.law.rules if rule.name == ruling.rule), "")
     needed: tuple[str, ...] = ()
-    denied = any(reason.verdict is Verdict.DENY for reason in ruling.reasons)
-    if not ruling.permit and not denied and ruling.rule in ("consent", "no-consent"):
-        needed = tuple(_missing(gate, resources, knowledge, view))
+    if not ruling.permit and ruling.rule in ("consent", "no-consent"):
+        needed = tuple(_denials(ruling)) or tuple(_missing(gate, resources, knowledge, view))
     return Explanation(
         stored.reference, ruling.permit, ruling.rule, _sentence(ruling), ruling.because, tuple(_labels(stored)),
-        citation, needed,
+        citation, needed, tuple(_forms(resources, ruling)),
     )  # fmt: skip
+
+
+def _forms(resources: ResourceReader, ruling: Ruling) -> Iterator[str]:
+    """Each Consent that decided, with the form that was signed and the day."""
+    for reference in dict.fromkeys(reason.consent for reason in ruling.reasons):
+        type_, _, id_ = reference.partition("/")
+        stored = resources.get(type_, id_)
+        consent = orjson.loads(stored.body) if stored is not None and stored.body else {}
+        form = form_signed(consent) or "names no form"
+        yield f"{reference}: {form}" + (f", given {consent['dateTime']}" if "dateTime" in consent else "")
+
+
+def _denials(ruling: Ruling) -> Iterator[str]:
+    """What denies, which would have to end before any permission counts."""
+    for reason in ruling.reasons:
+        if reason.verdict is Verdict.DENY:
+            where = f"{reason.consent} {reason.provision}".strip()
+            yield f"{where}: " + (
+                "its denial would have to end" if reason.provision else "it would have to be corrected"
+            )
 
 
 def _sentence(ruling: Ruling) -> str:
@@ -120,8 +141,27 @@ def _parts(group: RequestGroup) -> Iterator[tuple[str, RequestGroup]]:
             yield element, replace(RequestGroup(), **{name: value})
 
 
-def unmet(program: Program, asked: Asked) -> list[tuple[str, tuple[str, ...]]]:
-    """For each permission of a Consent that does not reach the request: its place and the elements that fail."""
+_DATA: Final = (
+    (("labels", "confidentiality"), "securityLabel"), (("classes",), "class"), (("codes", "code_prefixes"), "code"),
+    (("period", "period_unreadable", "strict_period"), "dataPeriod"), (("data",), "data"), (("authors",), "actor"),
+    (("sources",), "source"), (("tags",), "tag"), (("unreadable",), "expression"),
+)  # fmt: skip
+
+
+def _data_parts(group: DataGroup) -> Iterator[tuple[str, DataGroup]]:
+    """Each stated element of a data group alone."""
+    for names, element in _DATA:
+        alone = replace(DataGroup(), **{name: getattr(group, name) for name in names})
+        if not alone.empty:
+            yield element, alone
+
+
+def unmet(program: Program, asked: Asked, view: ResourceView | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    """For each permission of a Consent that does not reach the request: its place and the elements that fail.
+
+    Args:
+        view: the resource that is asked for; None: of the resource nothing is said.
+    """
     dialect = program.directive.dialect
     found = []
     for node in program.nodes:
@@ -132,6 +172,12 @@ def unmet(program: Program, asked: Asked) -> list[tuple[str, tuple[str, ...]]]:
             for element, alone in _parts(node.request)
             if not closed(True, request_holds(alone, asked, dialect, True))
         )
+        if not failing and view is not None:
+            failing = tuple(
+                element
+                for element, alone in _data_parts(node.rule.data)
+                if not closed(True, data_holds(alone, view, asked, dialect, True))
+            )
         if failing:
             found.append((node.rule.path, failing))
     return found
@@ -145,7 +191,7 @@ def _missing(gate: Gate, resources: ResourceReader, knowledge: Knowledge, view: 
         d = program.directive
         if d.status is Enforcement.INACTIVE:
             yield f"{d.consent}: it is not active"
-        for path, elements in unmet(program, asked):
+        for path, elements in unmet(program, asked, view):
             yield f"{d.consent} {path}: {', '.join(elements)} would have to match"
 
 
@@ -206,16 +252,17 @@ def organizations_of(resources: ResourceReader, patients: Sequence[str], knowled
 
 @dataclass(frozen=True)
 class Draft:
-    """A reader in which some Consents are other than they are: drafts put in, revoked ones taken out."""
+    """A reader in which some Consents are other than they are: drafts put in, others revoked."""
 
     inner: ResourceReader
     put: Mapping[str, Stored] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
 
     def consents(self, patients: Iterable[str]) -> list[Stored]:
-        """As the store has them, with the drafts and without the revoked."""
+        """As the store has them, with the drafts, and the revoked as they stand once revoked: inactive, not gone."""
         wanted = set(patients)
-        kept = [s for s in self.inner.consents(wanted) if s.reference not in self.gone and s.reference not in self.put]
+        found = [s for s in self.inner.consents(wanted) if s.reference not in self.put]
+        kept = [_revoked(s) if s.reference in self.gone else s for s in found]
         return kept + [s for s in self.put.values() if s.type == "Consent" and _patient_of(s) in wanted]
 
     def get(self, type_: str, id_: str) -> Stored | None:
@@ -266,6 +313,11 @@ class AsOf:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
+
+
+def _revoked(stored: Stored) -> Stored:
+    consent = orjson.loads(stored.body) | {"status": "inactive"}
+    return replace(stored, body=orjson.dumps(consent), facets=b"")
 
 
 def _patient_of(stored: Stored) -> str:

@@ -88,6 +88,14 @@ def test_explain_says_why_and_what_would_have_to_differ(tmp_path: Path) -> None:
             "Organization/h", "--consents", file, "--json", *AT))}  # fmt: skip
     assert told["Patient/p"]["decision"] == "permit"
     assert told["Observation/o"]["text"] == "Consent/c denies: provision.provision[0], by securityLabel"
+    assert told["Observation/o"]["would_need"] == ["Consent/c provision.provision[0]: its denial would have to end"]
+    assert told["Observation/o"]["forms"] == ["Consent/c: names no form, given 2026-01-01"]
+    limited = consent(PERMIT | {"securityLabel": labels("L")}, policy=[{"uri": "urn:roi"}])
+    basic = written(tmp_path, *(one for one in client() if one["resourceType"] != "Consent"), limited, name="b.ndjson")
+    (short, *_) = lines(run("explain", "--patient", "Patient/p", "--organization", "Organization/h", "--resource",
+                            "Observation/o", "--consents", basic, "--json", *AT))  # fmt: skip
+    assert short["would_need"] == ["Consent/c provision: securityLabel would have to match"]
+    assert short["forms"] == ["Consent/c: policy urn:roi, given 2026-01-01"]
     asks = ["explain", "--patient", "Patient/p", "--organization", "Organization/x", "--resource", "Patient/p"]
     other = lines(run(*asks, "--consents", file, "--json", *AT))
     assert other[0]["would_need"] == ["Consent/c provision: actor would have to match"]
@@ -104,6 +112,15 @@ def test_who_sees_what_and_what_if(tmp_path: Path) -> None:
                      "--json", *AT))[0]  # fmt: skip
     assert said["Organization/h"]["after"] == {"L1": 0, "L3": 0, "none": 0}
     assert said["Organization/x"]["after"] == {"L1": 1, "L3": 1, "none": 1}
+    form = {"policy": [{"uri": "urn:roi"}], "organization": [{"reference": "Organization/agency"}]}
+    twice = [consent(PERMIT, "first", dateTime="2025-01-01", **form), consent(PERMIT, "again", **form)]
+    signed = written(
+        tmp_path, *(one for one in client() if one["resourceType"] != "Consent"), *twice, name="twice.ndjson"
+    )
+    said = lines(run("what-if", "--patient", "Patient/p", "--revoke", "Consent/again", "--consents", signed, "--json",
+                     *AT))[0]  # fmt: skip
+    assert sum(said["Organization/h"]["before"].values()) > 0
+    assert sum(said["Organization/h"]["after"].values()) == 0  # to revoke the later is not to go back to the first
 
 
 def test_lint_and_expiring_end_with_3_when_there_is_something(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class ConsentOperations:
             [
                 _part("explanation", decision=("Code", "permit" if one.permit else "deny"), rule=("Code", one.rule),
                       reference=("String", one.reference), text=("String", one.text), because=("String", one.because),
-                      label=("String", one.labels), law=("String", one.citation), needs=("String", one.would_need))
+                      label=("String", one.labels), law=("String", one.citation), needs=("String", one.would_need),
+                      form=("String", one.forms))
                 for one in found
             ]
         )  # fmt: skip
@@ -245,7 +246,8 @@ def _cut(one: Explanation, shown: frozenset[str]) -> Explanation:
         if name.startswith("rule:") or name.partition("/_history/")[0].partition("#")[0] in shown
     )  # fmt: skip
     text = "consent permits it" if one.rule == "consent" else one.text  # the full sentence may name a hidden Consent
-    return replace(one, because=because, text=text, would_need=())
+    forms = tuple(told for told in one.forms if told.partition(": ")[0] in shown)
+    return replace(one, because=because, text=text, would_need=(), forms=forms)
 
 
 def _part(name: str, **values: tuple[str, Any]) -> JsonObject:
