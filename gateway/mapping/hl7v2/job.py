@@ -279,8 +279,9 @@ class Job:
 
     def _obtain(self, action: Action, scope: Scope, segment: Segment, fields: Fields) -> JsonObject | None:
         owner, cx = scope, self.cx
-        for _ in range(action.climb):
-            owner = owner.parent or owner
+        if action.climb:
+            for _ in range(action.climb):
+                owner = owner.parent or owner
         resource = owner.own.get(action.key) if action.shared else None
         before: Mapping[str, int] = {}
         if resource is None:

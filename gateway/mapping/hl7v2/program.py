@@ -21,7 +21,7 @@ Stop: TypeAlias = tuple[int, int, int]  # place, open groups that stay open, gro
 class Connection:
     """One reference between resources, made after its row ran."""
 
-    __slots__ = ("_deep", "_leaf", "_path", "_spelled", "_steps", "link", "owner")
+    __slots__ = ("_deep", "_leaf", "_name", "_path", "_simple", "_spelled", "_target", "link", "owner")
 
     def __init__(self, owner: str, link: Link) -> None:
         self.owner = owner
@@ -29,20 +29,27 @@ class Connection:
         *self._path, self._leaf = link.steps
         self._deep = bool(self._path)
         self._spelled = ".".join(step.name for step in link.steps)
+        self._name, self._target = self._leaf.name, "" if link.target == OWN else link.target
+        self._simple = not (self._deep or self._leaf.repeats)
 
     def connect(self, resource: JsonObject, before: Mapping[str, int], scope: Scope, run: Run) -> bool:
         """Make the Reference element; False when one of the two resources is not there (yet)."""
+        element: JsonObject
         host = found(self.owner, scope) if self.owner else resource
-        target = resource if self.link.target == OWN else found(self.link.target, scope)
+        target = found(self._target, scope) if self._target else resource
         if host is None or target is None:
             return False
+        if self._simple:
+            host[self._name] = element = {}
+            run.refs.append((element, target))
+            return True
         leaf = self._leaf
         if leaf.repeats:
             known = (id(host), self._spelled, id(target))
             if known in run.linked:
                 return True
             run.linked.add(known)
-        element: JsonObject = {}
+        element = {}
         run.refs.append((element, target))
         if self._deep:
             owner, host = host, self._host(host, resource, before)

@@ -191,6 +191,7 @@ def to_datetime(text: str, zone: ZoneOf) -> str | None:
         return None
 
 
+@lru_cache(256)
 def zone_of(offset: str) -> str:
     """``-0500`` as ``-05:00``; empty when there is no such offset (R4: at most 14 hours)."""
     if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
