@@ -131,7 +131,8 @@ def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
 
 
 @pytest.mark.parametrize(
-    "digits", ["0.10", "1.00", "123456789012345678901234567890.123456789", "1e2", "-0.0", "7.0E-10", "100000000000000000000"]
+    "digits",
+    ["0.10", "1.00", "123456789012345678901234567890.123456789", "1e2", "-0.0", "7.0E-10", "100000000000000000000"],
 )
 def test_decimals_keep_their_digits_through_reading_copying_and_writing(digits: str) -> None:
     read = json_text.parse(f'{{"value":{digits}}}'.encode())
