@@ -5,8 +5,9 @@ the account of the housing client too.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import orjson
@@ -29,19 +30,34 @@ _KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {"Patient": "your name and basic data", "Encounter": "visits", "Observation": "results and answers",
            "Condition": "health conditions", "ServiceRequest": "referrals", "Task": "referral steps",
            "EpisodeOfCare": "where you are enrolled", "CareTeam": "who works with you", "Consent": "your consents",
-           "DocumentReference": "documents", "CarePlan": "your plan", "Appointment": "appointments"},
+           "DocumentReference": "documents", "CarePlan": "your plan", "Appointment": "appointments",
+           "AllergyIntolerance": "allergies", "Binary": "files", "Communication": "notes", "Coverage": "insurance",
+           "DiagnosticReport": "reports", "Flag": "warnings", "Goal": "your goals", "Group": "your household",
+           "Immunization": "vaccinations", "MedicationRequest": "medicines", "MedicationStatement": "medicines",
+           "Person": "which records are yours", "Procedure": "treatments", "Provenance": "who wrote what",
+           "QuestionnaireResponse": "forms that you filled in", "RelatedPerson": "people close to you",
+           "": "other records"},
     "fr": {"Patient": "votre nom et vos données de base", "Encounter": "visites", "Observation": "résultats",
            "Condition": "problèmes de santé", "ServiceRequest": "orientations", "Task": "étapes d'orientation",
            "EpisodeOfCare": "où vous êtes inscrit", "CareTeam": "qui travaille avec vous", "Consent": "vos accords",
-           "DocumentReference": "documents", "CarePlan": "votre plan", "Appointment": "rendez-vous"},
+           "DocumentReference": "documents", "CarePlan": "votre plan", "Appointment": "rendez-vous",
+           "AllergyIntolerance": "allergies", "Binary": "fichiers", "Communication": "notes",
+           "Coverage": "assurance", "DiagnosticReport": "rapports", "Flag": "alertes", "Goal": "vos objectifs",
+           "Group": "votre ménage", "Immunization": "vaccins", "MedicationRequest": "médicaments",
+           "MedicationStatement": "médicaments", "Person": "quels dossiers sont les vôtres",
+           "Procedure": "traitements", "Provenance": "qui a écrit quoi",
+           "QuestionnaireResponse": "formulaires que vous avez remplis", "RelatedPerson": "vos proches",
+           "": "autres données"},
 }  # fmt: skip
 _GROUNDS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {"consent": "by your consent", "of": "of", "rule:own-records": "a record that it made itself",
            "rule:break-glass": "emergency access without your consent", "rule:own-access": "you asked yourself",
-           "rule:default": "where no consent says anything", "none": "nothing was disclosed"},
+           "rule:default": "where no consent says anything", "rule:stand-in": "it belongs to a record that it may see",
+           "none": "nothing was disclosed"},
     "fr": {"consent": "selon votre accord", "of": "du", "rule:own-records": "un dossier qu'il a créé lui-même",
            "rule:break-glass": "accès d'urgence sans votre accord", "rule:own-access": "à votre propre demande",
-           "rule:default": "là où aucun accord ne dit rien", "none": "rien n'a été communiqué"},
+           "rule:default": "là où aucun accord ne dit rien", "rule:stand-in": "lié à un dossier qu'il peut voir",
+           "none": "rien n'a été communiqué"},
 }  # fmt: skip
 LANGUAGES: Final = tuple(_GROUNDS)
 _RECORDS_LIMIT: Final = 200  # records of one person that are looked through
@@ -99,18 +115,46 @@ def account_of(resources: ResourceReader, audit: AuditReader, patient: str) -> l
     if not touching and not resources.many([patient]):
         raise NotFound("no such record", at="patient", fix="give Patient/id")
     touching.sort(key=lambda one: one.moment)
-    return list(disclosures_of((one.event for one in touching), records))
+    return list(disclosures_of((one.event for one in touching), records, _people_of(resources)))
 
 
-def disclosures_of(events: Iterable[Resource], records: Collection[str]) -> Iterator[Disclosed]:
-    """The disclosures about a person's records among AuditEvents, in their order; refusals and own writes are none."""
+def _people_of(resources: ResourceReader) -> Callable[[str], frozenset[str]]:
+    """Whom a resource (``Type/id``) is about by its references, a deleted one by its last text; none: nobody named."""
+
+    @cache
+    def people(reference: str) -> frozenset[str]:
+        type_, _, id_ = reference.partition("/")
+        if type_ == "Patient":
+            return frozenset({reference})
+        stored = resources.get(type_, id_)
+        if stored is not None and stored.deleted:
+            stored = resources.version(type_, id_, stored.version - 1)
+        return references_to_patients(orjson.loads(stored.body)) if stored is not None and stored.body else frozenset()
+
+    return people
+
+
+def disclosures_of(
+    events: Iterable[Resource], records: Collection[str], people: Callable[[str], Collection[str]]
+) -> Iterator[Disclosed]:
+    """The disclosures about a person's records among AuditEvents, in their order; refusals and own writes are none.
+
+    Args:
+        people: whom a resource that went out is about: one answer may hold records of many.
+    """
     for event in events:
         if event.get("outcome") != "0" or event.get("action") not in ("R", "E"):
             continue
         named = [str(e.get("what", {}).get("reference", "")) for e in event.get("entity", ())]
-        out = Counter(one.partition("/")[0] for one in named if "/_history/" in one)
         about = tuple(sorted(set(named).intersection(records)))
-        if not about or not out:
+        if not about:
+            continue
+        went = [one.partition("/_history/")[0] for one in named if "/_history/" in one]
+        whose = ((one, people(one)) for one in went)
+        out = Counter(
+            one.partition("/")[0] for one, others in whose if not others or not set(others).isdisjoint(records)
+        )
+        if not out:
             continue
         yield Disclosed(
             recorded=str(event.get("recorded", "")),
@@ -154,7 +198,11 @@ def sentence(one: Disclosed, names: Mapping[str, str], language: str, signed: Ma
         signed: the day on which each Consent was given, by reference.
     """
     who = names.get(one.organization, one.organization)
-    kinds = ", ".join(f"{_KINDS[language].get(kind, kind)} ({count})" for kind, count in one.kinds.items())
+    words: dict[str, int] = {}
+    for kind, count in one.kinds.items():
+        word = _KINDS[language].get(kind, _KINDS[language][""])
+        words[word] = words.get(word, 0) + count
+    kinds = ", ".join(f"{word} ({count})" for word, count in words.items())
     why = ", ".join(_PURPOSES[language].get(p, p) for p in one.purposes or ("",))
     verb = {"en": "saw", "fr": "a vu :"}[language]
     grounds = ", ".join(dict.fromkeys(_ground(each, language, signed or {}) for each in one.because)).strip(", ")

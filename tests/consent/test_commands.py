@@ -152,13 +152,22 @@ def test_the_account_tells_who_saw_what_and_as_of_looks_back(tmp_path: Path) -> 
     save({"resourceType": "Patient", "id": "other"}, at=2)
     save(consent(PERMIT, status="inactive"), at=1_780_000_000_000_000)
     asks = AccessRequest.of_organization("Organization/h", now=NOW)
-    event = audit_event(asks, "read", patients=["Patient/p"], released=["Patient/p/_history/1"], because=["Consent/c"])
+    went = [
+        "Patient/p/_history/1",
+        "Observation/o/_history/1",
+        "Patient/third/_history/1",
+    ]  # one answer about two people
+    event = audit_event(asks, "read", patients=["Patient/p", "Patient/third"], released=went, because=["Consent/c"])
+    save(client()[1], at=3)
     store.write(lambda unit: unit.audit.append(event, now_us=2))
     store.close()
     said = run("account", "--patient", "Patient/p", "--database", url)
     assert said.stdout == (
-        "2026-06-01 12:00  Hospital saw your name and basic data (1); to help you; by your consent of 2026-01-01\n"
+        "2026-06-01 12:00  Hospital saw results and answers (1), your name and basic data (1); to help you; "
+        "by your consent of 2026-01-01\n"
     )
+    third = run("account", "--patient", "Patient/third", "--database", url, "--language", "fr")
+    assert "a vu : votre nom et vos données de base (1); pour vous aider" in third.stdout
     assert run("account", "--patient", "Patient/q", "--database", url).exit_code == 1
     other = run("account", "--patient", "Patient/other", "--database", url, "--language", "fr")
     assert other.stdout == "rien n'a été communiqué\n"
