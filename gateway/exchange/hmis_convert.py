@@ -28,6 +28,7 @@ from gateway.mapping.hmis.tables import FileMap, Labels, load_maps
 from gateway.mapping.hmis.values import code_text, day_of
 
 __all__ = ["WHOLE", "Conversion", "ExportFiles", "FileSeen", "Report", "Scratch", "Share", "Sink"]
+NO_HEADER: Final = "the first row is no header of this file: put HUD's column names there"
 _NAMES: Final = {"roi": "Consent", "consents": "Consent"}
 
 
@@ -91,6 +92,9 @@ class Conversion:
         self.report.source, self.report.version = self.source.name, self.version
         self.context = Context()
         self.ids: dict[str, Ids] = {}  # of rows that other files refer to
+        for seen in self.seen:
+            if headless(seen):
+                self.report.say(seen.path, 0, "", NO_HEADER)
         self._gather()
 
     # -- what is there -----------------------------------------------------------------------------------------------
@@ -269,6 +273,11 @@ def placed(path: str) -> Iterator[None]:
     except Malformed as error:
         at = error.at if path in error.at else f"{path}: {error.at}"
         raise Malformed(error.message, at=at, fix=error.fix) from error
+
+
+def headless(seen: FileSeen) -> bool:
+    """Whether a HUD file begins with something else than its column names, so that no row of it can be read."""
+    return bool(seen.name and seen.header.cells) and not seen.header.certain
 
 
 def _cell(row: Mapping[str, str], column: str) -> str:

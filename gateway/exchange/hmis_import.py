@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.exchange.hmis_absent import Absent, absent_rows
-from gateway.exchange.hmis_convert import Conversion, FileSeen
+from gateway.exchange.hmis_convert import NO_HEADER, Conversion, FileSeen, headless
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
 from gateway.exchange.hmis_joined import JOINED
 from gateway.exchange.hmis_keys import Seen
@@ -199,6 +199,8 @@ class Import:
 
     def _file(self, seen: FileSeen) -> None:
         shape = self._writer.shape(seen.name)
+        if headless(seen):
+            self.report.note(seen.path, 0, NO_HEADER)
         extra = labelled(seen.header.cells, seen.header.extra)
         if extra:
             names = [name for name, _ in extra]

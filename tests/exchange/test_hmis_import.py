@@ -303,3 +303,13 @@ def test_a_client_who_turns_out_to_be_a_victim_service_providers_is_forgotten(st
         assert reading.rows.waiting("source", "Enrollment", "", 9) == []
     later = export("2026-02-04", "1", {"Client": [CLIENT, client("Newzq", "2026-02-03", key="2")]})
     assert run(store, later).total(Kind.CHANGED) == 1
+
+
+def test_a_file_without_its_header_is_said_to_be_one_by_import_and_convert() -> None:
+    files = export("2026-02-01", "1", {"Client": [client("Azq", "2026-01-01"), client("Bzq", "2026-01-01", key="2")]})
+    told = [note for note in run(MemoryStore(), files).notes if note["row"] == 0]
+    assert [(note["file"], note["kind"], "column names" in note["reason"]) for note in told] == [
+        ("Client.csv", "note", True)
+    ]
+    report = Conversion(MemoryFiles(files), read_data, fallback_source="test").report
+    assert [(found.file, found.row) for found in report.findings if "header" in found.reason] == [("Client.csv", 0)]
