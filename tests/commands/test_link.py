@@ -13,7 +13,7 @@ from gateway.commands.link import link
 from gateway.kernel.errors import DoorwayError, Invalid
 from gateway.settings import read_settings
 from gateway.wiring import open_store
-from tests.exchange.test_link import patient, save
+from tests.exchange.test_link import THIN, patient, save
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -155,8 +155,7 @@ def test_a_hashed_file_beside_a_clear_one_is_refused(tmp_path: Path) -> None:
 def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'd.db'}"
     store = open_store(read_settings(None, {}, database_url=url))
-    thin: dict[str, Any] = {"telecom": None, "address": None}
-    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
+    save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN))
     store.close()
     code, printed = run("review", "--database", url, "--json")
     assert code == 3
@@ -180,10 +179,9 @@ def test_the_queue_a_decision_an_explanation_and_an_undo(tmp_path: Path) -> None
 def test_what_reviewers_decided_becomes_files_that_evaluate_reads(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'd.db'}"
     store = open_store(read_settings(None, {}, database_url=url))
-    thin: dict[str, Any] = {"telecom": None, "address": None}
     other = {"name": [{"family": "Zqother", "given": ["Xiomara"]}], "birthDate": "1951-11-30"}
-    save(store, patient("h", "hmis", **thin), patient("m", "hospital", **thin))
-    save(store, patient("h2", "hmis", **(thin | other)), patient("m2", "hospital", **(thin | other)))
+    save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN))
+    save(store, patient("h2", "hmis", **(THIN | other)), patient("m2", "hospital", **(THIN | other)))
     store.close()
     for one, two, said in (("h", "m", "--cannot-tell"), ("h", "m", "--same"), ("h2", "m2", "--not-same")):
         assert run("review", one, two, said, "--by", "ann", "--why", "card", "--database", url)[0] == 0

@@ -10,7 +10,7 @@ import pytest
 from gateway.exchange.ports.store import Store
 from tests.adapters.http.conftest import World, world_over
 from tests.adapters.http.test_break_glass import caller
-from tests.exchange.test_link import patient, save
+from tests.exchange.test_link import THIN, patient, save
 
 REVIEWER = "urn:roles|reviewer"
 
@@ -19,7 +19,7 @@ REVIEWER = "urn:roles|reviewer"
 def bench(sqlite_store: Store, tmp_path: Path) -> Iterator[World]:
     """A gateway where one pair waits: name and birth date only."""
     for world in world_over(sqlite_store, tmp_path, link_reviewer_roles=[REVIEWER], link_two_people=True):
-        save(world.store, *(patient(f"r{n}", f"source{n}", telecom=None, address=None) for n in range(2)))
+        save(world.store, *(patient(f"r{n}", f"source{n}", **THIN) for n in range(2)))
         yield world
 
 
