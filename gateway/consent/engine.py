@@ -447,7 +447,7 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     """The request phase for one patient: eligible Consents, their residuals, and what follows without any resource."""
     counting = eligible(programs, asked)
     always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
-    taken = withdrawn(counting, programs, asked.now_us)
+    taken = withdrawn(counting, programs, asked.now_us) if len(counting) < len(programs) else {}  # none is inactive
     left: list[tuple[Program, tuple[int, ...]]] = []
     newest: list[Program] = []
     for p in counting:
