@@ -7,7 +7,7 @@ what was withheld: both tell of what they may not see.
 
 The trail is walked in the order of time, newest first unless ``_sort=date``; ``date`` bounds the walk, names of records
 and Organizations are looked for in the text before it is parsed, and one page walks a bounded number of records: a page
-may therefore be short, or empty, and still have a next link.
+may therefore be short, or empty, and still have a next link. A search sees the trail as it was before its own request.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -87,8 +87,9 @@ class Trail:
             admit(reading, ask.caller)
             query = self._query(reading, ask, plain, within)
             walk = _Walk(
-                reading.audit, query, self._view(ask, looks), tuple(self._needles(ask, query)), self._places(query)
-            )
+                reading.audit, query, self._view(ask, looks), tuple(self._needles(ask, query)), ask.now_us,
+                self._places(query),
+            )  # fmt: skip
             after = _read_cursor(self.seal.open(cursor, ask.client), query) if cursor else None
             wanted = 0 if query.summary == "count" else query.count
             matches, place, whole = walk.page(after, wanted) if wanted else ([], None, False)
@@ -212,6 +213,7 @@ class _Walk:
     query: Query
     view: View
     needles: Sequence[Sequence[bytes]]  # of each, one text must stand in the record
+    before_us: int  # the instant of the request: what it does itself, beside this search in a batch, is not in it yet
     places: Sequence[tuple[int, int]] | None = None  # the only records that count
 
     def page(self, after: Moment | None, wanted: int) -> tuple[list[Stored], Moment | None, bool]:
@@ -250,10 +252,12 @@ class _Walk:
             yield record, True, shown[0] if good and shown is not None else None
 
     def _records(self, after: Moment | None) -> Iterator[AuditRecord]:
+        """The records from before the request, in order."""
         newest_first = not self.query.sort or self.query.sort[0].descending
         if self.places is not None:
             named = sorted(
-                (one for place in self.places if (one := self.reader.at(*place))), key=lambda one: one.moment
+                (one for place in self.places if (one := self.reader.at(*place)) and one.recorded_us < self.before_us),
+                key=lambda one: one.moment,
             )
             ordered = reversed(named) if newest_first else iter(named)
             yield from (
@@ -261,6 +265,7 @@ class _Walk:
             )
             return
         since, until = _span(self.query.criteria)
+        until = min(until, self.before_us - 1)
         while True:
             records = self.reader.page(
                 since_us=since, until_us=until, after=after, newest_first=newest_first, limit=_CHUNK

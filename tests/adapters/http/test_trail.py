@@ -182,3 +182,17 @@ def test_a_bundle_and_a_form_ask_for_events_as_an_address_does(small: World) -> 
     form = {"Content_Type": "application/x-www-form-urlencoded"}
     assert found(small.ehr("POST", "/AuditEvent/_search", f"patient={one}&action=C", **form)) == [event]
     assert "<AuditEvent" in small.ehr("GET", f"/AuditEvent/{event['id']}?_format=xml").text
+
+
+def test_a_batch_sees_the_trail_as_it_was_before_it(watched: World) -> None:
+    (one,) = people(watched, 1)
+    watched.ehr("GET", f"/Patient/{one}")
+    urls = [f"Patient/{one}", f"AuditEvent?patient=Patient/{one}&action=R"]
+    batch = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [{"request": {"method": "GET", "url": u}} for u in urls],
+    }
+    seen = watched.ehr("POST", "", batch).json()["entry"][1]["resource"]
+    assert seen["total"] == 1
+    assert len(found(watched.ehr("GET", f"/AuditEvent?patient=Patient/{one}&action=R"))) == 2
