@@ -461,6 +461,7 @@ def relabel(types: tuple[str, ...], after: str, database: str | None, config: st
             for step in steps:
                 seen, changed, last = seen + step.seen, changed + step.changed, step.last
                 bar.update(step.seen)
+        wiring.label_at_once(settings, store)
     except KeyboardInterrupt:
         click.echo(f"broken off; go on with --after {last}" if last else "broken off", err=True)
         raise SystemExit(1) from None

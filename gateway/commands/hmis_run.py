@@ -371,6 +371,8 @@ def import_export(
             )
             gc.freeze()  # tables and classes stay: looking for garbage in them after every batch costs a fifth
             report = job.run(store)
+        if not dry_run:
+            wiring.label_at_once(settings, store)
     finally:
         store.close()
     if rejects is not None:

@@ -39,6 +39,7 @@ class Asked:
     classes: frozenset[str] | None = None  # content that is asked for, when no resource is at hand
     codes: frozenset[str] | None = None
     every_purpose: bool = False  # a permission must cover all declared purposes, not just one
+    verified: bool = False  # the domain demands that a Consent was verified before it permits
     links: Mapping[str, frozenset[str]] = field(default_factory=dict)  # instance named by a rule -> what it refers to
     answers: dict[int, bool] = field(init=False, default_factory=dict, compare=False, repr=False)  # the engine's own
 
@@ -70,7 +71,7 @@ class _Closure:
 def ask(
     request: AccessRequest, vocabulary: Vocabulary, related: Iterable[Resource] = (), *,
     classes: frozenset[str] | None = None, codes: frozenset[str] | None = None, every_purpose: bool = False,
-    links: Mapping[str, frozenset[str]] | None = None,
+    verified: bool = False, links: Mapping[str, frozenset[str]] | None = None,
 ) -> Asked:  # fmt: skip
     """Make a request ready: the caller's closure over ``related``, purposes with what covers them.
 
@@ -99,6 +100,7 @@ def ask(
         classes=classes,
         codes=codes,
         every_purpose=every_purpose,
+        verified=verified,
         links=links or {},
     )
 

@@ -56,4 +56,5 @@ def _standing(asked: Asked) -> tuple[Any, ...]:
     return (
         asked.keys, asked.known, asked.nameless, asked.bare, asked.purposes, asked.purposes_exact, asked.action,
         asked.environment, asked.custodian, asked.categories, asked.classes, asked.codes, asked.every_purpose,
+        asked.verified,
     )  # fmt: skip

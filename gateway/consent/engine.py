@@ -175,7 +175,8 @@ class Residue:
     """What remains of Consents that judge alike: live nodes, children after their parents.
 
     ``programs`` are all these Consents; ``live`` are nodes of the first, their positions the same in all.
-    ``by`` is what took their permissions back: then their denials are left, and what they permitted is denied.
+    ``by`` is what took their permissions back (a Consent itself, where the domain demands that it was verified): then
+    their denials are left, and what they permitted is denied.
     """
 
     programs: tuple[Program, ...]
@@ -276,7 +277,7 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     replaced: set[str] = set()
     latest: dict[int, int] = {}
     for p in counting:
-        if not p.replacing or p.always is not None:
+        if not p.replacing or p.always is not None or _unverified(p, asked):
             continue
         d = p.directive
         if d.starts is not None and d.starts > asked.now_us:
@@ -311,6 +312,11 @@ def withdrawn(counting: Iterable[Program], programs: Iterable[Program], now_us: 
             if name != d.consent and ((p.form and one.form == p.form and older) or name in d.replaces):
                 found[name] = p
     return found
+
+
+def _unverified(program: Program, asked: Asked) -> bool:
+    """Whether it permits and replaces nothing yet, since the domain demands that it was verified."""
+    return asked.verified and program.directive.verified is not True
 
 
 def _outdated(program: Program, latest: dict[int, int]) -> bool:
@@ -419,7 +425,8 @@ def _unenforced(program: Program) -> Reason:
 def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[int, ...]) -> Iterator[Reason]:
     d = program.directive
     if said is Verdict.WEAK_DENY and residue.by is not None:
-        yield Reason(d.consent, d.version, program.nodes[0].rule.path, WITHDRAWN, said)
+        element = VERIFICATION if residue.by.directive.consent == d.consent else WITHDRAWN
+        yield Reason(d.consent, d.version, program.nodes[0].rule.path, element, said)
         return
     if said is Verdict.WEAK_DENY:
         indexes = next((index,) for index, node in residue.live if node.permit)
@@ -432,6 +439,7 @@ def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[i
 
 
 WITHDRAWN: Final = "withdrawn"  # the element of a reason: a later Consent of the same form was ended
+VERIFICATION: Final = "verification"  # and: the domain demands that it was verified, which it does not say
 _ELEMENTS: Final = (
     ("labels", "securityLabel"), ("classes", "class"), ("codes", "code"), ("period", "dataPeriod"), ("data", "data"),
     ("authors", "actor"), ("sources", "source"), ("tags", "tag"),
@@ -448,6 +456,8 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     counting = eligible(programs, asked)
     always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
     taken = withdrawn(counting, programs, asked.now_us) if len(counting) < len(programs) else {}  # none is inactive
+    if asked.verified:
+        taken = {p.directive.consent: p for p in counting if _unverified(p, asked)} | taken
     left: list[tuple[Program, tuple[int, ...]]] = []
     newest: list[Program] = []
     for p in counting:

@@ -14,6 +14,11 @@ HANDLING: Final = f"{DOORWAY}/CodeSystem/handling"  # VSP, RESTRICTED, EMBARGO-Y
 EMBARGO: Final = f"{HANDLING}|EMBARGO-"
 
 _EFFECTS: Final = ("deny", "specific", "embargo")
+_SWITCHES: Final = {  # by rule: its values, what holds without a row first
+    "agreement": ("recorded", "registered"),
+    "break-glass": ("allowed", "refused"),
+    "verification": ("optional", "demanded"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Law:
     open_types: frozenset[str]
     agreement: str = "recorded"  # recorded: one must be on record; registered: where none is, a registration counts
     break_glass: bool = True
+    verified: bool = False  # a Consent permits nothing until Consent.verification says that it was verified
 
     def says(
         self, view: ResourceView, now_us: int, zone: tzinfo, named: frozenset[str]
@@ -94,14 +100,18 @@ def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/poli
     """From rows of (rule, effect, labels, needs, notice, handling, citation); labels are separated by spaces.
 
     Raises:
-        Invalid: an effect that does not exist, with file:line.
+        Invalid: an effect or switch that does not exist, with file:line.
     """
-    rules, open_types, switches = [], frozenset[str](), {"agreement": "recorded", "break-glass": "allowed"}
+    rules, open_types, switches = [], frozenset[str](), {name: values[0] for name, values in _SWITCHES.items()}
     for line, row in enumerate(rows, start=2):
         if row["effect"] == "open":
             open_types = open_types | frozenset(row["labels"].split())
         elif row["effect"] == "switch":
-            switches[row["rule"]] = row["labels"].strip()
+            name, value = row["rule"], row["labels"].strip()
+            if value not in _SWITCHES.get(name, ()):
+                fix = "; ".join(f"{one}: {' or '.join(values)}" for one, values in _SWITCHES.items())
+                raise Invalid("no such switch, or not one of its values", at=f"{file}:{line}", fix=fix)
+            switches[name] = value
         elif row["effect"] in _EFFECTS:
             rules.append(
                 LawRule(
@@ -111,4 +121,7 @@ def read_law(rows: Iterable[Mapping[str, str]], *, file: str = "terminology/poli
             )  # fmt: skip
         else:
             raise Invalid("no such effect", at=f"{file}:{line} effect", fix="deny, specific, embargo, open or switch")
-    return Law(tuple(rules), open_types, switches["agreement"], switches["break-glass"] == "allowed")
+    return Law(
+        tuple(rules), open_types, switches["agreement"], switches["break-glass"] == "allowed",
+        switches["verification"] == "demanded",
+    )  # fmt: skip

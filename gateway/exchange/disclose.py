@@ -296,6 +296,8 @@ class Gate:
         programs = self._alone.get(patient, ())
         if linked is not None or patient in self._tangled or len(programs) != 1 or self.rule(stored).permit:
             return False
+        if self._knowledge.law.verified and programs[0].directive.verified is not True:
+            return False  # the forms that the store knows say nothing of verification
         own, kind = outline(programs[0].directive), traits_of(stored.facets).kind
         inside = own.low_us <= self._us <= own.high_us
         return shown.surely(own.form, kind) if inside and shown.may(own.form, kind) else True
@@ -447,7 +449,8 @@ class Gate:
         return self._asked
 
     def _ask(self, links: dict[str, frozenset[str]]) -> Asked:
-        return ask(self.request, self._knowledge.vocabulary, self._related, links=links)
+        law, vocabulary = self._knowledge.law, self._knowledge.vocabulary
+        return ask(self.request, vocabulary, self._related, verified=law.verified, links=links)
 
     def _people(self) -> list[Resource]:
         """The caller's own resources: organizations with the parents above them, persons, roles."""

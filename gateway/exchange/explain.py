@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from gateway.consent.asked import Asked
-from gateway.consent.engine import WITHDRAWN, Program
+from gateway.consent.engine import VERIFICATION, WITHDRAWN, Program
 from gateway.consent.forms import form_signed
 from gateway.consent.labels import BASIS
 from gateway.consent.reference import closed, data_holds, request_holds
@@ -115,6 +115,10 @@ def _sentence(ruling: Ruling) -> str:
     )
     if first.element == WITHDRAWN:
         return f"{first.consent} permitted it, and a later Consent of the same form was ended, which took that back"
+    if first.element == VERIFICATION:
+        return (
+            f"{first.consent} permits it once Consent.verification says that it was verified, which this domain demands"
+        )
     if not first.provision:
         return f"{first.consent} cannot be enforced ({first.element}), so it denies"
     return f"{first.consent} {word}: {first.provision}" + (f", by {first.element}" if first.element != "type" else "")

@@ -10,7 +10,7 @@ from gateway.wiring.hl7v2 import (
     mllp_senders,
     mllp_service,
 )
-from gateway.wiring.http import Built, RestParts, Service, build_app, build_rest, label_service, services
+from gateway.wiring.http import Built, RestParts, Service, build_app, build_rest, label_at_once, services
 from gateway.wiring.parts import (
     clock,
     consent_knowledge,
@@ -44,7 +44,7 @@ __all__ = [
     "hl7v2_converter",
     "hl7v2_processing",
     "hl7v2_sources",
-    "label_service",
+    "label_at_once",
     "linker",
     "mllp_listeners",
     "mllp_queries",

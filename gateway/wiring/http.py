@@ -88,6 +88,13 @@ def label_service(settings: Settings, store: Store) -> "LabelService":
     return LabelService(passes)
 
 
+def label_at_once(settings: Settings, store: Store) -> None:
+    """What that worker would do, to its end: for commands, since no gateway may be running beside them."""
+    service = label_service(settings, store)
+    while service.turn():
+        pass
+
+
 @dataclass(frozen=True)
 class RestParts:
     """The REST use cases over one store."""

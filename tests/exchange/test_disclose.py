@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway.adapters.files.data import read_data
-from gateway.consent.law import HANDLING, embargo_label
+from gateway.consent.law import HANDLING, embargo_label, read_law
 from gateway.consent.request import AccessRequest, Actor, BreakGlass
 from gateway.exchange.agreements import Agreement, agree, agree_at_first, contract
 from gateway.exchange.disclose import PERSONS, Gate, Knowledge, read_knowledge
@@ -191,6 +191,37 @@ def glass(**more: Any) -> AccessRequest:
     declared = BreakGlass("unconscious, no other way", NOW + timedelta(hours=1))
     whole = {"purposes": ("BTG",), "break_glass": declared, "actors": (Actor("Practitioner/er"),)}
     return asks(**whole | more)
+
+
+def test_where_the_domain_demands_it_a_consent_permits_only_once_it_was_verified(store: Store) -> None:
+    demands = replace(KNOWLEDGE, law=replace(KNOWLEDGE.law, verified=True))
+    verified: JsonObject = {"verification": [{"verified": True}]}
+    form: JsonObject = {"sourceReference": {"reference": "DocumentReference/roi"}}
+    put(store, patient(), observation(), consent(PERMIT, dateTime="2025-01-01", **form))
+    assert seen(store) == ["Observation/o", "Patient/p"]
+    assert seen(store, knowledge=demands) == []
+    with store.reading() as reading:
+        (stored,) = reading.resources.of_type("Observation")
+        (said,) = explain(reading.resources, asks(), demands, [stored])
+        assert "Consent.verification" in said.text
+        gate = Gate(reading.resources, asks(), demands)
+        shown = gate.narrow([stored])
+        assert shown is None or not gate.contradicts(stored, shown)
+    put(store, consent(PERMIT, dateTime="2025-01-01", **form, **verified), at=2)
+    assert seen(store, knowledge=demands) == ["Observation/o", "Patient/p"]
+    narrower = consent({"type": "deny"}, "later", dateTime="2026-01-01", **form)
+    put(store, narrower, at=3)
+    assert seen(store, knowledge=demands) == []  # a denial holds before it was verified
+    put(store, narrower | {"provision": {"type": "permit", "actor": [actor("Organization/other")]}}, at=4)
+    assert seen(store, knowledge=demands) == ["Observation/o", "Patient/p"]  # and a permission replaces nothing yet
+
+
+def test_a_switch_of_the_law_has_one_of_its_values() -> None:
+    row = {"rule": "verification", "effect": "switch", "labels": "demanded", "needs": "", "notice": "", "citation": ""}
+    assert read_law([row]).verified
+    assert not read_law([]).verified
+    with pytest.raises(Invalid, match="optional or demanded"):
+        read_law([row | {"labels": "sometimes"}])
 
 
 def test_break_glass_needs_all_of_it_and_stays_below_the_law(store: Store) -> None:

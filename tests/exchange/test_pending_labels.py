@@ -174,3 +174,11 @@ def test_the_record_of_what_waits_is_shown_to_nobody(store: Store) -> None:
         assert any(b"Organization/a" in orjson.dumps(orjson.loads(one.body)) for one in every)
         gate = Gate(reading.resources, AccessRequest.of_organization(TRUSTED, now=NOW), KNOWLEDGE)
         assert list(gate.visible(every)) == [False] * len(every)
+
+
+def test_a_command_beside_which_no_gateway_runs_labels_to_the_end_itself(store: Store) -> None:
+    filled(store)
+    save(store, FLAGGED, at=2)
+    wiring.label_at_once(SETTINGS, store)
+    assert waiting(store) == NOTHING
+    assert all("SDV" in codes(store, f"ServiceRequest/{one}") for one in MANY)
