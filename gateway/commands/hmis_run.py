@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -366,7 +367,7 @@ def import_export(
                 conversion,
                 wiring.saver(settings),
                 now_us=wiring.now_us,
-                options=Options(refresh=refresh, max_deleted_share=max_deleted, dry_run=dry_run),
+                options=Options(refresh=refresh, max_deleted_share=max_deleted, dry_run=dry_run, salt=os.urandom(32)),
                 tick=bar.update,
             )
             gc.freeze()  # tables and classes stay: looking for garbage in them after every batch costs a fifth

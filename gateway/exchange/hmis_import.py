@@ -58,6 +58,9 @@ class Options:
     max_deleted_share: float = 0.2
     few_deleted: int = 50  # so many are never too many
     dry_run: bool = False
+    salt: bytes = (
+        b""  # random, kept by the first import: by it what is kept of refused clients tells nobody who they are
+    )
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ class Import:
         self.report = ImportReport(conversion.source.name, conversion.version, mode)
         self._source = conversion.source.name
         self._writer = RowWriter(conversion, saver, now_us)
-        self._victims = Victims(conversion, self._writer)
+        self._victims = Victims(conversion, self._writer, options.salt)
         self._absent = Absent()
         self._look: Callable[[Callable[[Reading], Any]], Any]
         self._write: Write

@@ -2,7 +2,8 @@
 
 Whose a row is shows in the Organization of its project. When that is learned or changes later, everything that is
 stored of the project's clients is taken out again, whatever the order in which exports come. What stays of a refused
-client or enrollment is a digest of its key, so that a row which comes later and names it is refused too.
+client or enrollment is a digest of its key under a secret of the store, so that a row which comes later and names it is
+refused too, and nobody who knows keys can try them on a copy of the table.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -24,9 +25,10 @@ Look = Callable[[Callable[[Reading], Any]], Any]
 class Victims:
     """Which rows belong to victim service providers, and forgetting those that turn out to."""
 
-    def __init__(self, conversion: Conversion, writer: RowWriter) -> None:
+    def __init__(self, conversion: Conversion, writer: RowWriter, salt: bytes) -> None:
         self._conversion, self._writer, self._source = conversion, writer, conversion.source.name
         self._refused: set[str] = set()  # digests
+        self._secret = salt
 
     def column(self, shape: Shape, row: Row) -> str:
         """The column by which a row belongs to a victim service provider; empty when it does not."""
@@ -37,14 +39,14 @@ class Victims:
         if shape.person >= 0 and self._client(row.cells[shape.person].strip()):
             return shape.names[shape.person]
         named = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
-        return "EnrollmentID" if named and _digest("Enrollment", named) in self._refused else ""
+        return "EnrollmentID" if named and self._digest("Enrollment", named) in self._refused else ""
 
     def names(self, project: str, person: str) -> bool:
         """Whether a row of an unknown file that names these is about a victim service provider's client or project."""
         return self._serves(project) or self._client(person)
 
     def _client(self, person: str) -> bool:
-        return bool(self._refused) and _digest("Client", person) in self._refused
+        return bool(self._refused) and self._digest("Client", person) in self._refused
 
     def _serves(self, project: str) -> bool:
         return bool(self._writer.victims) and bool(self._writer.projects.get(project, {}).get("vsp"))
@@ -55,6 +57,7 @@ class Victims:
         Refused are clients whom this export, or what is stored of a project that now serves victims, shows there and
         nothing shows anywhere else: not even their existence is kept.
         """
+        write(self._keep_secret)
         self._refused = set(look(lambda reading: reading.rows.todo(self._source, REFUSED, _MOST)))
         if not self._writer.victims and not self._refused:
             return
@@ -86,13 +89,21 @@ class Victims:
             self._remember(unit, file, refused, {key for kind, key in kinds if kind in (*WRITTEN, Kind.WAITING)})
 
     def _remember(self, unit: Unit, kind: str, refused: Iterable[str], taken: Iterable[str]) -> None:
-        new = {_digest(kind, key) for key in refused} - self._refused
-        gone = {_digest(kind, key) for key in taken} & self._refused if self._refused else set()
+        new = {self._digest(kind, key) for key in refused} - self._refused
+        gone = {self._digest(kind, key) for key in taken} & self._refused if self._refused else set()
         if new:
             unit.rows.put_todo(self._source, REFUSED, new)
         if gone:
             unit.rows.done(self._source, REFUSED, sorted(gone))
         self._refused = (self._refused | new) - gone
+
+    def _keep_secret(self, unit: Unit) -> None:
+        self._secret = unit.clients.keep_secret("refused", self._secret)
+
+    def _digest(self, file: str, key: str) -> str:
+        """What is kept of the key of a refused client or enrollment."""
+        text = f"{file} {key}".encode("utf-8", "surrogatepass")
+        return blake2b(text, digest_size=16, key=self._secret).hexdigest()
 
     def _at(self, project: str, reading: Reading) -> list[RowState]:
         return reading.rows.of_projects(self._source, "Enrollment", [project], every=True)
@@ -122,8 +133,3 @@ class Victims:
         if states:
             unit.rows.put_todo(self._source, HOUSEHOLD, [state.household for state in states if state.household])
             self._writer.forget(unit, file, [state.key for state in states])
-
-
-def _digest(file: str, key: str) -> str:
-    """What is kept of the key of a refused client or enrollment."""
-    return blake2b(f"{file} {key}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

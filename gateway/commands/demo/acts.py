@@ -1,6 +1,7 @@
 """The acts of the demo, each told from what the gateway really answers."""
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -54,7 +55,13 @@ def export_arrives(stage: "Stage") -> None:
     total = sum(seen.bytes for seen in conversion.seen) or 1
     shown = sys.stderr.isatty()
     with click.progressbar(length=total, label="  importing", file=sys.stderr, hidden=not shown) as bar:
-        job = Import(conversion, wiring.saver(stage.settings), now_us=wiring.now_us, options=Options(), tick=bar.update)
+        job = Import(
+            conversion,
+            wiring.saver(stage.settings),
+            now_us=wiring.now_us,
+            options=Options(salt=os.urandom(32)),
+            tick=bar.update,
+        )
         report = job.run(stage.store)
     with stage.store.reading() as reading:
         here = sum(1 for stored in reading.resources.of_type("Patient") if stored.reference in stage.community.clients)
