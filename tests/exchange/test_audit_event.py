@@ -78,5 +78,5 @@ def test_a_read_stays_small() -> None:
 def test_a_delivery_counts_as_a_disclosure_to_its_organization() -> None:
     request = AccessRequest.of_organization("Organization/west", now=NOW)
     event = audit_event(request, DISCLOSE, patients=["Patient/p"], released=["Task/t/_history/1"], address="west")
-    (told,) = disclosures_of([event], ["Patient/p"])
+    (told,) = disclosures_of([event], ["Patient/p"], lambda _: ["Patient/p"])
     assert (told.organization, dict(told.kinds)) == ("Organization/west", {"Task": 1})
