@@ -51,7 +51,12 @@ def _nightly(seed: int) -> list[tuple[str, list[str]]]:
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@click.option("--workers", default="2", show_default=True, help="Test processes.")
+@click.option(
+    "--workers",
+    default=lambda: str((os.cpu_count() or 1) + 1),
+    show_default="one more than processors",
+    help="Test processes; many tests wait for processes of their own.",
+)
 @click.option(
     "--nightly", is_flag=True, help="Instead: 100,000 generated requests a database to notice what is hidden."
 )
