@@ -263,8 +263,8 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     """The Consents that count: active or unreadable, of the category asked for, not replaced by another.
 
     One replaces another by an explicit link, or when it is the same form for the same organization and patient, given
-    later, and in force by now. Lateness alone never replaces. What was ended since replaces nothing, and still the
-    earlier does not come back: see :func:`withdrawn`.
+    later, and in force by now (and verified, where the domain demands that). Lateness alone never replaces. What was
+    ended since replaces nothing, and still the earlier does not come back: see :func:`withdrawn`.
     """
     counting = [p for p in programs if p.directive.status is not Enforcement.INACTIVE]
     if not asked.categories and not any(p.replacing for p in counting):
@@ -277,15 +277,16 @@ def eligible(programs: Iterable[Program], asked: Asked) -> list[Program]:
     replaced: set[str] = set()
     latest: dict[int, int] = {}
     for p in counting:
-        if not p.replacing or p.always is not None or _unverified(p, asked):
+        if not p.replacing or p.always is not None:
             continue
         d = p.directive
-        if d.starts is not None and d.starts > asked.now_us:
+        if (d.starts is not None and d.starts > asked.now_us) or (asked.verified and d.verified is not True):
             continue
         if d.replaces:
             replaced |= d.replaces - {d.consent}
-        if p.form and d.given_us is not None and d.given_us >= latest.get(p.form, d.given_us):
-            latest[p.form] = d.given_us
+        given = d.given_us
+        if p.form and given is not None and given >= latest.get(p.form, given):
+            latest[p.form] = given
     if not replaced and len(latest) == len(counting):
         return counting
     return [p for p in counting if p.directive.consent not in replaced and not _outdated(p, latest)]
@@ -312,11 +313,6 @@ def withdrawn(counting: Iterable[Program], programs: Iterable[Program], now_us: 
             if name != d.consent and ((p.form and one.form == p.form and older) or name in d.replaces):
                 found[name] = p
     return found
-
-
-def _unverified(program: Program, asked: Asked) -> bool:
-    """Whether it permits and replaces nothing yet, since the domain demands that it was verified."""
-    return asked.verified and program.directive.verified is not True
 
 
 def _outdated(program: Program, latest: dict[int, int]) -> bool:
@@ -454,32 +450,37 @@ def element_of(group: DataGroup) -> str:
 def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     """The request phase for one patient: eligible Consents, their residuals, and what follows without any resource."""
     counting = eligible(programs, asked)
-    always = tuple(p for p in counting if p.always is Verdict.DENY and not _over(p, asked))
     taken = withdrawn(counting, programs, asked.now_us) if len(counting) < len(programs) else {}  # none is inactive
     if asked.verified:
-        taken = {p.directive.consent: p for p in counting if _unverified(p, asked)} | taken
+        taken = {p.directive.consent: p for p in counting if p.directive.verified is not True} | taken
+    always: list[Program] = []
     left: list[tuple[Program, tuple[int, ...]]] = []
     newest: list[Program] = []
     for p in counting:
-        if p.always is None:
-            live = live_nodes(p, asked)
-            if live:
-                left.append((p, live))
-                if p.directive.dialect.newest:
-                    newest.append(p)
+        if p.always is not None:
+            if p.always is Verdict.DENY and not _over(p, asked):
+                always.append(p)
+        elif live := live_nodes(p, asked):
+            left.append((p, live))
+            if p.directive.dialect.newest:
+                newest.append(p)
     if len(newest) > 1:  # LEAP: the latest applicable Consent decides alone
         last = max(newest, key=lambda p: p.directive.given_us or 0)
         left = [(p, live) for p, live in left if p is last or not p.directive.dialect.newest]
     alike: dict[tuple[int, tuple[int, ...], str], list[Program]] = {}
     for p, live in left:
-        by = taken.get(p.directive.consent)
-        alike.setdefault((p.shape, live, "" if by is None else by.directive.consent), []).append(p)
-    residues = tuple(
+        by = taken.get(p.directive.consent) if taken else None
+        key = p.shape, live, "" if by is None else by.directive.consent
+        if key in alike:
+            alike[key].append(p)
+        else:
+            alike[key] = [p]
+    residues = [
         _taken_back(those, live, taken[those[0].directive.consent]) if by else _residue(those, live)
         for (_, live, by), those in alike.items()
-    )
-    facets = frozenset[str]().union(*(residue.facets for residue in residues))
-    bound = Bound(asked, residues, always, _facets=facets)
+    ]
+    facets = frozenset[str]().union(*[residue.facets for residue in residues])
+    bound = Bound(asked, tuple(residues), tuple(always), _facets=facets)
     if not facets or always:
         bound.fixed = bound._decide(_ANYTHING)
     return bound
