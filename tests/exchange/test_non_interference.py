@@ -275,7 +275,8 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
         fill(store, visible_part(), start_us=EPOCH_US, source="import")
         if index:
             fill(store, hidden_part(random.Random(5)), start_us=EPOCH_US + 500_000, source="elsewhere")
-        builts.append(wiring.build_app(Settings(data_folder=str(tmp_path)), store))
+        rates = {"match_per_minute": 10**6, "match_people_per_hour": 10**6}  # they go by the clock
+        builts.append(wiring.build_app(Settings(data_folder=str(tmp_path), **rates), store))
         https.append(Http(builts[-1].app))
     callers = [Caller(http, token_for(store, "ehr", HOSPITAL)) for http, store in zip(https, stores, strict=True)]
     elsewhere = Caller(https[1], token_for(stores[1], "elsewhere", "Organization/agency"))
