@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from gateway.consent.asked import Asked, ask
+from gateway.consent.askers import Askers
 from gateway.consent.bindings import Bindings
 from gateway.consent.codes import Vocabulary, read_vocabulary
 from gateway.consent.engine import Bound, Program, Reason, compile_directive
@@ -35,6 +36,7 @@ from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.pending_labels import DIRECTORY, PENDING, read_pending
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.residual import FORMS_LIMIT, Asker, Disagreements, residual
+from gateway.exchange.ruling import Ruling
 from gateway.exchange.search import Shown
 from gateway.kernel.fhir import ACT_REASON, JsonObject, Resource
 
@@ -73,6 +75,7 @@ class Knowledge:
     privileged: frozenset[str] = frozenset()
     notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
     bindings: Bindings = field(default_factory=Bindings, repr=False, compare=False)
+    askers: Askers = field(default_factory=Askers, repr=False, compare=False)
     disagreements: Disagreements = field(default_factory=Disagreements, repr=False, compare=False)
     _programs: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
     _timeless: dict[bytes, Program] = field(default_factory=dict, repr=False, compare=False)
@@ -169,25 +172,6 @@ def _parsed(body: bytes) -> JsonObject:
     return found if isinstance(found, dict) else {}
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What the gate found out about one resource, complete enough to explain it."""
-
-    permit: bool
-    rule: str  # consent, default, own-records, own-access, directory, stand-in, stranger, agreement, break-glass, a law
-    reasons: tuple[Reason, ...] = ()
-    notices: tuple[str, ...] = ()
-
-    @property
-    def because(self) -> tuple[str, ...]:
-        """Names for the audit record: Consents with version and provision, or the rule."""
-        named = tuple(
-            f"{r.consent}{'/_history/' + r.version if r.version else ''}{'#' + r.provision if r.provision else ''}"
-            for r in self.reasons
-        )
-        return named if self.rule == "consent" and named else (f"rule:{self.rule}", *named)
-
-
 class Gate:
     """One asker in front of one snapshot (or transaction). Make a new one for every request, never keep one.
 
@@ -203,6 +187,7 @@ class Gate:
         self._asked: Asked | None = None
         self._related: list[Resource] = []
         self._agreed: bool | None = None
+        self._own: dict[str, Stored] | None = None
         self._unlabelled: frozenset[str] = frozenset()  # organizations of which more is known than labels say yet
         self._bound: dict[str, tuple[Bound, Bound | None]] = {}
         self._inherits: dict[str, bool] = {}  # patients whose record has no Consent of its own, in any state
@@ -424,11 +409,10 @@ class Gate:
 
     def _find_agreement(self) -> bool:
         organization = local(self.request.organization)
+        recorded, found = contract_of(organization), self._standing()
+        self._unlabelled = read_pending(found.get(PENDING)).closed
         if not organization:
             return False
-        recorded = contract_of(organization)
-        found = self._resources.many((organization, recorded, PENDING))
-        self._unlabelled = read_pending(found.get(PENDING)).closed
         own = _parsed(found[organization].body) if organization in found else {}
         if own.get("active") is False:
             return False
@@ -444,30 +428,44 @@ class Gate:
 
     def _asks(self) -> Asked:
         if self._asked is None:
-            self._related = self._people()
-            self._asked = self._ask({})
+            people = list(self._people().values())
+            self._related = [_parsed(stored.body) for stored in people]
+            self._asked = self._knowledge.askers.ask(
+                self.request, self._knowledge.vocabulary, self._related, [stored.body for stored in people],
+                verified=self._knowledge.law.verified,
+            )  # fmt: skip
         return self._asked
+
+    def _standing(self) -> dict[str, Stored]:
+        """The asking Organization, its agreement, and what waits to be labelled: one look for all of it."""
+        if self._own is None:
+            organization = local(self.request.organization)
+            wanted = (organization, contract_of(organization), PENDING) if organization else ()
+            self._own = self._resources.many(wanted) if wanted else {}
+        return self._own
 
     def _ask(self, links: dict[str, frozenset[str]]) -> Asked:
         law, vocabulary = self._knowledge.law, self._knowledge.vocabulary
         return ask(self.request, vocabulary, self._related, verified=law.verified, links=links)
 
-    def _people(self) -> list[Resource]:
+    def _people(self) -> dict[str, Stored]:
         """The caller's own resources: organizations with the parents above them, persons, roles."""
-        found: dict[str, Resource] = {}
+        found: dict[str, Stored] = {}
         todo = {local(actor.reference) for actor in self.request.everyone if actor.reference}
         for _ in range(_PARENTS_LIMIT):
-            got = self._resources.many(todo - found.keys())
+            got = {one: stored for one, stored in self._standing().items() if one in todo and one not in found}
+            if further := todo - found.keys() - got.keys():
+                got |= self._resources.many(further)
             if not got:
                 break
-            found.update({reference: _parsed(stored.body) for reference, stored in got.items()})
+            found |= got
             todo = {
                 local(node["reference"])
-                for resource in found.values()
+                for resource in (_parsed(stored.body) for stored in got.values())
                 for node in (resource.get("partOf"), resource.get("organization"), resource.get("practitioner"))
                 if isinstance(node, dict) and isinstance(node.get("reference"), str)
             }
-        return list(found.values())
+        return found
 
     def _of(self, patient: str) -> tuple[Bound, Bound | None]:
         if patient not in self._bound:

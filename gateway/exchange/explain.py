@@ -14,8 +14,9 @@ from gateway.consent.reference import closed, data_holds, request_holds
 from gateway.consent.request import AccessRequest
 from gateway.consent.rules import DataGroup, Enforcement, RequestGroup, Verdict
 from gateway.consent.view import STRANGER, ResourceView
-from gateway.exchange.disclose import Gate, Knowledge, Ruling
+from gateway.exchange.disclose import Gate, Knowledge
 from gateway.exchange.ports.resources import ResourceReader, Stored
+from gateway.exchange.ruling import Ruling
 from gateway.kernel.fhir import LEVEL, JsonObject, Resource
 
 _RULES: Final[Mapping[str, str]] = {  # rule -> what it means, and what would have to differ
