@@ -9,7 +9,7 @@ import orjson
 from gateway.consent.asked import Asked
 from gateway.consent.engine import VERIFICATION, WITHDRAWN, Program
 from gateway.consent.forms import form_signed
-from gateway.consent.labels import BASIS
+from gateway.consent.labels import BASIS, security_of
 from gateway.consent.reference import closed, data_holds, request_holds
 from gateway.consent.request import AccessRequest
 from gateway.consent.rules import DataGroup, Enforcement, RequestGroup, Verdict
@@ -126,8 +126,7 @@ def _sentence(ruling: Ruling) -> str:
 
 
 def _labels(stored: Stored) -> Iterator[str]:
-    meta = orjson.loads(stored.body).get("meta", {}) if stored.body else {}
-    for label in meta.get("security", ()):
+    for label in security_of(orjson.loads(stored.body)) if stored.body else ():
         basis = next((e["valueCoding"] for e in label.get("extension", ()) if e.get("url") == BASIS), None)
         why = f"{basis.get('code')} {basis.get('version')}" if basis else "mapping"
         yield f"{label.get('code')} ({why})"
