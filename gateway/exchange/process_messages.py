@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
+from gateway.consent.labels import is_claim, security_of
 from gateway.exchange.identity_events import ENDS_VISIT, NO_VISIT, RENUMBERS, apply_effects, refuse_circles
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
@@ -137,7 +138,7 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
     newest = [found for lane in lanes_of(received) if (found := unit.inbox.newest(lane)) is not None]
     late = any(one > (received.event_us, received.received_us) for one in newest)
     cancels = any(effect.kind == "cancel" for effect in conversion.effects)
-    state = _State(unit, processing.merge)
+    state = _State(unit, processing.merge, received.source)
     refuse_circles(conversion.effects, state.get)
     labels: dict[str, tuple[JsonObject, ...]] = {
         **{record_of(one.owner): LABELS for one in conversion.snapshots},
@@ -155,7 +156,7 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         replace_sets(conversion.snapshots, state.get, state.put)
         apply_effects(conversion.effects, state.get, state.put)
     drafts = [
-        Draft(resource, source=received.source, labels=labels.get(reference, ()))
+        Draft(resource, source=received.source, labels=labels.get(reference))
         for reference, resource in state.changed.items()
     ]
     return processing.saver.save(unit, drafts, now_us=now_us)
@@ -199,9 +200,10 @@ def _again(received: Received, processing: Processing) -> Work:
 class _State:
     """The resources that a message touches: read when first asked for, changed in memory, written at the end."""
 
-    def __init__(self, unit: Unit, merge: Merge) -> None:
+    def __init__(self, unit: Unit, merge: Merge, source: str) -> None:
         self._unit = unit
         self._merge = merge
+        self._source = source
         self._found: dict[str, Resource | None] = {}
         self.changed: dict[str, Resource] = {}
 
@@ -210,7 +212,7 @@ class _State:
         if reference not in self._found:
             stored = self._unit.resources.get(*reference.split("/", 1))
             parsed = None if stored is None or stored.deleted else read(stored.body, at=reference).resource
-            self._found[reference] = _without_meta(parsed) if parsed is not None else None
+            self._found[reference] = _as_sent(parsed, self._source) if parsed is not None else None
         return self._found[reference]
 
     def put(self, resource: Resource) -> None:
@@ -294,9 +296,12 @@ def _not_shared(reference: str) -> bool:
     return reference.split("/", 1)[0] not in SHARED
 
 
-def _without_meta(resource: Resource) -> Resource:
-    """Version and time are the store's; profiles and tags stay."""
+def _as_sent(resource: Resource, source: str) -> Resource:
+    """Version and time are the store's, labels the gateway's; profiles, tags and what this sender claimed stay."""
     meta = {k: v for k, v in resource.get("meta", {}).items() if k not in {"versionId", "lastUpdated", "security"}}
+    claims = [label for label in security_of(resource) if is_claim(label, source)]
+    if claims:  # absent is unchanged: what it says of its own record holds until it says otherwise
+        meta["security"] = [{"system": label["system"], "code": label["code"]} for label in claims]
     out = {name: value for name, value in resource.items() if name != "meta"}
     return {**out, "meta": meta} if meta else out
 

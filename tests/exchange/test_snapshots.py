@@ -31,10 +31,10 @@ IN1_A, IN1_B = "IN1|1|A|1|Payer A", "IN1|2|B|2|Payer B"
 class Gateway:
     """Takes and processes messages, one clock tick each."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, processing: Processing = PROCESSING) -> None:
         self.store = store
         self.at = 1_000
-        self.worker = InboxWorker(store, PROCESSING, self.tick, lambda _done: None)
+        self.worker = InboxWorker(store, processing, self.tick, lambda _done: None)
 
     def tick(self) -> int:
         self.at += 1

@@ -1,5 +1,8 @@
 """Labels that a mapping vouched for outlive what others write; a sender closes his own record with his, never opens."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -10,6 +13,7 @@ from gateway.exchange.relabel import relabel
 from gateway.kernel.fhir import ACT_CODE, CONFIDENTIALITY, LEVEL, JsonObject
 from gateway.settings import Settings
 from tests.consent.build import label, labels, observation
+from tests.exchange.test_snapshots import PROCESSING, Gateway
 
 SAVER = wiring.saver(Settings())
 HANDLING = "https://doorway.example/fhir/CodeSystem/handling"
@@ -113,3 +117,51 @@ def test_a_documents_own_labels_count(store: Store) -> None:
     composition = {"resourceType": "Composition", "id": "c", "status": "final", "confidentiality": "R"}
     save(store, composition, by="hospital", at=1)
     assert {"R", "L3"} <= codes(store, "Composition/c")
+
+
+def order(control_id: str, *, minute: int, mark: str, control: str = "NW", text: str = "Zq") -> bytes:
+    stamp = f"2026010510{minute:02d}"
+    lines = (
+        f"MSH|^~\\&|EHR|WEST|||{stamp}||OMG^O19|{control_id}|P|2.5.1", "PID|1||17^^^WEST^MR||Zqvale^Ada",
+        f"ORC|{control}|P1^EHR" + "|" * 26 + mark, f"OBR|1|P1^EHR||X^{text}^L", "",
+    )  # fmt: skip
+    return "\r".join(lines).encode()
+
+
+R = "R^Restricted^HL70177"
+
+
+@pytest.mark.parametrize(
+    ("marks", "closed"),
+    [
+        (["", R], True),
+        ([R, ""], True),
+        ([R, "", ""], True),
+        ([R, "", '""'], False),
+        ([R, "U^Usual^HL70177"], False),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_an_order_stays_closed_until_its_sender_says_otherwise(
+    store: Store, marks: Sequence[str], closed: bool, late: bool
+) -> None:
+    gateway = Gateway(store, replace(PROCESSING, saver=SAVER))
+    feed = [
+        order(str(n), minute=n, mark=mark, control="NW" if n == 0 else "XO", text=f"Zq{n}")
+        for n, mark in enumerate(marks)
+    ]
+    gateway.take(*([feed[-1], *feed[:-1]] if late else feed))
+    (made,) = gateway.all("ServiceRequest")
+    assert made["code"]["coding"][0]["display"] == f"Zq{len(marks) - 1}"
+    assert ("R" in codes(store, f"ServiceRequest/{made['id']}")) is closed
+
+
+def test_a_message_leaves_what_others_vouched_for(store: Store) -> None:
+    gateway = Gateway(store, replace(PROCESSING, saver=SAVER))
+    gateway.take(order("1", minute=1, mark=""))
+    (made,) = gateway.all("ServiceRequest")
+    save(store, made | {"priority": "urgent"}, by="hmis", at=gateway.tick(), vouched=(*labels("R"), label("HIV")))
+    before = codes(store, f"ServiceRequest/{made['id']}")
+    assert "HIV" in before
+    gateway.take(order("2", minute=2, mark="", control="XO", text="Zq2"))
+    assert codes(store, f"ServiceRequest/{made['id']}") == before
