@@ -38,15 +38,16 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _nightly(seed: int) -> list[tuple[str, list[str]]]:
-    """The proof that what is hidden cannot be noticed, at length: other requests every night."""
+def _nightly(seed: int, workers: str) -> list[tuple[str, list[str]]]:
+    """The proof that what is hidden cannot be noticed, at length: other requests every night, a process a database."""
     os.environ |= {
         "DOORWAY_NON_INTERFERENCE": str(NIGHTLY_REQUESTS),
         "DOORWAY_NON_INTERFERENCE_SEED": str(seed),
         "DOORWAY_NON_INTERFERENCE_HIDDEN": str(NIGHTLY_HIDDEN),
     }
     files = ("tests/exchange/test_non_interference.py", "tests/exchange/test_non_interference_out.py")
-    return [(f"non-interference, seed {seed}", [sys.executable, "-m", "pytest", "-k", "sqlite or postgres", *files])]
+    pytest = [sys.executable, "-m", "pytest", "-n", workers, "-k", "sqlite or postgres", *files]
+    return [(f"non-interference, seed {seed}", pytest)]
 
 
 @click.command()
@@ -68,7 +69,7 @@ def test(paths: tuple[str, ...], workers: str, nightly: bool, seed: int | None, 
     Example: doorway test. Give test files or folders to run only those tests.
     """
     today = int(time.time()) // 86_400
-    steps = _nightly(today if seed is None else seed) if nightly else _steps(paths, workers)
+    steps = _nightly(today if seed is None else seed, workers) if nightly else _steps(paths, workers)
     environment = _environment()
     outcome: dict[str, float] = {}
     failed = []
