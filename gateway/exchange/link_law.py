@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.consent.labels import security_of
 from gateway.exchange.ports.resources import ResourceReader
 from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 
@@ -19,9 +20,7 @@ def may_be_compared(patient: Resource, resources: ResourceReader) -> bool:
     Not the record of a victim service provider (34 USC 12291(b)(2): hashing does not exempt), not one of a person who
     declined: an active Consent that denies as a whole and permits nothing, or a refusal with no active consent beside.
     """
-    labels = {
-        (str(c.get("system", "")), str(c.get("code", ""))) for c in (patient.get("meta") or {}).get("security", ())
-    }
+    labels = {(str(one.get("system", "")), str(one.get("code", ""))) for one in security_of(patient)}
     if labels & {VICTIM_SERVICE, NO_LINK}:
         return False
     return not declined(

@@ -74,7 +74,8 @@ def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, 
     ``view`` packs what consent looks at in the new content, to be kept beside it.
 
     In the text only ``id`` and ``meta`` are touched: ``meta.versionId`` and ``meta.lastUpdated`` are ours, and
-    ``meta.security`` holds exactly ``draft.labels``: labels that a sender put there are not trusted.
+    ``meta.security`` holds exactly ``draft.labels``, among which what its sender claimed stands where it may count
+    (save.py).
 
     Raises:
         Invalid: the draft has no type or id.
