@@ -274,6 +274,8 @@ class Import:
                 refused.append(row.key)
             if outcome.state is None:
                 continue
+            if outcome.withdrawn:
+                stale += writer.stale(shape, row.key, [])
             if outcome.kind in WRITTEN:
                 made = writer.made(shape, row, outcome.state, entered)
                 drafts += made
@@ -322,7 +324,7 @@ class Import:
             facts["exit"] = self._conversion.context.exits.get(row.key) or ""
         if shape.file.name == "Project":
             facts = {name: facts_of(before).get(name, "") for name in ("labels", "vsp", "funders")}
-        state = shape.state(self._source, row, self._exported, facts)
+        state = shape.state(self._source, row, self._exported, {} if waits else facts)
         if before is not None and not newer(state, before):
             return Outcome(Kind.OLDER, row.number, None, before=before, enrollment=state.enrollment)
         if waits:
@@ -349,8 +351,8 @@ class Import:
         texts = unit.rows.extras(self._source, name, [state.key for state in states])
         rows = []
         for state in states:
-            row = shape.of_told(0, json.loads(state.cells), state.exported)
-            rows.append(replace(row, extra=json.loads(texts.get(state.key, "{}"))))
+            extra = json.loads(texts.get(state.key, "{}"))
+            rows.append(shape.of_told(0, json.loads(state.cells), state.exported, extra))
         parents = self._writer.parents(unit, shape, rows)
         ready = [row for row in rows if self._victims.column(shape, row) or self._here(shape, row, parents)]
         return states[-1].key, self._batch(unit, shape, ready) if ready else []
@@ -376,7 +378,8 @@ class Import:
         outcomes, changes = [], []
         for state in unit.rows.get(self._source, name, keys).values():
             if not state.deleted and not state.waiting:
-                gone = replace(state, deleted=1, exported=self._exported)
+                # the row that comes back as it was is another version than the one that is not there
+                gone = replace(state, deleted=1, exported=self._exported, digest=b"")
                 changes.append(Change(gone, cells={"DateDeleted": self._exported or "deleted"}))
                 outcomes.append(Outcome(Kind.DELETED, 0, gone, before=state))
         self._writer.again(unit, name, changes)

@@ -36,6 +36,7 @@ _REMEMBERED: Final[Mapping[str, tuple[str, ...]]] = {
     "Event": ("EventDate", "ReferralResult", "LocationCrisisOrPHHousing"),
 }
 _FACTS_KEPT: Final = 50_000
+_NO_EXTRA: Final[Mapping[str, str]] = {}
 
 
 class Kind(StrEnum):
@@ -79,6 +80,11 @@ class Outcome:
     before: RowState | None = None
     enrollment: str = ""  # EnrollmentID of a row of which nothing is kept
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the row was FHIR and waits again: its newer version names what has not come."""
+        return self.kind is Kind.WAITING and self.before is not None and not self.before.waiting
+
 
 class Shape:
     """Where a file's cells lie, worked out once: keys, links, stamps and what is remembered of a row."""
@@ -106,10 +112,12 @@ class Shape:
         """The cells by column."""
         return dict(zip(self.names, row.cells, strict=True))
 
-    def of_told(self, number: int, told: Mapping[str, str], exported: str | None = None) -> Row:
+    def of_told(
+        self, number: int, told: Mapping[str, str], exported: str | None = None, extra: Mapping[str, str] = _NO_EXTRA
+    ) -> Row:
         """A row from cells by column; missing ones are empty."""
         cells = [told.get(name, "") for name in self.names]
-        return Row(number, cells[self.key].strip(), cells, self.digest(cells, {}), {}, exported)
+        return Row(number, cells[self.key].strip(), cells, self.digest(cells, extra), extra, exported)
 
     def digest(self, cells: Sequence[str], extra: Mapping[str, str]) -> bytes:
         """Of every cell but ExportID, which says nothing of the row."""

@@ -36,6 +36,7 @@ EVENT: Final = "event"
 VICTIMS: Final = "victims"  # projects that serve victims since a moment ago
 PLACES: Final = "ProjectCoC"  # the file that tells the addresses of projects
 TOGETHER: Final = 200
+_DERIVED: Final = ("labels", "exit", JOINED)  # facts that other rows tell of a row: none while it waits
 
 
 def groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -151,21 +152,12 @@ class RowWriter:
 
     def again(self, unit: Unit, file: str, changes: Sequence[Change]) -> None:
         """Write stored rows again after something beside them changed; rows that have no resources are left alone."""
-        shape, wanted = self.shape(file), {}
-        for change in changes:
-            for part in shape.table.parts:
-                wanted[f"{part.resource}/{part_id(shape.table, part, change.state.key)}"] = (
-                    change.state.key,
-                    part.name,
-                )
-        found: dict[str, dict[str, Resource]] = {}
-        for reference, stored in unit.resources.many(wanted).items():
-            key, part_name = wanted[reference]
-            found.setdefault(key, {})[part_name] = json.loads(stored.body, parse_float=Decimal)
+        shape = self.shape(file)
+        stored = self._stored(unit, shape, [change.state.key for change in changes])
         rows = {
-            change.state.key: shape.of_told(0, restore_row(shape.table, found[change.state.key]) | dict(change.cells))
+            change.state.key: shape.of_told(0, stored[change.state.key] | change.cells)
             for change in changes
-            if change.state.key in found
+            if change.state.key in stored
         }
         entered = self.entered(unit, shape, list(rows.values())) if file == "Event" else set()
         drafts: list[Draft] = []
@@ -177,6 +169,33 @@ class RowWriter:
                 stale += self.stale(shape, change.state.key, made)
         self.save(unit, drafts, stale)
         unit.rows.put([change.state for change in changes if change.state.key in rows])
+
+    def _stored(self, unit: Unit, shape: Shape, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The cells of rows by key, from their resources; rows that have none are left out."""
+        parts = [(key, part) for key in keys for part in shape.table.parts]
+        wanted = {f"{part.resource}/{part_id(shape.table, part, key)}": (key, part.name) for key, part in parts}
+        found: dict[str, dict[str, Resource]] = {}
+        for reference, stored in unit.resources.many(wanted).items():
+            key, name = wanted[reference]
+            found.setdefault(key, {})[name] = json.loads(stored.body, parse_float=Decimal)
+        return {key: restore_row(shape.table, resources) for key, resources in found.items()}
+
+    def _withdraw(self, unit: Unit, enrollments: Sequence[str]) -> None:
+        """What belongs to enrollments that wait again waits with them: whose it is, and its labels, hang on them."""
+        by_file: dict[str, list[RowState]] = {}
+        for state in unit.rows.of_enrollments(self.source, enrollments, deleted=True) if enrollments else ():
+            by_file.setdefault(state.file, []).append(state)
+        for file, states in by_file.items():
+            shape = self.shape(file)
+            stored = self._stored(unit, shape, [state.key for state in states])
+            gone = [part for state in states for part in self.stale(shape, state.key, [])]
+            self.save(unit, [], gone)
+            waiting = []
+            for state in (state for state in states if state.key in stored):
+                held = shape.held(shape.of_told(0, stored[state.key]))
+                facts = {name: value for name, value in facts_of(state).items() if name not in _DERIVED}
+                waiting.append(replace(state, cells=held, facts=facts_text(facts)))
+            unit.rows.put(waiting)
 
     def forget(self, unit: Unit, file: str, keys: Sequence[str]) -> None:
         """Take rows out of the store that must not be known: their resources are deleted, their states dropped."""
@@ -215,7 +234,9 @@ class RowWriter:
         elif file == "Exit":
             self._exits(unit, [o for o in outcomes if o.kind is not Kind.UNCHANGED])
         elif file == "Enrollment":
-            states = [state for o in written for state in (o.state, o.before) if state is not None]
+            withdrawn = [o.before for o in outcomes if o.withdrawn and o.before is not None]
+            states = [state for o in written for state in (o.state, o.before) if state is not None] + withdrawn
+            self._withdraw(unit, [state.key for state in withdrawn])
             self._moved(unit, written)
             self._referrals(unit, states)
             unit.rows.put_todo(self.source, HOUSEHOLD, [state.household for state in states if state.household])
@@ -251,14 +272,11 @@ class RowWriter:
         for state in unit.rows.of_enrollments(self.source, sorted(touched), "Exit"):
             age, day = (state.updated[:10], state.key), day_of(facts_of(state).get("ExitDate", "")) or ""
             days[state.enrollment] = max(days.get(state.enrollment, (age, day)), (age, day))
-        changes, waiting = [], []
+        changes = []
         for key, state in unit.rows.get(self.source, "Enrollment", sorted(touched)).items():
             facts, day = facts_of(state), days[key][1] if key in days else ""
-            if facts.get("exit", "") != day:
-                changed = replace(state, facts=facts_text(facts | {"exit": day}))
-                waiting += [changed] if state.waiting else []
-                changes += [] if state.waiting else [Change(changed)]
-        unit.rows.put(waiting)
+            if not state.waiting and facts.get("exit", "") != day:
+                changes.append(Change(replace(state, facts=facts_text(facts | {"exit": day}))))
         if changes:
             self.again(unit, "Enrollment", changes)
             unit.rows.put_todo(self.source, HOUSEHOLD, [c.state.household for c in changes if c.state.household])

@@ -88,6 +88,7 @@ def test_a_row_that_waits_keeps_its_unknown_columns(store: Store) -> None:
     assert run(store, export("2026-02-01", "1", {"Enrollment": stay})).total(Kind.WAITING) == 1
     run(store, own("2026-02-02", Project=[PROJECT, ["p", "o", ""]]))
     assert columns(back(store)["Enrollment.csv"], ["EnrollmentID", "Doorzq"]) == [["e", "blue"]]
+    assert run(store, export("2026-02-01", "1", {"Enrollment": stay})).counts["Enrollment"] == {"unchanged": 1}
 
 
 def test_files_of_the_sources_own_come_back_with_their_rows_by_key_or_by_place(store: Store) -> None:

@@ -146,6 +146,11 @@ def test_a_full_refresh_deletes_what_it_no_longer_has_and_only_in_its_scope() ->
     assert report.absent == 1
     assert sorted(e["status"] for e in live(store, "EpisodeOfCare")) == ["active", "entered-in-error"]
     assert live(store, "Patient")[0].get("active", True)
+    late = run(store, export("2026-02-01", "1", {"Enrollment": [ENROLLMENT, rows[0]]}))
+    assert late.counts["Enrollment"] == {"older": 1}
+    back = run(store, export("2026-02-03", "2", base | {"Enrollment": [ENROLLMENT, *rows]}))
+    assert back.counts["Enrollment"] == {"restored": 1, "unchanged": 1}
+    assert [e["status"] for e in live(store, "EpisodeOfCare")] == ["active", "active"]
 
 
 def test_a_full_refresh_that_would_delete_too_much_writes_nothing() -> None:

@@ -95,9 +95,10 @@ def everything(store: MemoryStore) -> dict[str, list[Any]]:
     """Bodies by type, and what is remembered of rows."""
     with store.reading() as reading:
         kept = [
-            (file, state.key, state.digest.hex(), state.deleted, json.loads(state.facts), state.household)
+            (file, one.key, one.digest.hex(), one.deleted, json.loads(one.facts), one.household, one.waiting)
             for file in HEADERS
-            for state in reading.rows.page("source", file, "", 99)
+            for read in (reading.rows.page, reading.rows.waiting)
+            for one in read("source", file, "", 99)
         ]
         left = [reading.rows.todo("source", kind, 9) for kind in ("household", "project", "event")]
     return {type_: sorted(live(store, type_), key=lambda r: str(r["id"])) for type_ in TYPES} | {
@@ -143,8 +144,9 @@ def later(day: int, file: str, key: str, **cells: str) -> Version:
 
 
 BASE: Sequence[tuple[str, str]] = [place for place in START if place[0] in {"Organization", "Project", "Client"}]
-Q, E1, E2, E3, X1, X2, V = (
-    ("Project", "q"), ("Enrollment", "e1"), ("Enrollment", "e2"), ("Enrollment", "e3"), ("Exit", "x1"), ("Exit", "x2"),
+Q, F, E1, E2, E3, X1, X2, V = (
+    ("Project", "q"), ("Funder", "f"),
+    ("Enrollment", "e1"), ("Enrollment", "e2"), ("Enrollment", "e3"), ("Exit", "x1"), ("Exit", "x2"),
     ("Event", "v"),
 )  # fmt: skip
 ELSEWHERE: Mapping[str, tuple[Sequence[Sequence[Version]], Sequence[int]]] = {
@@ -171,6 +173,26 @@ ELSEWHERE: Mapping[str, tuple[Sequence[Sequence[Version]], Sequence[int]]] = {
     ),
     "an enrollment that has ended waits for its new project": (
         [first(*(place for place in BASE if place != Q), E1, X2), first(Q), [later(2, *E1, ProjectID="q")]], [0, 2, 1],
+    ),
+    "an enrollment waits for its new project while the labels of the one before change": (
+        [
+            [*first(*(place for place in BASE if place != Q), E1, V), later(1, *F, ProjectID="p", Funder="13")],
+            first(Q),
+            [later(2, *E1, ProjectID="q")],
+            [later(3, *F, ProjectID="p", Funder="46")],
+        ],
+        [0, 2, 3, 1],
+    ),
+    "an enrollment goes to a project that never comes, and its household and its rows with it": (
+        [
+            first(*(place for place in BASE if place != Q), E1, E2, X1),
+            [later(1, *V, ReferralResult="1", LocationCrisisOrPHHousing="p")],
+            [later(2, *E1, ProjectID="q")],
+        ],
+        [0, 1, 2],
+    ),
+    "an exit and a referral go to an enrollment that never comes": (
+        [first(*BASE, E1, X1, V), [later(2, *X1, EnrollmentID="e2"), later(2, *V, EnrollmentID="e3")]], [0, 1],
     ),
 }  # fmt: skip
 
