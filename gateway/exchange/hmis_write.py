@@ -155,7 +155,7 @@ class RowWriter:
         shape = self.shape(file)
         stored = self._stored(unit, shape, [change.state.key for change in changes])
         rows = {
-            change.state.key: shape.of_told(0, stored[change.state.key] | change.cells)
+            change.state.key: shape.of_told(0, stored[change.state.key] | dict(change.cells))
             for change in changes
             if change.state.key in stored
         }
