@@ -150,11 +150,12 @@ def _operations(
 def _searches(settings: Settings, store: Store, checks: "Validator", codes: "Terminology") -> "Finds":
     """Everything that looks for resources, behind consent and audit; the audit trail beside them."""
     from gateway.adapters.http.seal import CursorSeal
+    from gateway.exchange.audit_viewers import TRAIL
     from gateway.exchange.code_sets import CodeSets
     from gateway.exchange.rest.find import Finds
     from gateway.exchange.rest.record import RestGate
     from gateway.exchange.rest.subset import Subset
-    from gateway.exchange.rest.trail import TRAIL, Trail
+    from gateway.exchange.rest.trail import Trail
     from gateway.exchange.rest.validation import mandatory_of
 
     definitions = search_definitions(settings.data_folder)

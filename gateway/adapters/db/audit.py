@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, insert
 
 from gateway.adapters.db.engine import Session, Sql, Statement
 from gateway.adapters.db.schema import METADATA, micros
+from gateway.exchange.audit_viewers import viewer_of
 from gateway.exchange.chain import link
 from gateway.exchange.ports.audit import AuditRecord, Moment
 from gateway.kernel.fhir import Resource
@@ -19,7 +20,8 @@ AUDIT: Final = Table(
     micros("recorded_us"),
     Column("event", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Index("audit_recorded", "recorded_us"),
+    Column("viewer", BigInteger, nullable=False),  # whose it is (audit_viewers.py); found again from the event
+    Index("audit_viewer", "viewer", "recorded_us"),
 )
 
 _INSERT: Final = Statement(insert(AUDIT))
@@ -34,13 +36,19 @@ _SINCE: Final = Sql(
 _PAGES: Final = {
     newest_first: Sql(
         "SELECT lane, sequence, recorded_us, event, digest FROM audit"
-        f" WHERE recorded_us >= :low AND recorded_us <= :high AND (recorded_us, lane, sequence) {sign} (:at, :lane, :n)"
+        " WHERE viewer = :viewer AND recorded_us >= :low AND recorded_us <= :high"
+        f" AND (recorded_us, lane, sequence) {sign} (:at, :lane, :n)"
         f" ORDER BY recorded_us {way}, lane {way}, sequence {way} LIMIT :limit"
     )
     for newest_first, sign, way in ((True, "<", "DESC"), (False, ">", "ASC"))
 }
 _ONE: Final = Sql(
     "SELECT lane, sequence, recorded_us, event, digest FROM audit WHERE lane = :lane AND sequence = :sequence"
+)
+_VIEWERS: Final = Sql(  # from one entry of the index to the next that differs, however many lie between
+    "WITH RECURSIVE v(viewer) AS (SELECT min(viewer) FROM audit UNION ALL"
+    " SELECT (SELECT min(viewer) FROM audit WHERE viewer > v.viewer) FROM v WHERE v.viewer IS NOT NULL)"
+    " SELECT viewer FROM v WHERE viewer IS NOT NULL"
 )
 _LAST: Final = (1 << 62, 1 << 62, 1 << 62)
 _CHUNK: Final = 2_000
@@ -85,15 +93,20 @@ class DbAuditReader:
                     break
                 after = rows[-1][1]
 
+    def viewers(self) -> Sequence[int]:
+        """The keys of everybody who has records in the trail."""
+        return [row[0] for row in self._session.run(_VIEWERS).fetchall()]
+
     def page(
-        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+        self, viewer: int, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
     ) -> Sequence[AuditRecord]:
-        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
+        """Up to ``limit`` of a viewer's records of ``[since_us, until_us)``, by time, from behind ``after`` on."""
         place = after or (_LAST if newest_first else (-1, -1, -1))
         low, high = (since_us, min(until_us - 1, place[0])) if newest_first else (max(since_us, place[0]), until_us - 1)
         rows = self._session.run(
-            _PAGES[newest_first], low=low, high=high, at=place[0], lane=place[1], n=place[2], limit=limit
-        )
+            _PAGES[newest_first], viewer=viewer, low=low, high=high, at=place[0], lane=place[1], n=place[2],
+            limit=limit,
+        )  # fmt: skip
         return [_record(row) for row in rows.fetchall()]
 
     def at(self, lane: int, sequence: int) -> AuditRecord | None:
@@ -128,7 +141,7 @@ class DbAudit(DbAuditReader):
     def _flush(self) -> None:
         rows = [
             {"lane": one.lane, "sequence": one.sequence, "recorded_us": one.recorded_us, "event": one.text,
-             "digest": one.digest}
+             "digest": one.digest, "viewer": viewer_of(one.text)}
             for one in self._session.trail
         ]  # fmt: skip
         self._session.trail.clear()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from gateway.exchange.audit_viewers import viewer_of
 from gateway.exchange.chain import link
 from gateway.exchange.ports.audit import AuditRecord, Moment
 from gateway.kernel.fhir import Resource
@@ -22,11 +23,15 @@ class MemoryAudit:
         """Every record made at ``since_us`` or later, in order."""
         return (record for record in list(self.chain) if record.recorded_us >= since_us)
 
+    def viewers(self) -> Sequence[int]:
+        """The keys of everybody who has records in the trail."""
+        return sorted({viewer_of(one.text) for one in self.chain})
+
     def page(
-        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+        self, viewer: int, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
     ) -> Sequence[AuditRecord]:
-        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
-        found = [one for one in self.chain if since_us <= one.recorded_us < until_us]
+        """Up to ``limit`` of a viewer's records of ``[since_us, until_us)``, by time, from behind ``after`` on."""
+        found = [one for one in self.chain if since_us <= one.recorded_us < until_us and viewer_of(one.text) == viewer]
         found.sort(key=lambda one: one.moment, reverse=newest_first)
         if after is not None:
             found = [one for one in found if (one.moment < after if newest_first else one.moment > after)]

@@ -44,10 +44,17 @@ class AuditReader(Protocol):
         """Every record made at ``since_us`` or later, lane by lane, each lane in order."""
         ...
 
+    def viewers(self) -> Sequence[int]:
+        """The keys (exchange/audit_viewers.py) of everybody who has records in the trail."""
+        ...
+
     def page(
-        self, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
+        self, viewer: int, *, since_us: int, until_us: int, after: Moment | None, newest_first: bool, limit: int
     ) -> Sequence[AuditRecord]:
-        """Up to ``limit`` records made in ``[since_us, until_us)``, in the order of time, from behind ``after`` on."""
+        """Up to ``limit`` of a viewer's records of ``[since_us, until_us)``, by time, from behind ``after`` on.
+
+        It costs what it gives back, whatever others have.
+        """
         ...
 
     def at(self, lane: int, sequence: int) -> AuditRecord | None:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
+from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Answer, Ask, version_of
@@ -23,7 +24,6 @@ from gateway.exchange.rest.bundles import Entry, bundle
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, Rejected, issues_of
-from gateway.exchange.rest.trail import TRAIL
 from gateway.exchange.search_run import CURSOR
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import Category, DoorwayError, Fault, Invalid, Malformed, NotFound, TooLarge, Unsupported

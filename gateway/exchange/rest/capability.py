@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.codecs import json_text
-from gateway.exchange.rest.trail import TRAIL
+from gateway.exchange.audit_viewers import TRAIL
 from gateway.kernel.fhir import DOORWAY, JsonObject
 from gateway.profiles.search_parameters import Definitions
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.consent.release import Released
+from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.clients import admit
 from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Store, Unit
@@ -21,7 +22,7 @@ from gateway.exchange.rest.ask import ANY_VERSION, Answer, Ask
 from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
 from gateway.exchange.rest.own_ids import given, names, own_id, with_own_links
-from gateway.exchange.rest.trail import TRAIL, Trail
+from gateway.exchange.rest.trail import Trail
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import DoorwayError, Forbidden, Gone, Invalid, Malformed, NotFound, PreconditionFailed
 from gateway.kernel.fhir import Resource

@@ -10,6 +10,7 @@ import orjson
 
 from gateway.codecs import json_text
 from gateway.consent.release import Released
+from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.clients import admit
 from gateway.exchange.history import Moment, moment_of, newest_first
 from gateway.exchange.ports.resources import ResourceReader, Stored
@@ -20,7 +21,7 @@ from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.own_ids import in_query, names
 from gateway.exchange.rest.queries import CONTROLS, Pairs, Seal, passed_over, query_of
 from gateway.exchange.rest.subset import Subset
-from gateway.exchange.rest.trail import TRAIL, Trail
+from gateway.exchange.rest.trail import Trail
 from gateway.exchange.search import COUNT_DEFAULT, COUNT_LIMIT, Query, Shown
 from gateway.exchange.search_run import CURSOR, Page, search, search_all
 from gateway.exchange.search_text import Codes

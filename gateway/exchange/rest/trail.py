@@ -5,11 +5,13 @@ Organization, a client with a role of the setting ``privacy_officer_roles`` sees
 trail is shown to that client and to officers only. Partners see no reasons (which Consents decided) and no counts of
 what was withheld: both tell of what they may not see.
 
-The trail is walked in the order of time, newest first unless ``_sort=date``; ``date`` bounds the walk, names of records
-and Organizations are looked for in the text before it is parsed, and one page walks a bounded number of records: a page
-may therefore be short, or empty, and still have a next link. A search sees the trail as it was before its own request.
+The records that the asker may see (exchange/audit_viewers.py) are walked in the order of time, newest first unless
+``_sort=date``; ``date`` bounds the walk, names of records and Organizations are looked for in the text before it is
+parsed, and one page walks a bounded number of them: a page may therefore be short, or empty, and still have a next
+link. What others do moves no page. A search sees the trail as it was before its own request.
 """
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -20,6 +22,7 @@ import orjson
 from gateway.codecs import json_text
 from gateway.consent.release import Judgement, Released, release
 from gateway.exchange.audit_event import BECAUSE, WITHHELD
+from gateway.exchange.audit_viewers import TRAIL, asker_of, client_of, keys_for, of_trail
 from gateway.exchange.clients import admit
 from gateway.exchange.ports.audit import AuditReader, AuditRecord, Moment
 from gateway.exchange.ports.resources import Stored
@@ -36,18 +39,17 @@ from gateway.exchange.search_run import CURSOR
 from gateway.exchange.search_text import Codes, DateValue, LinkValue, TokenValue
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import DoorwayError, Malformed, Unsupported
-from gateway.kernel.fhir import DOORWAY, Resource
+from gateway.kernel.fhir import Resource
 from gateway.profiles.search_parameters import Definitions
 
-TRAIL: Final = "AuditEvent"
 PAGE_COST: Final = 100_000  # of one page: a record that is passed over counts 1, one that is read _READ_COST
 COUNT_RECORDS: Final = 1_000_000  # walked to count
 _READ_COST: Final = 10
+_FIRST: Final = 200  # records that a page begins with, of all viewers together; then more and more at a time
 _CHUNK: Final = 1_000
 _NEVER: Final = 1 << 62
 _SLACK_US: Final = 300_000_000  # between the instant that an event tells and that of its record
 _SORTS: Final = frozenset({"date", "_lastUpdated"})
-_CLIENT: Final = f"{DOORWAY}/client"
 View: TypeAlias = Callable[[AuditRecord], "tuple[Stored, Resource] | None"]
 
 
@@ -87,8 +89,8 @@ class Trail:
             admit(reading, ask.caller)
             query = self._query(reading, ask, plain, within)
             walk = _Walk(
-                reading.audit, query, self._view(ask, looks), tuple(self._needles(ask, query)), ask.now_us,
-                self._places(query),
+                reading.audit, query, self._view(ask, looks), tuple(_needles(query.criteria)), ask.now_us,
+                self._viewers(ask, reading), self._places(query),
             )  # fmt: skip
             after = _read_cursor(self.seal.open(cursor, ask.client), query) if cursor else None
             wanted = 0 if query.summary == "count" else query.count
@@ -142,13 +144,13 @@ class Trail:
 
     def _view(self, ask: Ask, bounds: Sequence[Query]) -> View:
         """What the asker sees of a record: the AuditEvent with id and meta, or None."""
-        officer = not self.officers.isdisjoint(ask.caller.client.roles)
+        officer = self._officer(ask)
         organization = ask.caller.client.organization
 
         def view(record: AuditRecord) -> tuple[Stored, Resource] | None:
             event = record.event
             if not officer:
-                if _asker(event) != organization or (_of_trail(event) and _client(event) != ask.client):
+                if asker_of(event) != organization or (of_trail(event) and client_of(event) != ask.client):
                     return None
                 event = _without_reasons(event)
             id_ = self.seal.close(f"{record.lane} {record.sequence}", TRAIL).replace("_", ".")
@@ -160,14 +162,15 @@ class Trail:
 
         return view
 
-    def _needles(self, ask: Ask, query: Query) -> Iterator[tuple[bytes, ...]]:
-        if self.officers.isdisjoint(ask.caller.client.roles):
-            yield (json_text.write(ask.caller.client.organization)[1:-1],)
-        yield from _needles(query.criteria)
+    def _officer(self, ask: Ask) -> bool:
+        return not self.officers.isdisjoint(ask.caller.client.roles)
+
+    def _viewers(self, ask: Ask, reading: Reading) -> Sequence[int]:
+        """Whose records the asker may see."""
+        return reading.audit.viewers() if self._officer(ask) else keys_for(ask.caller.client.organization, ask.client)
 
     def _released(self, ask: Ask, shown: Sequence[Stored]) -> Released[Stored]:
-        officer = not self.officers.isdisjoint(ask.caller.client.roles)
-        judgement = Judgement(True, ("rule:privacy-officer" if officer else "rule:own-accesses",))
+        judgement = Judgement(True, ("rule:privacy-officer" if self._officer(ask) else "rule:own-accesses",))
         return release(ask.caller.client.organization, shown, lambda _one: judgement)
 
     def _recorded(self, ask: Ask, interaction: str, *, query: str, released: Released[Stored]) -> None:
@@ -214,6 +217,7 @@ class _Walk:
     view: View
     needles: Sequence[Sequence[bytes]]  # of each, one text must stand in the record
     before_us: int  # the instant of the request: what it does itself, beside this search in a batch, is not in it yet
+    viewers: Sequence[int]  # whose records there are
     places: Sequence[tuple[int, int]] | None = None  # the only records that count
 
     def page(self, after: Moment | None, wanted: int) -> tuple[list[Stored], Moment | None, bool]:
@@ -264,16 +268,21 @@ class _Walk:
                 one for one in ordered if after is None or (one.moment < after if newest_first else one.moment > after)
             )
             return
+        several = [self._of_viewer(viewer, after, newest_first) for viewer in self.viewers]
+        yield from heapq.merge(*several, key=lambda one: one.moment, reverse=newest_first)
+
+    def _of_viewer(self, viewer: int, after: Moment | None, newest_first: bool) -> Iterator[AuditRecord]:
         since, until = _span(self.query.criteria)
         until = min(until, self.before_us - 1)
+        limit = max(_FIRST // len(self.viewers), 8)
         while True:
             records = self.reader.page(
-                since_us=since, until_us=until, after=after, newest_first=newest_first, limit=_CHUNK
+                viewer, since_us=since, until_us=until, after=after, newest_first=newest_first, limit=limit
             )
             yield from records
-            if len(records) < _CHUNK:
+            if len(records) < limit:
                 return
-            after = records[-1].moment
+            after, limit = records[-1].moment, min(limit * 4, _CHUNK)
 
 
 def _fulfils(event: Resource, criteria: Sequence[Criterion]) -> bool:
@@ -342,27 +351,6 @@ def _read_cursor(told: str, query: Query) -> Moment:
 
 
 # -- what an event tells -----------------------------------------------------------------------------------------------
-
-
-def _asker(event: Resource) -> str:
-    """The Organization that asked: the first among the agents (audit_event.py)."""
-    named = (str(agent.get("who", {}).get("reference", "")) for agent in event.get("agent", ()))
-    return next((one for one in named if one.startswith("Organization/")), "")
-
-
-def _client(event: Resource) -> str:
-    """The registered client that asked."""
-    named = (agent.get("who", {}).get("identifier", {}) for agent in event.get("agent", ()))
-    return next((str(one.get("value", "")) for one in named if one.get("system") == _CLIENT), "")
-
-
-def _of_trail(event: Resource) -> bool:
-    """Whether somebody looked at the trail itself."""
-    return any(
-        str(entity.get("description", "")).startswith(TRAIL)
-        or str(entity.get("what", {}).get("reference", "")).startswith(f"{TRAIL}/")
-        for entity in event.get("entity", ())
-    )
 
 
 def _without_reasons(event: Resource) -> Resource:

@@ -120,13 +120,28 @@ def following_of(page: dict[str, Any]) -> str:
 def test_a_page_walks_a_bounded_part_and_goes_on_from_there(guarded: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = people(guarded, 1)
     for _ in range(12):
-        guarded.other("GET", "/Patient")
+        guarded.ehr("GET", "/Task")
     monkeypatch.setattr(trail, "PAGE_COST", 5)
     page, pages = guarded.ehr("GET", f"/AuditEvent?patient={one}").json(), 1
     while not page.get("entry"):
         page, pages = guarded.ehr("GET", following_of(page)).json(), pages + 1
     assert pages > 2
     assert page["entry"][0]["resource"]["action"] == "C"
+
+
+def test_how_much_others_do_moves_no_page(watched: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither another Organization's accesses nor a colleague's looks at the trail count for a page or a total."""
+    (one,) = people(watched, 1)
+    colleague = watched.caller("colleague", "system/*.rs")
+    for _ in range(12):
+        watched.other("GET", "/Patient?_count=1")
+        colleague("GET", "/AuditEvent?action=D")
+    monkeypatch.setattr(trail, "PAGE_COST", 11)
+    monkeypatch.setattr(trail, "COUNT_RECORDS", 2)
+    page = watched.ehr("GET", f"/AuditEvent?patient={one}").json()
+    assert [entry["resource"]["action"] for entry in page["entry"]] == ["C"]
+    assert [link["relation"] for link in page["link"]] == ["self"]
+    assert watched.ehr("GET", "/AuditEvent?action=C&_total=accurate&_count=1").json()["total"] == 1
 
 
 def test_dates_bound_the_walk_whatever_their_zone(watched: World) -> None:

@@ -18,9 +18,10 @@ def upgrade() -> None:
         sa.Column("recorded_us", sa.BigInteger(), nullable=False),
         sa.Column("event", sa.LargeBinary(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("viewer", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("lane", "sequence"),
     )
-    op.create_index("audit_recorded", "audit", ["recorded_us"], unique=False)
+    op.create_index("audit_viewer", "audit", ["viewer", "recorded_us"], unique=False)
     op.create_table(
         "client",
         sa.Column("name", TEXT_C, nullable=False),
