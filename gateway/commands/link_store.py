@@ -86,8 +86,8 @@ def run_dedupe(url: str | None, config: str | None, dry_run: bool, as_json: bool
                 bench.store.write(try_out)
         else:
             with click.progressbar(length=len(ids), label="comparing", file=sys.stderr, hidden=not _shown(ids)) as bar:
-                for start in range(0, len(ids), 10 * _BATCH):
-                    whole = ids[start : start + 10 * _BATCH]
+                for start in range(0, len(ids), 20 * _BATCH):
+                    whole = ids[start : start + 20 * _BATCH]
                     bench.store.write(lambda unit, whole=whole: index(unit, whole))  # type: ignore[misc]
                 for start in range(0, len(ids), _BATCH):
                     part = ids[start : start + _BATCH]

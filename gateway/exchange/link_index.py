@@ -1,6 +1,5 @@
 """The index of linkage over a store: what a record is found by, how common its values are, who its candidates are."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -130,17 +129,16 @@ def enter(
 def enter_many(links: Links, people: Sequence[tuple[Traits, str]], root: Root, *, now_us: int) -> int:
     """Put many records with their custodians into the index at once; how many are new or changed."""
     there = links.known(person.key for person, _ in people)
-    entries: list[tuple[Known, Sequence[int]]] = []
-    counts: Counter[int] = Counter()
     changed = 0
     for person, custodian in people:
         if person.key in there:
             changed += enter(links, person, custodian, root, now_us=now_us)
-            continue
-        entries.append((Known(person.key, custodian, pack(person), since_us=now_us), index_keys(person, root)))
-        counts.update(_tokens(person))
-    links.load(entries, counts)
-    return changed + len(entries)
+    new = [(person, custodian) for person, custodian in people if person.key not in there]
+    links.load(
+        (Known(person.key, custodian, pack(person), since_us=now_us), index_keys(person, root), _tokens(person))
+        for person, custodian in new
+    )
+    return changed + len(new)
 
 
 def leave(links: Links, patient: str) -> bool:

@@ -1,11 +1,16 @@
 """What linkage keeps is the same contract on memory, SQLite and PostgreSQL."""
 
 import uuid
+from contextlib import closing
 from dataclasses import replace
 
+from gateway.adapters.files.linkage import default_reader
+from gateway.exchange.link_index import enter_many
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
 from gateway.exchange.ports.store import Store
 from gateway.kernel.identifiers import NAMESPACE, shard_of
+from gateway.settings import Settings
+from gateway.wiring import open_store
 
 
 def known(name: str, since_us: int = 1) -> Known:
@@ -84,11 +89,30 @@ def test_events_are_appended_once_and_come_in_order(store: Store) -> None:
 
 
 def test_many_new_records_are_loaded_at_once(store: Store) -> None:
-    store.write(lambda unit: unit.links.load([(known("a"), [1, 2]), (known("b"), [2])], {0: 2, 9: 1}))
+    store.write(lambda unit: unit.links.load([(known("a"), [1, 2], [0, 9]), (known("b"), [2], [0])]))
     with store.reading() as reading:
         assert [len(found) for found in reading.links.blocks([1, 2], 10)] == [1, 2]
         assert reading.links.records() == 2
         assert set(reading.links.known(["Patient/a", "Patient/b"])) == {"Patient/a", "Patient/b"}
+
+
+def test_a_record_that_another_gateway_puts_in_during_a_load_is_entered_once(postgres_url: str) -> None:
+    here, there = (open_store(Settings(database_url=postgres_url)) for _ in range(2))
+    person = default_reader().row({"id": "Patient/zq1", "first": "Zqanna", "last": "Zqueen", "dob": "1980-02-03"})
+    tries: list[str] = []
+
+    def root(name: str) -> str:  # asked for while the rows are on their way
+        if not tries:
+            there.write(lambda unit: enter_many(unit.links, [(person, "east")], str, now_us=1))
+        tries.append(name)
+        return name
+
+    with closing(here), closing(there):
+        assert here.write(lambda unit: enter_many(unit.links, [(person, "east")], root, now_us=2)) == 0
+        with here.reading() as reading:
+            assert reading.links.records() == 1
+            assert [one.since_us for one in reading.links.every()] == [1]
+    assert tries
 
 
 def test_a_change_replaces_exactly_the_keys_that_changed_and_many_joined_records_are_found_by_person(

@@ -1,9 +1,12 @@
 """Linkage in the database: hashed keys beside the records, so that one search is a handful of index reads."""
 
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, make_dataclass
+from itertools import islice
 from operator import itemgetter
+from struct import Struct
 from typing import Any, Final
 
 import orjson
@@ -12,7 +15,7 @@ from sqlalchemy import text as sa_text
 
 from gateway.adapters.db.engine import Row, Session, Sql, upsert
 from gateway.adapters.db.schema import METADATA, micros, partial_index, text_c
-from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
+from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent
 from gateway.kernel.identifiers import shard_of
 
 TRAITS: Final = Table(
@@ -114,6 +117,15 @@ _BLOCK: Final = (  # all keys in one statement: each by itself costs a third mor
     " FROM json_each(?) k"
 )
 _LOAD_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MB for the writer: the tree of keys is written all over
+_COPY_ROWS: Final = (
+    "COPY link_traits (number, patient, custodian, traits, person, since_us, keys) FROM STDIN (FORMAT BINARY)"
+)
+_COPY_TYPES: Final = ("int8", "text", "text", "bytea", "text", "int8", "bytea")
+_COPY_KEYS: Final = "COPY link_block (key, number) FROM STDIN (FORMAT BINARY)"
+_COPY_BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, no header extension (PostgreSQL 15, COPY)
+_COPY_PAIR: Final = Struct(">hiqiq").pack  # fields in the row, then length and value of each
+_COPY_END: Final = b"\xff\xff"
+_SLICE: Final = 1000  # records whose keys are sent together
 _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
@@ -122,7 +134,7 @@ _AHEAD: Final = (
     "SELECT k.key, b.numbers, 0 FROM unnest(%s::bigint[], %s::int[]) AS k(key, most) CROSS JOIN LATERAL"
     " (SELECT array_agg(number) AS numbers FROM"
     " (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) one) b WHERE b.numbers IS NOT NULL"
-    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token = ANY(%s)"
+    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token = ANY(%s::bigint[])"
 )
 _COUNTS: Final = Sql("SELECT token, records FROM link_count WHERE token IN :tokens")
 _EDGES: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :patient OR other = :patient ORDER BY one, other")
@@ -156,12 +168,31 @@ def _event(row: Row) -> LinkEvent:
     return LinkEvent(id_, at_us, kind, one, other, by, why, model, grade, bits, told)
 
 
+def _array(numbers: Iterable[int]) -> str:
+    """An array of bigint as PostgreSQL reads it; the driver's own way looks at each number by a regular expression."""
+    return "{" + str(list(numbers))[1:-1] + "}"
+
+
 def _row(known: Known, keys: Iterable[int]) -> dict[str, Any]:
     return {
         "number": shard_of(known.patient), "patient": known.patient, "custodian": known.custodian,
         "traits": known.traits, "person": known.person, "since_us": known.since_us,
         "keys": array("q", keys).tobytes(),
     }  # fmt: skip
+
+
+def _sorted(entries: Iterable[Entry], counts: Counter[int]) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
+    """Rows of new records and of their keys, each in the order that its tree lies; their tokens are counted."""
+    rows, pairs = [], []
+    for known, keys, tokens in entries:
+        row = _row(known, keys)
+        rows.append(row)
+        number = row["number"]
+        pairs += [(key, number) for key in keys]
+        counts.update(tokens)
+    rows.sort(key=itemgetter("number"))
+    pairs.sort(key=itemgetter(0))
+    return rows, pairs
 
 
 class DbLinks:
@@ -186,7 +217,11 @@ class DbLinks:
         wanted = list(dict.fromkeys(numbers))
         if not wanted:
             return {}
-        return {row[0]: _known(row[1:]) for row in self._session.run(_GET, numbers=wanted).fetchall()}
+        return {row[0]: _known(row[1:]) for row in self._session.run(_GET, numbers=self._list(wanted)).fetchall()}
+
+    def _list(self, numbers: list[int]) -> list[int] | str:
+        """Numbers for a list of a statement."""
+        return numbers if self._session.dialect == "sqlite" else _array(numbers)
 
     def blocks(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
         """Numbers of records under each key, one more than ``limit`` at most."""
@@ -196,7 +231,7 @@ class DbLinks:
             found = connection.execute(_BLOCK, (limit + 1, asked)).fetchall()
             return [[int(number) for number in block.split(",")] if block else [] for (block,) in found]
         out: dict[int, list[int]] = {key: [] for key in keys}
-        for key, number in connection.execute(_BLOCKS, (list(keys), limit + 1)).fetchall():
+        for key, number in connection.execute(_BLOCKS, (_array(keys), limit + 1)).fetchall():
             out[key].append(number)
         return [out[key] for key in keys]
 
@@ -214,8 +249,8 @@ class DbLinks:
             return found, self.frequencies(tokens)
         blocks: dict[int, Sequence[int]] = {}
         counts: dict[int, int] = {}
-        most = [limit + 1 for limit in limits.values()]
-        for key, numbers, records in self._session.connection.execute(_AHEAD, (list(limits), most, list(tokens))):
+        asked = _array(limits), _array([limit + 1 for limit in limits.values()]), _array(tokens)
+        for key, numbers, records in self._session.connection.execute(_AHEAD, asked):
             if numbers is None:
                 counts[key] = records
             else:
@@ -225,7 +260,7 @@ class DbLinks:
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""
         wanted = list(dict.fromkeys(tokens))
-        found = dict(self._session.run(_COUNTS, tokens=wanted).fetchall()) if wanted else {}
+        found = dict(self._session.run(_COUNTS, tokens=self._list(wanted)).fetchall()) if wanted else {}
         return self._with_tallies(found, wanted)
 
     def _with_tallies(self, found: dict[int, int], wanted: Sequence[int]) -> dict[int, int]:
@@ -281,20 +316,36 @@ class DbLinks:
         self._each(_PUT_KEYS, [(key, number) for key in sorted(wanted - held)])
         self._count(counts)
 
-    def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
-        """Index many new records at once; keys are written in their own order, as the tree lies."""
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Index many new records at once."""
+        counts: Counter[int] = Counter()
         if self._session.dialect == "sqlite":
             self._session.connection.execute(_LOAD_CACHE)
-        rows = [_row(known, keys) for known, keys in entries]
-        self._session.many(_PUT, sorted(rows, key=itemgetter("number")))
-        self._each(
-            _PUT_KEYS,
-            sorted(
-                [(k, row["number"]) for row, (_, keys) in zip(rows, entries, strict=True) for k in keys],
-                key=itemgetter(0),
-            ),
-        )
+            rows, pairs = _sorted(entries, counts)
+            self._session.many(_PUT, rows)
+            self._each(_PUT_KEYS, pairs)
+        else:
+            self._copy(iter(entries), counts)
         self._count(counts)
+
+    def _copy(self, entries: Iterator[Entry], counts: Counter[int]) -> None:
+        """By COPY, a third of what inserts cost, slice by slice: the server puts the keys of one into its tree while
+        the next is made here. A record that another writer has put in meanwhile is a unique violation, and the
+        transaction is done again (commits.py)."""
+        self._session.settle()
+        rows: list[dict[str, Any]] = []
+        with self._session.connection.cursor() as cursor:
+            with cursor.copy(_COPY_KEYS) as copy:
+                copy.write(_COPY_BEGIN)
+                while part := list(islice(entries, _SLICE)):
+                    made, pairs = _sorted(part, counts)
+                    rows += made
+                    copy.write(b"".join([_COPY_PAIR(2, 8, key, 8, number) for key, number in pairs]))
+                copy.write(_COPY_END)
+            with cursor.copy(_COPY_ROWS) as copy:
+                copy.set_types(_COPY_TYPES)
+                for row in rows:
+                    copy.write_row(tuple(row.values()))
 
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
         """Take a record out of the index."""
@@ -314,7 +365,7 @@ class DbLinks:
         if self._session.dialect == "sqlite":
             self._session.connection.executemany(statement["sqlite"], pairs)
         else:
-            columns = [list(column) for column in zip(*pairs, strict=True)]
+            columns = [_array(column) for column in zip(*pairs, strict=True)]
             self._session.connection.execute(statement["postgresql"], columns)
 
     def _count(self, counts: Mapping[int, int]) -> None:

@@ -1,9 +1,10 @@
 """Linkage in memory: the same contract as the database, for tests."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
+from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent
 from gateway.kernel.identifiers import shard_of
 
 _TOTAL = 0
@@ -92,11 +93,10 @@ class MemoryLinks:
         self.entries[number] = known
         self._count(counts)
 
-    def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
+    def load(self, entries: Iterable[Entry]) -> None:
         """Index many new records at once."""
-        for known, keys in entries:
-            self.put(known, keys, {})
-        self._count(counts)
+        for known, keys, tokens in entries:
+            self.put(known, keys, Counter(tokens))
 
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
         """Take a record out of the index."""

@@ -6,7 +6,7 @@ Links change only by events, which are never changed or removed; the edges are w
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 class EdgeState(StrEnum):
@@ -27,6 +27,9 @@ class Known:
     traits: bytes = field(repr=False)  # gateway.linkage.traits.pack
     person: str = ""  # id of the Person that it belongs to, empty when alone
     since_us: int = 0  # when the record was first seen
+
+
+Entry: TypeAlias = tuple[Known, Sequence[int], Sequence[int]]  # a record, its keys, the tokens it counts under
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +143,8 @@ class Links(LinkReader, Protocol):
         """
         ...
 
-    def load(self, entries: Sequence[tuple[Known, Sequence[int]]], counts: Mapping[int, int]) -> None:
-        """Index many records that are not in the index yet, at once: their keys, and the counts of all together."""
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Index many records that are not in the index yet, at once."""
         ...
 
     def drop(self, patient: str, counts: Mapping[int, int]) -> None:
