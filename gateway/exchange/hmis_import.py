@@ -26,6 +26,7 @@ from gateway.exchange.hmis_rows import (
     Outcome,
     Row,
     Shape,
+    age_of,
     facts_of,
     kind_of,
     moment,
@@ -270,7 +271,7 @@ class Import:
         for row in rows:
             outcome = self._decide(shape, row, states.get(row.key), parents)
             outcomes.append(outcome)
-            if outcome.kind is Kind.REFUSED and outcome.before is not None:
+            if outcome.kind is Kind.REFUSED and outcome.before is not None and not outcome.older:
                 refused.append(row.key)
             if outcome.state is None:
                 continue
@@ -290,7 +291,7 @@ class Import:
         if extras:
             keep_columns(unit, self._source, file, sorted({name for row in rows for name in row.extra}))
             unit.rows.put_extras(self._source, file, extras)
-        self._victims.settle(unit, file, outcomes, [row.key for row in rows])
+        self._victims.settle(unit, shape, outcomes, rows)
         writer.follow(unit, file, outcomes)
         if file == "Client" and self._on_arrival is not None:
             patients = [f"Patient/{d.resource['id']}" for d in drafts if d.resource["resourceType"] == "Patient"]
@@ -303,7 +304,8 @@ class Import:
         column = self._victims.column(shape, row)
         if column:
             reason = "client-level row of a victim service provider"
-            return Outcome(Kind.REFUSED, row.number, None, column, reason, before)
+            older = before is not None and shape.age(row, self._exported) < age_of(before)
+            return Outcome(Kind.REFUSED, row.number, None, column, reason, before, older=older)
         if before is not None and before.digest == row.digest and not before.waiting:
             return Outcome(Kind.UNCHANGED, row.number, None, before=before)
         facts: dict[str, str] = {}

@@ -79,6 +79,7 @@ class Outcome:
     reason: str = ""
     before: RowState | None = None
     enrollment: str = ""  # EnrollmentID of a row of which nothing is kept
+    older: bool = False  # of a refused row: what is stored is newer, and stays
 
     @property
     def withdrawn(self) -> bool:
@@ -145,8 +146,17 @@ class Shape:
             project=cells[self.project].strip() if self.project >= 0 else "",
             household=cells[self.household].strip() if self.household >= 0 else "",
             facts=facts_text({**remembered, **facts}),
-            deleted=1 if self.deleted >= 0 and cells[self.deleted].strip() else 0,
+            deleted=1 if self.gone(row) else 0,
         )
+
+    def age(self, row: Row, exported: str) -> str:
+        """What decides which of two versions is newer (:func:`age_of`)."""
+        updated = max((moment(row.cells[at]) for at in self._stamps), default="")
+        return _age(updated, exported if row.exported is None else row.exported)
+
+    def gone(self, row: Row) -> bool:
+        """Whether the row is marked deleted."""
+        return self.deleted >= 0 and bool(row.cells[self.deleted].strip())
 
     def held(self, row: Row) -> str:
         """The cells of a waiting row as JSON."""
@@ -188,12 +198,20 @@ def moment(cell: str) -> str:
 
 
 def newer(state: RowState, than: RowState) -> bool:
-    """Whether an incoming version may replace a stored one.
+    """Whether an incoming version may replace a stored one; of the same age the one that came last."""
+    return age_of(state) >= age_of(than)
 
-    DateUpdated decides by the day (systems write times of several clocks); on the same day the later export; of the
-    same export instant the one that came last.
+
+def age_of(state: RowState) -> str:
+    """What decides which of two versions is newer, as sortable text.
+
+    DateUpdated decides by the day (systems write times of several clocks); on the same day the later export.
     """
-    return (state.updated[:10], state.exported) >= (than.updated[:10], than.exported)
+    return _age(state.updated, state.exported)
+
+
+def _age(updated: str, exported: str) -> str:
+    return f"{updated[:10]:10} {exported}"
 
 
 @lru_cache(_FACTS_KEPT)

@@ -238,7 +238,7 @@ class RowWriter:
             states = [state for o in written for state in (o.state, o.before) if state is not None] + withdrawn
             self._withdraw(unit, [state.key for state in withdrawn])
             self._moved(unit, written)
-            self._referrals(unit, states)
+            self.referrals(unit, states)
             unit.rows.put_todo(self.source, HOUSEHOLD, [state.household for state in states if state.household])
 
     def _projects(self, unit: Unit, written: Sequence[Outcome]) -> None:
@@ -297,7 +297,7 @@ class RowWriter:
         for file, changes in by_file.items():
             self.again(unit, file, changes)
 
-    def _referrals(self, unit: Unit, states: Sequence[RowState]) -> None:
+    def referrals(self, unit: Unit, states: Sequence[RowState]) -> None:
         """Accepted referrals to these enrollments' projects: completed while the target has enrolled the client."""
         places = {(state.person, state.project) for state in states}
         if not places:

@@ -89,3 +89,36 @@ def test_a_client_whose_only_enrollment_goes_to_a_victim_service_provider_is_for
     moved = [*stay[:6], "2026-02-03", ""]
     run(store, export("2026-02-03", "1", {"Enrollment": [ENROLLMENT, moved]}))
     assert (kept(store), live(store, "Patient")) == ([], [])
+
+
+def stays(key: str, project: str, day: str, deleted: str = "") -> dict[str, list[list[str]]]:
+    """One Enrollment of client 1 as it was changed on a day."""
+    return {"Enrollment": [ENROLLMENT, [key, "1", project, "2026-01-05", "h", "1", day, deleted]]}
+
+
+HIDDEN = BASE | FLAG | {"Client": [CLIENT, client("Hiddenzq", "2026-01-01")]}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_what_an_older_row_says_of_a_client_is_not_believed_whenever_it_comes(order: tuple[int, ...]) -> None:
+    store = MemoryStore()
+    deltas = (HIDDEN, stays("e1", "po", "2026-02-01"), stays("e1", "pv", "2026-02-03"))
+    for at in order:
+        run(store, export(f"2026-02-{at + 4:02d}", "1", deltas[at]))
+    assert kept(store) == []
+    away = (HIDDEN, stays("e1", "pv", "2026-02-01"), stays("e1", "po", "2026-02-03"))
+    store = MemoryStore()
+    for at in order:
+        run(store, export(f"2026-02-{at + 4:02d}", "1", away[at]))
+    assert ("Enrollment", "e1") in kept(store)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_an_enrollment_that_was_deleted_tells_of_nobody_that_he_was_there(order: tuple[int, ...]) -> None:
+    store = MemoryStore()
+    there, here = stays("e1", "pv", "2026-02-01"), stays("e3", "po", "2026-02-01")
+    deltas = (HIDDEN, here, there, stays("e3", "po", "2026-02-03", "2026-02-03"))
+    for at in order:
+        run(store, export(f"2026-02-{at + 4:02d}", "1", deltas[at]))
+    assert [place for place in kept(store) if place != ("Enrollment", "e3")] == []
+    assert [live(store, type_) for type_ in PERSONAL] == [[], [], [], []]
