@@ -98,7 +98,8 @@ def prepare_delivery(unit: Unit, id_: str, destination: Destination, *, now_us: 
     told = released if text or not released.resources else gate.release(())
     unit.audit.append(gate.event(told, activity=DISCLOSE, address=destination.name, id_=delivery.id), now_us=now_us)
     if not text:
-        gone = replace(delivery, state=OutState.WITHHELD, fault="consent permits none of it", body=b"")
+        why = "what consent permits makes no message" if released.resources else "consent permits none of it"
+        gone = replace(delivery, state=OutState.WITHHELD, fault=why, body=b"")
         unit.outbox.settle(gone)
         return None
     if delivery.state is OutState.DOUBTFUL and text != delivery.body:  # no longer the message that may have arrived

@@ -18,6 +18,7 @@ from gateway.exchange.identity_events import ENDS_VISIT, NO_VISIT, RENUMBERS, ap
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
 from gateway.exchange.ports.store import Unit
+from gateway.exchange.referral_answers import ReferralAnswers
 from gateway.exchange.save import Saver
 from gateway.exchange.snapshots import LABELS, record_of, relisted, replace_sets, restored, stand_by
 from gateway.kernel.errors import Busy, DoorwayError, Fault, Gone, Invalid
@@ -61,6 +62,7 @@ class Processing:
     saver: Saver
     arrived: Callable[[Unit, Sequence[Stored], int], None] = nothing_arrived
     respond: Callable[[Message, Unit], bytes] = nothing_to_say
+    answers: ReferralAnswers = field(default_factory=ReferralAnswers)
     default_charset: str = "utf-8"
     charsets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ class Work:
     received: Received
     message: Message = field(repr=False)
     conversion: Conversion = field(repr=False)
+    ours: frozenset[str] = frozenset()  # references of what is not the sender's: it answers a referral of ours
 
 
 class Stage(Exception):
@@ -132,9 +135,11 @@ def apply(
 
 def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: int) -> list[Stored]:
     """Write what the message says, merged in as the newest of its lane, or folded in where it belongs."""
-    conversion, received = work.conversion, work.received
+    received = work.received
     for lane in sorted(lanes_of(received)):
         unit.resources.hold(f"lane {lane}")
+    work = _answering(unit, work, processing)
+    conversion = work.conversion
     newest = [found for lane in lanes_of(received) if (found := unit.inbox.newest(lane)) is not None]
     late = any(one > (received.event_us, received.received_us) for one in newest)
     cancels = any(effect.kind == "cancel" for effect in conversion.effects)
@@ -145,7 +150,7 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         **conversion.labels,
     }
     if late or cancels:
-        past = [_again(one, processing) for one in _history(unit, received)]
+        past = [_answering(unit, _again(one, processing), processing) for one in _history(unit, received)]
         events = sorted([*past, work], key=lambda one: _order(one.received))
         state.fold(events, processing.triggers, arriving=work)
         for one in past:
@@ -160,6 +165,13 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         for reference, resource in state.changed.items()
     ]
     return processing.saver.save(unit, drafts, now_us=now_us)
+
+
+def _answering(unit: Unit, work: Work, processing: Processing) -> Work:
+    """The work with the referrals of ours that the message answers in place of the sender's copies of them."""
+    answered = work.message.get("MSA-2") or ""
+    conversion, ours = processing.answers.resolve(unit, work.conversion, sender=work.received.source, answers=answered)
+    return replace(work, conversion=conversion, ours=frozenset(ours)) if conversion is not work.conversion else work
 
 
 def _history(unit: Unit, received: Received) -> list[Received]:
@@ -251,7 +263,8 @@ class _State:
         newest = works[-1]
         touched = {f"{r['resourceType']}/{r['id']}" for work in works for r in work.conversion.resources}
         touched |= {record_of(one.owner) for work in works for one in work.conversion.snapshots}
-        for reference in touched:
+        answered = {reference: work for work in works for reference in work.ours}
+        for reference in touched - answered.keys():
             if reference.split("/", 1)[0] not in SHARED:
                 self._found[reference] = None
         sets: dict[tuple[str, str], Snapshot] = {}
@@ -262,8 +275,10 @@ class _State:
             if taken_back and not cancelling:
                 self.add(work.conversion, only=lambda reference: not reference.startswith("Encounter/"))
             else:
-                only = self._new_or_own if work is arriving else _not_shared
-                self.add(work.conversion, only=None if work is newest else only)
+                only = _everything if work is newest else self._new_or_own if work is arriving else _not_shared
+                # what is not the sender's is not folded: others move it too, so only what arrives is added, if newest
+                passed = {one for one in work.ours if work is not arriving or answered[one] is not work}
+                self.add(work.conversion, only=_without(only, passed))
                 apply_effects(work.conversion.effects, self.get, self.put)
             replace_sets(work.conversion.snapshots, self.get, self.put)
             for one in work.conversion.snapshots:  # what a person has is told whatever becomes of the visit
@@ -290,6 +305,14 @@ def events_of(works: Iterable[Work]) -> dict[str, list[VisitEvent]]:
             told = VisitEvent(work.conversion.event, work.received.id, NO_VISIT if visit in ended else "")
             visits.setdefault(visit, []).append(told)
     return visits
+
+
+def _everything(_reference: str) -> bool:
+    return True
+
+
+def _without(only: Callable[[str], bool], passed: set[str]) -> Callable[[str], bool]:
+    return lambda reference: reference not in passed and only(reference)
 
 
 def _not_shared(reference: str) -> bool:

@@ -25,6 +25,7 @@ from gateway.exchange.receive import Feed
 from gateway.exchange.rest.queries import Seal
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
+from gateway.exchange.search_text import token
 from gateway.kernel.errors import Category, DoorwayError, Forbidden, Invalid, Malformed, NotFound
 from gateway.kernel.fhir import Resource
 from gateway.mapping.hl7v2.outbound import Outbound, notices_of
@@ -149,7 +150,7 @@ class Queries:
         self.watch.number(owner, *source, now_us=instant_us(gate.request.now))
 
         def by_identifier(system: str, value: str) -> Sequence[Stored]:
-            pairs = [("identifier", f"{_escaped(system)}|{_escaped(value)}")]
+            pairs = [("identifier", token(system, value))]
             return search(reading.resources, parse_query("Patient", pairs, self.definitions), gate).matches
 
         _, references = cross_reference(reading, gate, by_identifier, source, query.domains)
@@ -184,7 +185,3 @@ def _placed(error: DoorwayError) -> DoorwayError:
     if error.at == "Parameters.resource":
         return Invalid(error.message, at="QPD-3", fix=error.fix)
     return error
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\,|$" else c for c in text)

@@ -138,6 +138,11 @@ def split(text: str, mark: str) -> list[str]:
     return [*parts, "".join(current)]
 
 
+def token(system: str, code: str) -> str:
+    """``system|code`` as a search writes it, marks within escaped (R4 3.1.1.4.0.3)."""
+    return "|".join("".join(f"\\{c}" if c in "\\,|$" else c for c in part) for part in (system, code))
+
+
 def unescaped(text: str) -> str:
     """R4 3.1.1.3: ``\\,``, ``\\$``, ``\\|`` and ``\\\\`` stand for themselves."""
     return re.sub(r"\\([,$|\\])", r"\1", text)

@@ -5,17 +5,16 @@ the receiver see at that moment. One change of a referral is told to one destina
 ServiceRequest or both that were written; so is one change of a person and visit that were written together.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import orjson
-
 from gateway.exchange.deliver import queue_delivery
+from gateway.exchange.parties import behind, parsed, parties_of, reference_of, task_of
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
-from gateway.kernel.fhir import JsonObject, Resource
+from gateway.kernel.fhir import Resource
 from gateway.referrals.lifecycle import is_referral
 
 EventOf: TypeAlias = "Callable[[Resource | None, Resource], str]"
@@ -55,27 +54,28 @@ class Tell:
             self._referral(unit, request, one.source, now_us)
 
     def _referral(self, unit: Unit, stored: Stored, source: str, now_us: int) -> None:
-        request = _parsed(stored)
-        task = _task_of(unit, stored, request)
-        asked = _parties(unit, [request.get("requester"), (task or {}).get("requester")])
-        doing = _parties(unit, [*request.get("performer", ()), (task or {}).get("owner")])
-        subject = _reference(request.get("subject"))
+        request = parsed(stored)
+        task = task_of(unit, stored, request)
+        asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
+        doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
+        subject = reference_of(request.get("subject"))
         mentioned = [
             request.get("encounter"), *request.get("reasonReference", ()), *request.get("supportingInfo", ()),
             *request.get("insurance", ()), *_payors(unit, request),
         ]  # fmt: skip
         references = [
             stored.reference, *([f"Task/{task['id']}"] if task else []), *([subject] if subject else []),
-            *asked, *doing, *(found for one in mentioned if (found := _reference(one))),
+            *asked, *doing, *(found for one in mentioned if (found := reference_of(one))),
         ]  # fmt: skip
+        fresh = stored.version == 1 and stored.updated_us >= now_us  # a Task that follows later is a change
         for name, partner in self._partners.items():
             if (partner.sender and partner.sender == source) or partner.organization not in {*asked, *doing}:
                 continue
             answers = partner.organization not in doing
             if "360X" in partner.tells:
-                kind = _kind_360x(request, stored, answers=answers)
+                kind = _kind_360x(request, fresh=fresh, answers=answers)
             elif "REF" in partner.tells:
-                kind = _kind(request, stored, answers=answers)
+                kind = _kind(request, fresh=fresh, answers=answers)
             else:
                 continue
             queue_delivery(
@@ -88,8 +88,8 @@ class Tell:
         fresh = [o for o in stored if o.type in {"Patient", "Encounter"} and not o.deleted and o.updated_us >= now_us]
         told: set[str] = set()
         for one in sorted(fresh, key=lambda o: o.type != "Encounter"):
-            body, event = _parsed(one), ""
-            patient = one.reference if one.type == "Patient" else _reference(body.get("subject"))
+            body, event = parsed(one), ""
+            patient = one.reference if one.type == "Patient" else reference_of(body.get("subject"))
             if self._event_of is not None and patient:
                 event = self._event_of(_before(unit, one), body)
             if not event or (one.type == "Patient" and event != "ADT^A40" and patient in told):
@@ -106,105 +106,57 @@ class Tell:
 
 def _before(unit: Unit, one: Stored) -> Resource | None:
     held = unit.resources.version(one.type, one.id, one.version - 1) if one.version > 1 else None
-    return None if held is None or held.deleted else _parsed(held)
+    return None if held is None or held.deleted else parsed(held)
 
 
 def _around(unit: Unit, one: Stored, body: Resource, patient: str, event: str) -> list[str]:
     """What an ADT may tell of beside the record itself; what of it leaves is decided when it leaves."""
     if event == "ADT^A40":
         links = [link for link in body.get("link", ()) if link.get("type") == "replaces"]
-        newest = [_reference(link.get("other")) for link in links][-1:]
+        newest = [reference_of(link.get("other")) for link in links][-1:]
         return [one.reference, *newest]
     out = dict.fromkeys([patient, one.reference])
     visit = one.reference if one.type == "Encounter" else ""
     nodes = [p.get("individual") for p in body.get("participant", ())] if visit else []
     nodes += [p.get("location") for p in body.get("location", ())] if visit else []
     for node in nodes:
-        out |= dict.fromkeys(_behind(unit, _reference(node)))
+        out |= dict.fromkeys(behind(unit, reference_of(node)))
     for other in unit.resources.compartment([patient]):
         mine = other.type in {"RelatedPerson", "AllergyIntolerance"} or (
-            visit and other.type == "Condition" and _reference(_parsed(other).get("encounter")) == visit
+            visit and other.type == "Condition" and reference_of(parsed(other).get("encounter")) == visit
         )
         if mine:
             out[other.reference] = None
     return list(out)
 
 
-def _kind_360x(request: Resource, stored: Stored, *, answers: bool) -> str:
+def _kind_360x(request: Resource, *, fresh: bool, answers: bool) -> str:
     """IHE 360X: OMG^O19 to whoever is to do it, with its order control, and OSU^O51 to whoever asked."""
     if answers:
         return "OSU^O51"
-    return "OMG^O19/" + ("CA" if request.get("status") in _ENDED else "NW" if stored.version == 1 else "XO")
+    return "OMG^O19/" + ("CA" if request.get("status") in _ENDED else "NW" if fresh else "XO")
 
 
-def _kind(request: Resource, stored: Stored, *, answers: bool) -> str:
+def _kind(request: Resource, *, fresh: bool, answers: bool) -> str:
     """The event: REF to whoever is to do it, RRI to whoever asked; I12 new, I13 changed, I14 cancelled (ch. 11.4)."""
     if request.get("status") in _ENDED:
         return "RRI^I14" if answers else "REF^I14"
     if answers:
         return "RRI^I12"
-    return "REF^I12" if stored.version == 1 else "REF^I13"
-
-
-def _parsed(stored: Stored) -> Resource:
-    found: Resource = orjson.loads(stored.body)
-    return found
-
-
-def _reference(node: object) -> str:
-    """``Type/id`` of a literal reference; "" when it has none here."""
-    text = node.get("reference") if isinstance(node, dict) else None
-    parts = str(text or "").split("/_history")[0].split("/")
-    return "/".join(parts[-2:]) if len(parts) >= 2 and not str(text).startswith("#") else ""
+    return "REF^I12" if fresh else "REF^I13"
 
 
 def _payors(unit: Unit, request: Resource) -> list[object]:
     """References to who pays by the coverages of a request: AUT cannot be told without."""
-    named = [_reference(one) for one in request.get("insurance", ())]
+    named = [reference_of(one) for one in request.get("insurance", ())]
     found = [unit.resources.get(*one.split("/", 1)) for one in named if one.startswith("Coverage/")]
-    return [payor for one in found if one is not None and not one.deleted for payor in _parsed(one).get("payor", ())]
+    return [payor for one in found if one is not None and not one.deleted for payor in parsed(one).get("payor", ())]
 
 
 def _request_of(unit: Unit, one: Stored) -> Stored | None:
     if one.type == "ServiceRequest":
         return one
-    task = _parsed(one)
-    reference = _reference(task.get("focus")) if is_referral(task) else ""
+    task = parsed(one)
+    reference = reference_of(task.get("focus")) if is_referral(task) else ""
     found = unit.resources.get(*reference.split("/", 1)) if reference else None
     return None if found is None or found.deleted else found
-
-
-def _task_of(unit: Unit, request: Stored, body: Resource) -> JsonObject | None:
-    """The newest referral Task about a request."""
-    subject = _reference(body.get("subject"))
-    found = [
-        one
-        for one in (unit.resources.compartment([subject]) if subject else ())
-        if one.type == "Task" and not one.deleted and request.reference.encode() in one.body
-    ]
-    for one in sorted(found, key=lambda s: (s.updated_us, s.id), reverse=True):
-        task = _parsed(one)
-        if is_referral(task) and _reference(task.get("focus")) == request.reference:
-            return task
-    return None
-
-
-def _parties(unit: Unit, nodes: Sequence[object]) -> dict[str, None]:
-    """The references of parties, and through a PractitionerRole its practitioner and organization; in order."""
-    out: dict[str, None] = {}
-    for node in nodes:
-        for reference in _behind(unit, _reference(node)):
-            out[reference] = None
-    return out
-
-
-def _behind(unit: Unit, reference: str) -> Iterator[str]:
-    if not reference:
-        return
-    yield reference
-    if reference.startswith("PractitionerRole/"):
-        role = unit.resources.get(*reference.split("/", 1))
-        body = _parsed(role) if role is not None and not role.deleted else {}
-        for name in ("practitioner", "organization"):
-            if found := _reference(body.get(name)):
-                yield found

@@ -89,6 +89,22 @@ def check_change(before: Resource | None, after: Resource) -> None:
         )
 
 
+def reachable(status: str, wanted: str) -> bool:
+    """Whether a referral can have come from one state to another, in any number of steps; not: it stands there already.
+
+    A partner tells of steps that happened elsewhere, and may leave some out.
+    """
+    seen: set[str] = set()
+    todo = [status]
+    while todo:
+        follow = TRANSITIONS.get(todo.pop(), frozenset()) - seen
+        if wanted in follow:
+            return wanted != status
+        seen |= follow
+        todo += follow
+    return False
+
+
 def advance(
     task: Resource, status: str, *, now: str, reason: str = "", output: tuple[JsonObject, ...] = ()
 ) -> Resource:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.adapters.mllp.service import MllpService
     from gateway.codecs.er7 import Message
     from gateway.exchange.process_messages import Processing
+    from gateway.exchange.referral_answers import ReferralAnswers
     from gateway.mapping.hl7v2.convert import Conversion, Converter
 
 from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions
@@ -65,11 +66,24 @@ def hl7v2_processing(settings: Settings) -> "Processing":
             name: row for site in ("", *sorted(sites)) for name, row in hl7v2_converter(site).tables.triggers.items()
         },
         saver=saver(settings),
+        answers=referral_answers(settings),
         default_charset=settings.mllp_default_charset,
         charsets={
             source: (one.default_charset or settings.mllp_default_charset, one.charset)
             for source, one in hl7v2_sources(settings).items()
         },
+    )
+
+
+def referral_answers(settings: Settings) -> "ReferralAnswers":
+    """Whose messages answer our referrals: those of the destinations that they were told to."""
+    from gateway.exchange.referral_answers import ReferralAnswers, by_number
+
+    partners = settings.mllp_destinations
+    return ReferralAnswers(
+        {f"{one.application}^{one.facility}": one.organization for one in partners.values() if one.application},
+        {name: one.organization for name, one in partners.items()},
+        by_number(search_definitions(settings.data_folder)),
     )
 
 

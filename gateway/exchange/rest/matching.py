@@ -12,6 +12,7 @@ from gateway.exchange.ports.resources import Stored
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.operations import Operation, Where, part_of, simple_parameters
+from gateway.exchange.search_text import token
 from gateway.kernel.errors import Exhausted, Malformed
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.linkage.traits import Traits
@@ -87,11 +88,7 @@ def _pix(finds: Finds, watch: Watch, ask: Ask, pairs: Pairs) -> Answer:
         sight = finds.sight(reading.resources, ask)
 
         def by_identifier(wanted_system: str, wanted: str) -> Sequence[Stored]:
-            escaped = "|".join(
-                part.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")
-                for part in (wanted_system, wanted)
-            )
-            return finds.plain(reading.resources, "Patient", [("identifier", escaped)], ask)
+            return finds.plain(reading.resources, "Patient", [("identifier", token(wanted_system, wanted))], ask)
 
         identifiers, references = cross_reference(reading, sight, by_identifier, (system, value), targets)
         released = sight.release(reading.resources.many(references).values())

@@ -22,6 +22,7 @@ from gateway.mapping.hl7v2.model import Tables, Vocabulary
 from gateway.mapping.hl7v2.values import SID
 from gateway.mapping.table import read_table
 
+OWN_NUMBER: Final = f"{DOORWAY}/NamingSystem/service-request"  # system of a request's id where it has no number
 COLUMNS: Final = ("segment", "field", "each", "source", "conversion", "vocabulary", "assignment", "note")
 _STEP: Final = re.compile(r"([A-Za-z]+)(?:\[([^\]]+)\])?")
 _DOT: Final = re.compile(r"\.(?![^\[]*\])")  # not those of an URL in brackets
@@ -388,6 +389,10 @@ def _ei(node: Any, _: _Writer) -> Components | None:
     return (node["value"], *(authority if isinstance(authority, tuple) else (authority,)))
 
 
+def _own(node: Any, writer: _Writer) -> Components | None:
+    return _ei({"system": OWN_NUMBER, "value": node}, writer)
+
+
 def _xpn(node: Any, _: _Writer) -> Components | None:
     if not isinstance(node, dict):
         return None
@@ -555,7 +560,7 @@ def _decoded(node: Any, _: _Writer) -> str | None:
 
 _CONVERSIONS: Final[Mapping[str, Callable[[Any, _Writer], "str | Components | None"]]] = {
     "CX": _cx, "EI": _ei, "XPN": _xpn, "XAD": _xad, "XTN": _xtn, "CWE": _cwe, "XCN": _xcn, "XON": _xon, "PLN": _pln,
-    "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded, "payor": _payor,
+    "OWN": _own, "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded, "payor": _payor,
     "OBX-2": lambda node, writer: _measured(node, writer)[0], "OBX-5": lambda node, writer: _measured(node, writer)[1],
     "OBX-6": lambda node, writer: _measured(node, writer)[2],
 }  # fmt: skip

@@ -12,6 +12,7 @@ from gateway.adapters.db.store import DbStore
 from gateway.codecs.er7 import Message
 from gateway.codecs.hl7_grammar import deviations
 from gateway.exchange.ports.resources import Draft
+from gateway.mapping.hl7v2.outbound import OWN_NUMBER
 from gateway.settings import Settings
 from gateway.wiring import mllp_service, saver
 from tests.adapters.http.conftest import World, world_over
@@ -109,6 +110,20 @@ def test_a_referral_to_a_hospital_is_sent_changed_and_cancelled_in_order(both: B
     both.save({**out, "priority": "urgent", "status": "revoked"}, source="shelter")
     eventually(lambda: both.states() == {"delivered": 3})
     assert [Message.parse(one).header.raw(9)[:7] for one in both.west.received] == ["REF^I12", "REF^I13", "REF^I14"]
+
+
+def test_a_referral_that_says_no_more_than_it_must_is_told_under_its_id(both: Both) -> None:
+    bare = {
+        name: REQUEST[name] for name in ("resourceType", "id", "status", "intent", "subject", "code")
+    } | {"requester": {"reference": "Organization/s"}, "performer": [{"reference": "Organization/west"}]}  # fmt: skip
+    both.save(bare, source="shelter")
+    both.save({**task("requested"), "owner": {"reference": "Organization/west"}}, source="shelter")
+    eventually(lambda: both.states() == {"delivered": 2})
+    new, changed = (Message.parse(one) for one in both.west.received)
+    assert (new.header.raw(9)[:7], changed.header.raw(9)[:7]) == ("REF^I12", "REF^I13")
+    assert (new.get("RF1-6.1"), new.get("RF1-6.3")) == ("r1", OWN_NUMBER)
+    assert (new.get("OBR-4.9"), new.get("PRD-10.1")) == ("housing", "Zqshelter")
+    assert {place.place[:3] for one in (new, changed) for place in deviations(one)} == {"PRD"}, "PRD-10 is of 2.7"
 
 
 def test_a_referral_is_told_with_the_visit_and_the_coverage_that_it_names(both: Both) -> None:
