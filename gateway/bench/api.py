@@ -12,6 +12,7 @@ on the machine too. Our reads wait for a disk (their audit records), the floor's
 """
 
 import asyncio
+import gc
 import itertools
 import multiprocessing
 import os
@@ -116,6 +117,7 @@ def _gateway(url: str, told: Connection) -> None:
     folder = str(Path(url.removeprefix("sqlite:///")).parent) if url.startswith("sqlite") else tempfile.gettempdir()
     settings = read_settings(None, {}, database_url=url, data_folder=folder)
     built = wiring.build_app(settings, wiring.open_store(settings))
+    gc.freeze()  # as serve does
     run(built.app, "127.0.0.1:0", receive_timeout_s=30.0, announce=told.send)
 
 

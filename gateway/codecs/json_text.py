@@ -312,8 +312,12 @@ def with_identity(body: bytes, id_: str, meta: JsonObject, *, at: str = "body") 
 
 def document_with_identity(document: Document, id_: str, meta: JsonObject) -> bytes:
     """As :func:`with_identity` for a text that has been read already."""
-    wanted = {"id": write(id_).decode(), "meta": write(meta).decode()}
-    return _edited(document, wanted).encode()
+    new_id, new_meta = write(id_).decode(), write(meta).decode()
+    spans = document.spans
+    if "id" in spans or "meta" in spans or "resourceType" not in spans:
+        return _edited(document, {"id": new_id, "meta": new_meta}).encode()
+    text, at = document.text, spans["resourceType"][1]  # as a create has it: one cut
+    return f'{text[:at]},"id":{new_id},"meta":{new_meta}{text[at:]}'.encode()
 
 
 def with_last_member(document: Document, name: str, value: Any) -> bytes:

@@ -164,16 +164,17 @@ def issue(
 def admit(reading: Reading | Unit, caller: Caller) -> None:
     """Look again, in the snapshot or transaction of a request, whether its token still counts.
 
-    Requests of one caller that share a transaction share the answer, as long as nothing is written in it.
+    Requests of one caller that share a transaction share the answer, as long as no token is withdrawn in it.
 
     Raises:
         Unauthorized: the token was withdrawn since the caller was looked up.
     """
-    memo: dict[Any, bool] = getattr(reading.resources, "memo", {})
-    if caller.token and caller.token not in memo:
+    admitted = reading.clients.admitted
+    if caller.token and (admitted is None or caller.token not in admitted):
         if reading.clients.grant(caller.token) is None:
             raise Unauthorized("the token is not valid", at="Authorization", fix="ask the token endpoint for a new one")
-        memo[caller.token] = True
+        if admitted is not None:
+            admitted.add(caller.token)
 
 
 def caller_of(clients: ClientReader, token: str, *, now_us: int) -> Caller:

@@ -31,10 +31,15 @@ class Facets(NamedTuple):
 _SHARDS: Final = 1 << 15  # small enough for two bytes in every row, many more than there will be machines
 
 
-@lru_cache(maxsize=64)  # what is written together has one instant
 def instant(updated_us: int) -> str:
     """Microseconds since 1970 UTC as a FHIR instant with milliseconds (``2026-01-02T03:04:05.678Z``)."""
-    return (_EPOCH + timedelta(microseconds=updated_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, micros = divmod(updated_us, 1_000_000)
+    return f"{_second(second)}.{micros // 1_000:03d}Z"
+
+
+@lru_cache(maxsize=256)  # what is written now was written in this second
+def _second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
 View: TypeAlias = Callable[[Resource, Iterable[str] | None], bytes]  # a resource and its references, to packed facets
@@ -92,7 +97,7 @@ def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, 
     )
     if current is not None:
         same = document_with_identity(document, id_, _meta(document, draft, current.version, current.updated_us))
-        if same == current.body:
+        if same == current.body and not draft.anew:
             return None
         now_us = max(now_us, current.updated_us + 1)  # a clock that stepped back must not reorder versions
     version = current.version + 1 if current is not None else 1
@@ -135,7 +140,8 @@ def _meta(document: Document, draft: Draft, version: int, updated_us: int) -> Js
     given = document.resource.get("meta")
     kept = given if isinstance(given, dict) else {}
     meta: JsonObject = {"versionId": str(version), "lastUpdated": instant(updated_us)}
-    meta |= {name: value for name, value in kept.items() if name not in _OURS}
+    if kept:
+        meta |= {name: value for name, value in kept.items() if name not in _OURS}
     if draft.labels:
         meta["security"] = list(draft.labels)
     return meta

@@ -79,10 +79,15 @@ def _client(row: Row) -> Client:
 
 
 class DbClients:
-    """The registry over one transaction."""
+    """The registry over one transaction.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        admitted: digests of tokens that were looked up in this transaction already; none are remembered by a snapshot.
+    """
+
+    def __init__(self, session: Session, admitted: set[bytes] | None = None) -> None:
         self._session = session
+        self.admitted = admitted
 
     def get(self, name: str) -> Client | None:
         """The client of this name, revoked ones included."""
@@ -141,10 +146,14 @@ class DbClients:
 
     def withdraw(self, client: str) -> int:
         """Forget every token of a client; how many there were."""
+        if self.admitted:
+            self.admitted.clear()
         return int(self._session.run(_WITHDRAW, client=client).rowcount)
 
     def use_assertion(self, client: str, assertion_digest: bytes, *, expires_us: int, now_us: int) -> bool:
         """Mark a client assertion as used; False when it was used before: the key decides, so two cannot both win."""
+        if self.admitted:
+            self.admitted.clear()
         self._session.run(_EXPIRE_ASSERTIONS, now_us=now_us)
         self._session.run(_EXPIRE_TOKENS, now_us=now_us)
         done = self._session.run(_USE, client=client, digest=assertion_digest, expires_us=expires_us)

@@ -225,21 +225,30 @@ class GroupCommit:
     def _one(
         self, session: Session, job: Job, answers: list[tuple[Job, Any, BaseException | None]], again: list[Job]
     ) -> None:
-        """One job behind its savepoint."""
-        execute = session.connection.execute
+        """One job behind its savepoint, which is made before its first change: most creates make none by themselves,
+        since what they write waits for the commit (:meth:`Session.settle`)."""
         mark = session.mark()
-        execute("SAVEPOINT one")
+        changes = _changes(session)
+        session.unguarded = True
         try:
             answer = job.work(session)
-            execute("RELEASE SAVEPOINT one")
+            if session.unguarded:
+                session.unguarded = False
+            else:
+                session.connection.execute("RELEASE SAVEPOINT one")
         except Exception as error:
+            untouched, session.unguarded = session.unguarded, False
             if isinstance(error, driver_errors()) and (broken(session) or disk_failed(error)):
                 raise
             if session.dialect == "sqlite" and not session.connection.in_transaction:
                 raise _Lost from None  # SQLite undid everything by itself (disk full, no memory)
-            execute("ROLLBACK TO SAVEPOINT one")
+            if untouched and (_changes(session) != changes or _aborted(session, error)):
+                raise _Lost from None  # no savepoint to go back to: everybody's job is run again
+            if not untouched:
+                session.connection.execute("ROLLBACK TO SAVEPOINT one")
             session.back_to(mark)
-            execute("RELEASE SAVEPOINT one")
+            if not untouched:
+                session.connection.execute("RELEASE SAVEPOINT one")
             if _race(error):
                 again.append(job)
             else:
@@ -264,6 +273,16 @@ class GroupCommit:
                 return
             job.done.set_result(answer)
             return
+
+
+def _changes(session: Session) -> int:
+    """How many rows were ever changed, where the driver counts them."""
+    return int(session.connection.total_changes) if session.dialect == "sqlite" else 0
+
+
+def _aborted(session: Session, error: BaseException) -> bool:
+    """Whether a failed statement has left the transaction without use: on PostgreSQL each one does."""
+    return session.dialect == "postgresql" and isinstance(error, driver_errors())
 
 
 def _begin(session: Session) -> None:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import orjson
-from sqlalchemy import ClauseElement, Table
+from sqlalchemy import ClauseElement, Select, Table
 
 from gateway.kernel.errors import Busy, Fault
 
@@ -56,10 +56,11 @@ class Statement:
         clause: the statement, or what makes it out of a dialect's module where the two databases differ.
     """
 
-    __slots__ = ("_clause", "_text")
+    __slots__ = ("_clause", "_text", "looks")
 
     def __init__(self, clause: ClauseElement | Callable[[Any], ClauseElement]) -> None:
         self._clause = clause
+        self.looks: Final = isinstance(clause, Select)  # it changes nothing
         self._text: dict[str, str] = {}
 
     def text(self, dialect: DialectName) -> str:
@@ -93,10 +94,12 @@ class Sql:
     with resources, so that those which wait to be written (:meth:`Session.settle`) may go on waiting.
     """
 
-    __slots__ = ("_lists", "_text", "apart")
+    __slots__ = ("_lists", "_text", "apart", "looks")
 
     def __init__(self, text: str, *, lock: bool = False, apart: bool = False) -> None:
         self.apart: Final = apart
+        # it changes nothing, and holds nothing that an undo would have to let go of
+        self.looks: Final = text.startswith("SELECT ") and not lock and "pg_advisory" not in text
         self._lists: Final = frozenset(_LIST.findall(text))
         self._text: Final = {
             "sqlite": _LIST.sub(r"IN (SELECT value FROM json_each(:\1))", text),
@@ -145,7 +148,8 @@ class Session:
     """One driver connection inside one transaction; used by one thread."""
 
     def __init__(self, connection: Any, dialect: DialectName) -> None:
-        self.connection: Final = connection
+        self._driver: Final = connection
+        self.unguarded = False  # a job runs whose savepoint is made before its first change
         self.dialect: Final[DialectName] = dialect
         self.lane: int | None = None  # the audit lane that this connection holds
         self.memo: Final[dict[Any, Any]] = {}  # worked out in this transaction; emptied when it begins and by writes
@@ -157,6 +161,15 @@ class Session:
         self.add_tallies: Callable[[Mapping[int, int]], None] = lambda tallies: None  # how
         self.areas: Any = None  # the unit or the reading over this connection (store.py), made once
         self.systems: Final[set[tuple[int, str]]] = set()  # rows of search_system that are there; emptied by an undo
+        self.admitted: Final[set[bytes]] = set()  # tokens that were found good in this transaction
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, to do anything with: whoever asks for it may change something."""
+        if self.unguarded:
+            self.unguarded = False
+            self._driver.execute("SAVEPOINT one")
+        return self._driver
 
     def settle(self) -> None:
         """Write what waits: before anything that may look at resources, and before the commit."""
@@ -175,7 +188,8 @@ class Session:
 
     def begin(self) -> None:
         """Forget what a transaction that was undone left behind."""
-        for held in (self.memo, self.tallies, self.trail, self.waiting):
+        self.unguarded = False
+        for held in (self.memo, self.tallies, self.trail, self.waiting, self.admitted):
             held.clear()
 
     def mark(self) -> Mark:
@@ -189,6 +203,7 @@ class Session:
         self.tallies.update(tallies)
         self.memo.clear()
         self.systems.clear()
+        self.admitted.clear()
 
     def run(self, statement: Statement | Sql, **values: Any) -> Any:
         """Execute; the cursor answers ``fetchone``, ``fetchall``, iteration and ``rowcount``."""
@@ -202,7 +217,8 @@ class Session:
             values = statement.values(self.dialect, values)
         elif self.waiting:
             self.settle()
-        return self.connection.execute(statement.text(self.dialect), values)
+        connection = self._driver if statement.looks else self.connection
+        return connection.execute(statement.text(self.dialect), values)
 
     def many(self, statement: Statement | Sql, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute once a row, in one round trip where the driver can."""

@@ -56,7 +56,7 @@ class DbUnit:
         self.derived = derived
         self.resources = DbResources(session, derived.definitions, derived.view)
         self.audit = DbAudit(session)
-        self.clients = DbClients(session)
+        self.clients = DbClients(session, session.admitted)
         self.inbox = DbInbox(session)
         self.outbox = DbOutbox(session)
         self.rows = DbRows(session)

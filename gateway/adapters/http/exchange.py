@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
+from types import coroutine
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
@@ -38,6 +39,20 @@ def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 class Gone(Exception):
     """The caller hung up: nobody is there to answer."""
+
+
+@coroutine
+def _rest(begun: Coroutine[Any, None, bytes], waits: Any) -> Generator[Any, None, bytes]:
+    """What is left of a coroutine whose first step came to wait for something."""
+    try:
+        yield waits
+    except BaseException as stopped:
+        try:
+            begun.throw(stopped)
+        except StopIteration as done:
+            return bytes(done.value)
+        raise RuntimeError("a body that is read goes on after it was stopped") from stopped
+    return (yield from begun.__await__())
 
 
 class Exchange:
@@ -97,9 +112,14 @@ class Exchange:
         Raises:
             TimedOut: it did not arrive by the deadline; else as :meth:`_read`.
         """
+        reading = self._read()
+        try:
+            waits = reading.send(None)
+        except StopIteration as whole:  # it came with the head, as nearly every one does: nobody need wait for it
+            return bytes(whole.value)
         try:
             async with asyncio.timeout(self._body_timeout_s):
-                return await self._read()
+                return await _rest(reading, waits)
         except TimeoutError:
             raise TimedOut("the body did not arrive in time", at="body") from None
 

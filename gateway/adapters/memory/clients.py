@@ -14,6 +14,11 @@ class MemoryClients:
     assertions: dict[tuple[str, bytes], int] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
+    @property
+    def admitted(self) -> set[bytes] | None:
+        """Nothing is remembered: a look is a dictionary's."""
+        return None
+
     def used(self, client: str, assertion_digest: bytes) -> bool:
         """Whether it was marked as used."""
         return (client, assertion_digest) in self.assertions

@@ -37,6 +37,11 @@ class Grant:
 class ClientReader(Protocol):
     """Reads of the registry."""
 
+    @property
+    def admitted(self) -> set[bytes] | None:
+        """Digests of tokens that were found good in this transaction; None where nothing is remembered."""
+        ...
+
     def get(self, name: str) -> Client | None:
         """The client of this name, revoked ones included."""
         ...

@@ -307,3 +307,81 @@ def test_a_connection_that_meets_a_lock_at_its_first_transaction_is_closed(tmp_p
     other.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         made[0].execute("SELECT 1")
+
+
+class _Told:
+    """A driver's connection that tells what was executed."""
+
+    def __init__(self, inner: Any, said: list[str]) -> None:
+        self._inner, self._said = inner, said
+
+    def execute(self, text: str, *values: Any) -> Any:
+        self._said.append(text)
+        return self._inner.execute(text, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def told(database: Database, said: list[str]) -> None:
+    """Whatever the writers of a database execute from now on is told."""
+    connect = database._commits._connect
+
+    def connected() -> Session:
+        session = connect()
+        return Session(_Told(session.connection, said), session.dialect)
+
+    database._commits._connect = connected
+
+
+def test_a_write_has_its_savepoint_before_its_first_change_and_a_look_has_none(url: str) -> None:
+    said: list[str] = []
+    database = Database(url, writers=1)
+    told(database, said)
+    go = held(database)
+    looks = [database.submit(lambda session: len(session.run(ALL).fetchall())) for _ in range(3)]
+    go.set()
+    assert [look.result(10) for look in looks] == [0, 0, 0]
+    assert not [text for text in said if "SAVEPOINT" in text]
+    go = held(database)
+    both = [database.submit(later(1)), database.submit(lambda session: session.connection.execute("DELETE FROM t"))]
+    go.set()
+    for one in both:
+        one.result(10)
+    database.close()
+    points = [text.split()[0] for text in said if "SAVEPOINT" in text or "INSERT" in text or "DELETE" in text]
+    assert points == ["SAVEPOINT", "INSERT", "RELEASE", "SAVEPOINT", "DELETE", "RELEASE"]
+
+
+def test_a_look_that_fails_harms_nobody_who_shares_its_commit(url: str) -> None:
+    database = Database(url, writers=1)
+    missing = Sql("SELECT n FROM nowhere")
+    go = held(database)
+    before, wrong, after = (database.submit(one) for one in (later(1), lambda s: s.run(missing), later(2)))
+    go.set()
+    assert (before.result(10), after.result(10)) == (1, 2)
+    with pytest.raises(Fault):
+        wrong.result(10)
+    assert rows(database) == [1, 2]
+    database.close()
+
+
+def test_a_change_that_got_by_without_a_savepoint_is_undone_all_the_same(tmp_path: Path) -> None:
+    """Whoever kept the driver's connection from before changes rows behind the session's back."""
+    url = f"sqlite:///{tmp_path / 'c.db'}"
+    database = Database(url, writers=1)
+    database.write(lambda session: session.connection.execute("CREATE TABLE t (n bigint PRIMARY KEY)") and None)
+    kept = database.write(lambda session: session.connection)
+
+    def behind(_: Session) -> None:
+        kept.execute("INSERT INTO t (n) VALUES (99)")
+        raise Invalid("no", at="here")
+
+    go = held(database)
+    good, bad = database.submit(later(1)), database.submit(behind)
+    go.set()
+    assert good.result(10) == 1
+    with pytest.raises(Invalid):
+        bad.result(10)
+    assert rows(database) == [1]
+    database.close()
