@@ -23,6 +23,7 @@ class Stored:
     body: bytes = field(repr=False)  # UTF-8 JSON with id and meta in place; b"" when deleted
     source: str = ""  # feed, export or client that wrote it
     facets: bytes = field(default=b"", repr=False, compare=False)  # consent.view.pack of the content; b"": not kept
+    owner: str = ""  # source of its first version since it last was created: whose own record it is, whoever updates it
 
     @property
     def reference(self) -> str:
@@ -52,11 +53,13 @@ class Draft:
     document: Document | None = field(default=None, repr=False)  # ``body`` as read already, to save reading it again
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
+    anew: bool = False  # a new version even where the content comes out equal: its writer changed what he saw
 
     def with_labels(self, labels: tuple[JsonObject, ...]) -> "Draft":
         """The same with other labels."""
         return Draft(
-            self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend
+            self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend,
+            self.anew,
         )  # fmt: skip
 
     def may_name(self, type_: str) -> bool:

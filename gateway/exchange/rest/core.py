@@ -23,6 +23,7 @@ from gateway.exchange.rest.gate import Gate, Sight
 from gateway.exchange.rest.issues import ERRORS, Issue, ManyMatches, Rejected
 from gateway.exchange.rest.own_ids import given, names, own_id, with_own_links
 from gateway.exchange.rest.trail import Trail
+from gateway.exchange.rest.withheld import with_withheld
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import DoorwayError, Forbidden, Gone, Invalid, Malformed, NotFound, PreconditionFailed
 from gateway.kernel.fhir import Resource
@@ -292,15 +293,13 @@ class Rest:
             if given(id_) or unit.resources.get(type_, stored_id) is not None:
                 raise NotFound(_NOT_FOUND)  # nobody's to choose; or the caller's own, which it may not see any more
             return self._store(unit, ask, _with_id(document, stored_id), stored_id, "PUT", None)
-        if not current.deleted:
-            _check_whole(seen.resources[0], current)
         if type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
             document = with_own_links(unit.resources, ask.client, document)
             if _patient_of(seen.resources[0]) != document.resource.get("patient"):
                 raise Invalid(
                     "the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent"
                 )
-        return self._store(unit, ask, _with_id(document, current.id), current.id, "PUT", current)
+        return self._store(unit, ask, _with_id(document, current.id), current.id, "PUT", current, seen.resources[0])
 
     def update_matching_in(self, unit: Unit, ask: Ask, type_: str, criteria: str, document: Document) -> Answer:
         """A conditional update inside a transaction: no match creates, one is updated, more are refused."""
@@ -343,14 +342,14 @@ class Rest:
         if current.deleted:
             raise Gone("the resource was deleted")
         _check_match(ask, current)
-        _check_whole(seen.resources[0], current)
         changed = change(json_text.parse(seen.resources[0].body))
         if changed.get("id") != current.id or changed.get("resourceType") != type_:
             raise Invalid("a patch may not change type or id", at=f"{type_}.id")
         self.check(type_, changed)
-        if type_ == "Consent" and changed.get("patient") != _patient_of(current):
+        if type_ == "Consent" and changed.get("patient") != _patient_of(seen.resources[0]):
             raise Invalid("the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent")
-        return self._store(unit, ask, json_text.read(json_text.write(changed)), current.id, "PATCH", current)
+        document = json_text.read(json_text.write(changed))
+        return self._store(unit, ask, document, current.id, "PATCH", current, seen.resources[0])
 
     def delete_in(self, unit: Unit, ask: Ask, type_: str, id_: str, *, exact: bool = False) -> Answer:
         """A delete inside a transaction.
@@ -412,9 +411,16 @@ class Rest:
         written = self.saver.save(unit, drafts, now_us=ask.now_us)
         return [self._answer(unit, ask, one, "create", created=True, changed=True) for one in written]
 
-    def _store(self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None) -> Answer:
+    def _store(
+        self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None,
+        shown: Stored | None = None,
+    ) -> Answer:  # fmt: skip
         document = with_own_links(unit.resources, ask.client, document)
-        stored = self.saver.save(unit, [_draft(ask, document, id_, method)], now_us=ask.now_us)[0]
+        draft = _draft(ask, document, id_, method)
+        if current is not None and shown is not None and not current.deleted and shown.body != current.body:
+            document, anew = with_withheld(document, shown, current)
+            draft = replace(_draft(ask, document, id_, method), anew=anew)
+        stored = self.saver.save(unit, [draft], now_us=ask.now_us)[0]
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         created = current is None or current.deleted
         changed = current is None or stored.version != current.version
@@ -423,8 +429,9 @@ class Rest:
     def _answer(
         self, unit: Unit, ask: Ask, stored: Stored, interaction: str, *, created: bool, changed: bool
     ) -> Answer:
-        """Record and answer a write; links that the gateway keeps in a Patient may tell of records of others."""
-        own = stored.type != "Patient" or b'"link"' not in stored.body
+        """Record and answer a write; links that the gateway keeps in a Patient may tell of records of others, and what
+        others wrote before may hold what the writer was never shown."""
+        own = stored.version == 1 and (stored.type != "Patient" or b'"link"' not in stored.body)
         released = self.gate.own(ask, [stored]) if own else self.gate.sight(unit.resources, ask).release([stored])
         if ask.written is not None:  # inside a transaction: one record tells of all that it wrote
             ask.written.append(stored)
@@ -441,23 +448,6 @@ def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:
 def _body(resources: Sequence[Stored]) -> bytes:
     """What is shown of a resource just written: nothing when consent lets the writer no longer see it."""
     return resources[0].body if resources else b""
-
-
-def _check_whole(seen: Stored, current: Stored) -> None:
-    """Refuse to overwrite what the writer cannot see; links to others' records, and ``meta`` with the handling labels
-    of the copy, are kept by the gateway itself.
-
-    Raises:
-        Forbidden: elements are withheld from the writer, and would be lost.
-    """
-    if seen.body == current.body:
-        return
-    shown, whole = json_text.parse(seen.body), json_text.parse(current.body)
-    for one in (shown, whole):
-        one.pop("link", None)
-        one.pop("meta", None)
-    if shown != whole:
-        raise Forbidden("a resource of which a part is withheld cannot be changed", at=current.type)
 
 
 def _with_id(document: Document, id_: str) -> Document:
