@@ -112,7 +112,7 @@ class Settings(BaseModel):
     break_glass_minutes: int = Field(default=60, ge=1)  # from the first use of a token
     privacy_officer_roles: list[str] = Field(default_factory=list)  # system|code: may have any decision explained
     privacy_officer: str = ""  # Organization/id that is told of each emergency access
-    link_same_at_bits: float = 7.0  # log2 of the odds that two records are one person: linked from here when certain
+    link_same_at_bits: float = 3.5  # log2 of the odds that two records are one person: linked from here when certain
     link_review_at_bits: float = 0.0  # from here a reviewer decides
     link_within_source: bool = False  # whether doubles of one custodian wait for review too
     link_two_people: bool = False  # whether a reviewer's "same" needs a second reviewer

@@ -50,7 +50,7 @@ class Rules:
     likeliest first; a name that fits dozens is not told apart by dozens of decisions.
     """
 
-    same_at_bits: float = 7.0
+    same_at_bits: float = 3.5
     review_at_bits: float = 0.0
     within_source: bool = False
     two_people: bool = False

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.exchange.ports.links import Known, LinkReader, Links
 from gateway.kernel.identifiers import shard_of
-from gateway.linkage.blocking import candidates, families, index_keys, key_hash, limits_of
+from gateway.linkage.blocking import candidates, families, index_keys, key_hash, key_hashes, limits_of
 from gateway.linkage.frequency import FIELDS
 from gateway.linkage.traits import Traits, pack, unpack
 
@@ -16,15 +16,20 @@ _KNOWN: Final = {name: n for n, name in enumerate(FIELDS, start=1)}  # the count
 Root = Callable[[str], str]
 
 
-def _tokens(person: Traits) -> list[int]:
-    """The counters of a record: all records, those that know a field, those with its value."""
-    out = [_TOTAL]
-    for name, known in _KNOWN.items():
+def _values(person: Traits) -> dict[tuple[str, str], int]:
+    """The counter of each value of a record."""
+    out = {}
+    for name in FIELDS:
         value = getattr(person, name)
         if value:
-            out.append(known)
-            out.append(key_hash(f"f|{name}|{value}"))
+            out[name, value] = key_hash(f"f|{name}|{value}")
     return out
+
+
+def _tokens(person: Traits) -> list[int]:
+    """The counters of a record: all records, those that know a field, those with its value."""
+    values = _values(person)
+    return [_TOTAL, *[_KNOWN[name] for name, _ in values], *values.values()]
 
 
 class StoreFrequencies:
@@ -40,12 +45,14 @@ class StoreFrequencies:
         counted: Mapping[int, int] | None = None,
     ) -> None:  # fmt: skip
         self._links = links
-        tokens = frozenset(_tokens(person))
-        self._counts = dict(links.frequencies(tokens.union(_KNOWN.values())) if counted is None else counted)
+        values = _values(person)
+        asked = {_TOTAL, *_KNOWN.values(), *values.values()}
+        self._counts = dict(links.frequencies(asked) if counted is None else counted)
         if indexed is None:
             indexed = bool(person.key) and bool(links.known((person.key,)))
-        self._own = tokens if indexed else frozenset()
-        self._asked = set(tokens)
+        self._asked = asked
+        get = self._counts.get  # the first with a value is no other person, and the arrival itself is counted too
+        self._others = {value: max(get(token, 0) - 1 - indexed, 0) for value, token in values.items()}
 
     @property
     def records(self) -> int:
@@ -61,9 +68,7 @@ class StoreFrequencies:
 
     def count(self, name: str, value: str) -> int:
         """Records with the value."""
-        return self._count(key_hash(f"f|{name}|{value}"))
-
-    def _count(self, token: int) -> int:
+        token = key_hash(f"f|{name}|{value}")
         if token not in self._asked:
             self._asked.add(token)
             self._counts.update(self._links.frequencies((token,)))
@@ -71,9 +76,9 @@ class StoreFrequencies:
 
     def others(self, name: str, value: str, u: float, smoothing: float) -> float:
         """The chance that another person has the value."""
-        token = key_hash(f"f|{name}|{value}")
-        own = token in self._own  # the arrival itself is counted too
-        seen = max(self._count(token) - 1 - own, 0)
+        seen = self._others.get((name, value))
+        if seen is None:
+            seen = self._others[name, value] = max(self.count(name, value) - 1, 0)
         return (seen + smoothing * u) / (self._counts.get(_KNOWN[name], 0) + smoothing)
 
 
@@ -92,10 +97,15 @@ def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
     counted: Mapping[int, int] | None = None
     if links.far:
         searched = families(person, root, searching=True)
-        blocks, counted = links.ahead(limits_of(searched), {*_tokens(person), *_KNOWN.values()})
-        found = candidates(person, root, lambda keys, _: [blocks.get(key, ()) for key in keys], searched=searched)
+        limits = limits_of(searched)
+        hashes = key_hashes(limits)
+        read, counted = links.ahead(
+            dict(zip(hashes, limits.values(), strict=True)), {*_tokens(person), *_KNOWN.values()}
+        )
+        blocks = dict(zip(limits, [read.get(key, ()) for key in hashes], strict=True))
+        found = candidates(person, root, lambda keys, _: [blocks[key] for key in keys], searched=searched)
     else:
-        found = candidates(person, root, links.blocks)
+        found = candidates(person, root, lambda keys, limit: links.blocks(key_hashes(keys), limit))
     own = shard_of(person.key)
     entries = links.numbered(number for number in found.ids if number != own)
     ordered = sorted(entries.values(), key=attrgetter("patient"))

@@ -265,10 +265,11 @@ def _graded(
         odds_left, best_left = on_left.against(i, plain, of_right[j])
         odds_right, best_right = on_right.against(j, plain, of_left[i])
         bits = plain - log2(1.0 + odds_left + odds_right)
-        guards = guards_of(scorer, Score(plain, vector, scorer.prior_bits, 0.0), left[i], right[j])
+        score = Score(plain, vector, scorer.prior_bits, 0.0)
+        guards = guards_of(scorer, score, left[i], right[j])
         if max(best_left, best_right) > plain - RUNNER_UP_BITS:
             guards |= {Guard.RUNNER_UP}
-        grade = grade_of(scorer, bits, guards)
+        grade = grade_of(scorer, bits, guards, score, left[i], right[j])
         if grade is not Grade.CERTAINLY_NOT:
             out.append(Pair(i, j, bits, grade, guards))
     return out
@@ -308,8 +309,9 @@ def _graded_one_file(
             found = scorer.score(a, b)
             known = found.bits, found.vector
         bits = max(known[0], implied.get(pair, known[0])) if known[0] >= _CHAIN_FLOOR else known[0]
-        guards = guards_of(scorer, Score(known[0], known[1], scorer.prior_bits, 0.0), a, b)
-        grade = grade_of(scorer, bits, guards)
+        score = Score(known[0], known[1], scorer.prior_bits, 0.0)
+        guards = guards_of(scorer, score, a, b)
+        grade = grade_of(scorer, bits, guards, score, a, b)
         if grade is not Grade.CERTAINLY_NOT:
             out.append(Pair(*pair, bits, grade, guards))
     return out

@@ -165,19 +165,20 @@ class Found:
     unbounded: int
 
 
-Lookup: TypeAlias = Callable[[Sequence[int], int], Sequence[Sequence[int]]]
+Lookup: TypeAlias = Callable[[Sequence[str], int], Sequence[Sequence[int]]]
 
 
-def limits_of(searched: Iterable[Family]) -> dict[int, int]:
-    """Every key that a search may come to, hashed, with the records of it that the search would take: for an index that
-    is far, where a key asked for in vain costs less than asking twice."""
+def limits_of(searched: Iterable[Family]) -> dict[str, int]:
+    """Every key that a search may come to, with the records of it that the search would take: for an index that is far,
+    where a key asked for in vain costs less than asking twice."""
     limits: dict[str, int] = {}
     for family in searched:
-        for stage, keys in enumerate(family):
-            limit = BLOCK_LIMIT if stage == 0 else LAST_STAGE_LIMIT
+        limit = BLOCK_LIMIT
+        for keys in family:
             for key in keys:
                 limits[key] = max(limit, limits.get(key, 0))
-    return dict(zip(key_hashes(limits), limits.values(), strict=True))
+            limit = LAST_STAGE_LIMIT
+    return limits
 
 
 def candidates(
@@ -186,7 +187,8 @@ def candidates(
     """Search an index.
 
     Args:
-        lookup: for each key at most ``limit + 1`` records that have it (one more says "too large"); more are as good.
+        lookup: for each key (its text, which an index hashes) at most ``limit + 1`` records that have it (one more says
+            "too large"); more are as good.
         searched: the record's key families, where the caller has made them already.
     """
     waiting: list[Sequence[Stage]] = list(families(person, root, searching=True) if searched is None else searched)
@@ -196,7 +198,7 @@ def candidates(
     while waiting:
         limit = BLOCK_LIMIT if stage == 0 else LAST_STAGE_LIMIT
         flat = list(dict.fromkeys([key for family in waiting for key in family[stage]]))
-        blocks = dict(zip(flat, lookup(key_hashes(flat), limit), strict=True))
+        blocks = dict(zip(flat, lookup(flat, limit), strict=True))
         later: list[Sequence[Stage]] = []
         for family in waiting:
             large = False
@@ -238,10 +240,10 @@ class MemoryIndex:
             else:
                 held.append(number)
 
-    def lookup(self, keys: Sequence[int], limit: int) -> list[Sequence[int]]:
+    def lookup(self, keys: Sequence[str], limit: int) -> list[Sequence[int]]:
         """The blocks of the keys; a block over ``limit`` comes with ``limit + 1`` records."""
         out: list[Sequence[int]] = []
-        for key in keys:
+        for key in key_hashes(keys):
             held = self._blocks.get(key)
             if held is None:
                 out.append(())

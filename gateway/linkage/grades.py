@@ -114,6 +114,8 @@ def _told_by_middle_name(scorer: Scorer, score: Score, a: Traits, b: Traits, lev
         return False
     if any(one.given != one.middle and one.given.endswith(one.middle) for one in (a, b)):
         return False
+    if level.get("place") == "else" and level.get("phone") == "else":  # nothing of where and how to reach them agrees
+        return False
     bits = next(bits for name, _, bits in scorer.explain_levels(score.vector, a, b) if name == "middle")
     return bits >= MIDDLE_TELLS_BITS and score.bits >= scorer.model.grades.certain + WEAK_NEEDS_BITS
 
@@ -180,12 +182,18 @@ def grounds_of(scorer: Scorer, score: Score, a: Traits, b: Traits) -> frozenset[
     """What beyond given name, surname and birth date tells the person from kin and namesakes, in the words that a
     link's reason uses (no values); empty when nothing does."""
     level = _levels(scorer, score)
-    support = corroboration(scorer, score, a, b)
-    if _enough(support, level):
+    support = _strong(scorer, score, a, b, level)
+    if support:
         return support
     if _told_by_middle_name(scorer, score, a, b, level):
         return frozenset({MIDDLE_NAME})
     return frozenset({WEAK_ITEMS}) if _weakly_supported(scorer, score, a, b, level) else frozenset()
+
+
+def _strong(scorer: Scorer, score: Score, a: Traits, b: Traits, level: Mapping[str, str]) -> frozenset[str]:
+    """:func:`corroboration` where it tells the person from kin; else empty."""
+    support = corroboration(scorer, score, a, b)
+    return support if _enough(support, level) else frozenset()
 
 
 def _enough(support: frozenset[str], level: Mapping[str, str]) -> bool:
@@ -207,8 +215,8 @@ def contradicted(guards: frozenset[Guard]) -> bool:
     return Guard.NOT_CORROBORATED in guards and not _CONTRADICTS.isdisjoint(guards)
 
 
-def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard]) -> Grade:
-    """The grade of a score under its guards."""
+def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard], score: Score, a: Traits, b: Traits) -> Grade:
+    """The grade of a pair under its guards; ``bits`` count its rivals, those of ``score`` do not."""
     grades = scorer.model.grades
     if bits < grades.possible:
         return Grade.CERTAINLY_NOT
@@ -216,6 +224,8 @@ def grade_of(scorer: Scorer, bits: float, guards: frozenset[Guard]) -> Grade:
         return Grade.POSSIBLE
     if bits < grades.contradicted and contradicted(guards):
         return Grade.POSSIBLE
-    if bits < grades.certain or guards:
+    if guards or bits < min(grades.certain, grades.corroborated):
+        return Grade.PROBABLE
+    if bits < grades.certain and not _strong(scorer, score, a, b, _levels(scorer, score)):
         return Grade.PROBABLE
     return Grade.CERTAIN

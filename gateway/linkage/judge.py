@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from math import log2
 from typing import Final
 
+from gateway.linkage.early import Gate
 from gateway.linkage.grades import RUNNER_UP_BITS, Grade, Guard, grade_of, guards_of
-from gateway.linkage.scoring import Bounds, Score, Scorer
-from gateway.linkage.traits import Traits, comparable
+from gateway.linkage.scoring import Score, Scorer
+from gateway.linkage.traits import Traits, hashed_kind
 
 _RIVAL_WITHIN: Final = 8.0  # bits; a record that fits this much worse takes nothing away
 
@@ -41,11 +42,12 @@ def judge(
         always: keys of candidates that are judged whatever they score.
     """
     floor = scorer.model.grades.possible
-    bounds = scorer.bounds(person)
+    gate, kind, above = scorer.gate(person, floor), hashed_kind(person), scorer.above
     scored = [
         (candidate, score)
         for candidate in candidates
-        if comparable(candidate, person) and (score := scorer.above(candidate, person, floor, bounds)) is not None
+        if (kind is None or (of := hashed_kind(candidate)) is None or of is kind)
+        and (score := above(candidate, person, floor, gate)) is not None
     ]
     rivals = _Rivals(scorer, [candidate for candidate, _ in scored])
     out = []
@@ -64,7 +66,7 @@ def judge(
         guards = guards_of(scorer, score, candidate, person)
         if best > score.bits - RUNNER_UP_BITS:
             guards |= {Guard.RUNNER_UP}
-        grade = grade_of(scorer, bits, guards)
+        grade = grade_of(scorer, bits, guards, score, candidate, person)
         if grade is not Grade.CERTAINLY_NOT:
             out.append(Match(candidate, bits, grade, score, guards))
     return sorted(out, key=lambda m: (-m.bits, m.candidate.key))
@@ -77,7 +79,7 @@ class _Rivals:
         self._scorer = scorer
         self._people = people
         self._known: dict[tuple[int, int], bool] = {}
-        self._bounds: tuple[int, Bounds] = -1, ()  # of the candidate that is judged at the moment
+        self._gate: tuple[int, Gate] = -1, lambda _: None  # of the candidate that is judged at the moment
 
     def one_person(self, other: int, judged: int) -> bool:
         pair = (other, judged) if other < judged else (judged, other)
@@ -86,9 +88,9 @@ class _Rivals:
             if not self._known:
                 self._scorer.frequencies.expect(self._people)
             person = self._people[judged]
-            if self._bounds[0] != judged:
-                self._bounds = judged, self._scorer.bounds(person)
             probable = self._scorer.model.grades.probable
-            known = self._scorer.above(self._people[other], person, probable, self._bounds[1]) is not None
+            if self._gate[0] != judged:
+                self._gate = judged, self._scorer.gate(person, probable)
+            known = self._scorer.above(self._people[other], person, probable, self._gate[1]) is not None
             self._known[pair] = known
         return known

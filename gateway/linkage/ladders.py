@@ -19,6 +19,8 @@ Ladder: TypeAlias = Callable[[Traits, Traits], int]
 _edits: Final = OSA.distance  # four times as fast as Damerau and Levenshtein's, which it exceeds by one at most here
 _true_edits: Final = DamerauLevenshtein.distance
 _jw: Final = JaroWinkler.similarity
+_FAR: Final = 4
+_LEAST_ALIKE: Final = 0.75
 
 
 class Level(NamedTuple):
@@ -30,16 +32,24 @@ class Level(NamedTuple):
 
 def _near(field: str, at_most: int, shortest: int) -> Level:
     return Level(
-        f"edits_within({field}_l, {field}_r, {at_most}, {shortest})",
+        f"{_slips(field, at_most)} and len({field}_l) >= {shortest} and len({field}_r) >= {shortest}",
         f"damerau_levenshtein({field}_l, {field}_r) <= {at_most}"
         f" AND least(length({field}_l), length({field}_r)) >= {shortest}"
         f" AND left({field}_l, 1) <> '#' AND left({field}_r, 1) <> '#'",
     )
 
 
+def _slips(field: str, at_most: int) -> str:
+    """:func:`edits` of a field in Python; the compiler asks for the distance itself once for a whole ladder."""
+    found = f"slips({field}_l, {field}_r)"
+    if at_most == 1:
+        return f"{found} <= 1"
+    return f"({found} <= 2 or {found} == 3 and true_edits({field}_l, {field}_r, score_cutoff=2) <= 2)"
+
+
 def _alike(field: str, at_least: float) -> Level:
     return Level(
-        f"alike({field}_l, {field}_r, {at_least})",
+        f"alike({field}_l, {field}_r) >= {at_least}",
         f"(jaro_winkler_similarity({field}_l, {field}_r) >= {at_least}"
         f" AND left({field}_l, 1) <> '#' AND left({field}_r, 1) <> '#')",
     )
@@ -75,30 +85,29 @@ def _initial(field: str) -> Level:
     )
 
 
+def slips(x: str, y: str) -> int:
+    """How many slips lie between two values, up to 3, and more than that when more do or one is a digest.
+
+    Damerau's and Levenshtein's, but that no letter may move twice: letters that change places around an inserted one
+    are two slips there and three here.
+    """
+    return _edits(x, y, score_cutoff=3) if x[:1] != "#" != y[:1] else _FAR
+
+
 def edits(x: str, y: str, at_most: int) -> bool:
     """Whether two values are within so many slips (Damerau and Levenshtein; ``at_most`` 1 or 2)."""
-    if not -at_most <= len(x) - len(y) <= at_most:
-        return False
-    found = _edits(x, y, score_cutoff=2 * at_most - 1)
-    if found <= at_most:
-        return True
-    # letters that change places around an inserted one are two slips, and three when no letter may move twice
-    return at_most == 2 and found == 3 and _true_edits(x, y, score_cutoff=2) <= 2
+    found = slips(x, y)
+    return found <= at_most or (at_most == 2 and found == 3 and _true_edits(x, y, score_cutoff=2) <= 2)
 
 
-def edits_within(x: str, y: str, at_most: int, shortest: int) -> bool:
-    """:func:`edits` of two values, neither of them short nor a digest."""
-    return len(x) >= shortest and len(y) >= shortest and x[0] != "#" != y[0] and edits(x, y, at_most)
-
-
-def alike(x: str, y: str, at_least: float) -> bool:
-    """Whether two values, neither of them a digest, are so similar (Jaro, Winkler)."""
-    return x[0] != "#" != y[0] and _jw(x, y, score_cutoff=at_least) >= at_least
+def alike(x: str, y: str) -> float:
+    """How similar two values are (Jaro, Winkler); 0 below what any level asks, and for digests."""
+    return _jw(x, y, score_cutoff=_LEAST_ALIKE) if x[:1] != "#" != y[:1] else 0.0
 
 
 def slipped(x: str, y: str) -> bool:
     """Whether two values are one with at most one slip."""
-    return x == y or edits_within(x, y, 1, 5)
+    return x == y or (len(x) >= 5 and len(y) >= 5 and slips(x, y) <= 1)
 
 
 _SWAPPED: Final = "given_l in lasts_r and given_r in lasts_l"
@@ -172,7 +181,7 @@ DOB: Final[Mapping[str, Level]] = {
         f"{_BOTH_FULL} AND year_l = year_r AND month_l = day_r AND day_l = month_r",
     ),
     "one_edit": Level(
-        "dob_l and dob_r and edits(dob_l, dob_r, 1)",
+        f"dob_l and dob_r and {_slips('dob', 1)}",
         f"{_BOTH_FULL} AND damerau_levenshtein(dob_l, dob_r) <= 1",
     ),
     "month": Level(
@@ -194,7 +203,7 @@ DOB: Final[Mapping[str, Level]] = {
         f" AND {_YEARS_APART_SQL} <= 2",
     ),
     "two_edits": Level(
-        "dob_l and dob_r and edits(dob_l, dob_r, 2)",
+        f"dob_l and dob_r and {_slips('dob', 2)}",
         f"{_BOTH_FULL} AND damerau_levenshtein(dob_l, dob_r) <= 2",
     ),
     "same_year": _same("year"),
@@ -226,7 +235,7 @@ SSN: Final[Mapping[str, Level]] = {
     ),
     "two_edits": _near("ssn", 2, 7),
     "last_four_edit": Level(
-        "not (ssn_l and ssn_r) and ssn4_l and ssn4_r and edits(ssn4_l, ssn4_r, 1)",
+        "not (ssn_l and ssn_r) and ssn4_l and ssn4_r and slips(ssn4_l, ssn4_r) <= 1",
         "(ssn_l = '' OR ssn_r = '') AND ssn4_l <> '' AND ssn4_r <> '' AND damerau_levenshtein(ssn4_l, ssn4_r) <= 1",
     ),
 }
@@ -293,11 +302,56 @@ FREQUENT: Final[Mapping[tuple[str, str], str]] = {
 }  # the trait whose frequency replaces u when both records share the value
 
 
-_SCOPE: Final[Mapping[str, Any]] = {
-    "alike": alike, "BY_CUSTOM": BY_CUSTOM, "consecutive": consecutive, "edits": edits, "edits_within": edits_within,
-    "jaro_winkler": _jw, "slipped": slipped,
+SCOPE: Final[Mapping[str, Any]] = {
+    "alike": alike, "BY_CUSTOM": BY_CUSTOM, "consecutive": consecutive, "jaro_winkler": _jw, "slipped": slipped,
+    "slips": slips, "true_edits": _true_edits,
 }  # fmt: skip
 _COLUMN: Final = re.compile(r"\b([a-z_0-9]+?)_([lr])\b")
+_SHARED: Final = re.compile(r"\b(slips|alike)\((\w+), \w+\)")
+
+
+def columns_of(comparison: str, labels: Sequence[str]) -> list[str]:
+    """The traits that the levels look at."""
+    text = " ".join(COMPARISONS[comparison][label].python for label in labels[:-1])
+    return list(dict.fromkeys(name for name, _ in _COLUMN.findall(text)))
+
+
+def chain(comparison: str, labels: Sequence[str], into: str, sides: str) -> list[str]:
+    """Lines of Python that put the number of the first level that holds into ``into``.
+
+    Args:
+        labels: in order; the last is what is left when none before it holds.
+        sides: the records whose traits are fetched here as they are needed, ``l`` from ``a`` and ``r`` from ``b``.
+    """
+    lines: list[str] = []
+    fetched: set[str] = set()
+    indent = ""
+    for number, label in enumerate(labels[:-1]):
+        condition = COMPARISONS[comparison][label].python
+        for name, side in dict.fromkeys(_COLUMN.findall(condition)):
+            column = f"{name}_{side}"
+            if side in sides and column not in fetched:
+                fetched.add(column)
+                lines.append(f"{indent}{column} = {'a' if side == 'l' else 'b'}.{name}")
+        lines.append(f"{indent}if {_sharing(condition, fetched)}: {into} = {number}")
+        lines.append(f"{indent}else:")
+        indent += " "
+    lines.append(f"{indent}{into} = {len(labels) - 1}")
+    return lines
+
+
+def _sharing(condition: str, measured: set[str]) -> str:
+    """A condition in which each distance is measured once: the first to ask keeps it for the levels after it, which
+    stand behind the same conditions."""
+
+    def once(found: re.Match[str]) -> str:
+        name = f"{found[1]}_of_{found[2]}"
+        if name in measured:
+            return name
+        measured.add(name)
+        return f"({name} := {found[0]})"
+
+    return _SHARED.sub(once, condition)
 
 
 @lru_cache(maxsize=256)
@@ -307,19 +361,10 @@ def ladder_of(comparison: str, labels: Sequence[str]) -> Ladder:
     Args:
         labels: in order; the last is what is left when none before it holds. A tuple, as it is remembered by it.
     """
-    known = COMPARISONS[comparison]
-    lines, bound = ["def level(a, b):"], set()
-    for number, label in enumerate(labels[:-1]):
-        condition = known[label].python
-        for column in dict.fromkeys(_COLUMN.findall(condition)):
-            if column not in bound:
-                bound.add(column)
-                name, side = column
-                lines.append(f" {name}_{side} = {'a' if side == 'l' else 'b'}.{name}")
-        lines.append(f" if {condition}: return {number}")
-    lines.append(f" return {len(labels) - 1}")
+    body = "\n ".join(chain(comparison, labels, "found", "lr"))
     made: dict[str, Any] = {}
-    exec(compile("\n".join(lines), f"<ladder {comparison}>", "exec"), dict(_SCOPE), made)  # noqa: S102 - our own text
+    text = f"def level(a, b):\n {body}\n return found"
+    exec(compile(text, f"<ladder {comparison}>", "exec"), dict(SCOPE), made)  # noqa: S102 - our own text
     function: Ladder = made["level"]
     return function
 
@@ -328,4 +373,4 @@ def holds(comparison: str, label: str, a: Traits, b: Traits) -> bool:
     """Whether one level's condition holds by itself: the slow twin of :func:`ladder_of`."""
     condition = COMPARISONS[comparison][label].python
     values = {f"{n}_{side}": getattr(a if side == "l" else b, n) for n, side in _COLUMN.findall(condition)}
-    return bool(eval(condition, dict(_SCOPE), values))  # noqa: S307 - our own text
+    return bool(eval(condition, dict(SCOPE), values))  # noqa: S307 - our own text

@@ -54,6 +54,7 @@ class Grades:
     """Bits (log2 of the odds that it is one person) from which a pair has a grade."""
 
     certain: float = 9.0
+    corroborated: float = 9.0  # certain from here, where a number, a phone or an address corroborates
     probable: float = 0.0
     contradicted: float = 9.0  # from here a pair is probable that a number contradicts and nothing corroborates
     probable_in_registers: float = 0.0  # of one register or its copy no kin come in from outside: even odds are enough
@@ -104,6 +105,7 @@ class Model:
             "weak_support": {name: list(levels) for name, levels in self.weak_support.items()},
             "grades": {
                 "certain": self.grades.certain,
+                "corroborated": self.grades.corroborated,
                 "probable": self.grades.probable,
                 "contradicted": self.grades.contradicted,
                 "probable_in_registers": self.grades.probable_in_registers,

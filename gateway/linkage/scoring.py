@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import log2
 from typing import Final, Protocol, TypeAlias
 
+from gateway.linkage.early import SOFT, Bind, Gate, gate_of
 from gateway.linkage.ladders import FREQUENT, Ladder, ladder_of
 from gateway.linkage.model import UNKNOWN, Model
 from gateway.linkage.traits import Traits
@@ -76,14 +77,16 @@ class _Compiled:
     ladders: tuple[_Ladder, ...]
     looked_at: tuple[int, ...]
     functions: tuple[Ladder, ...]
+    bind: Bind
+    names: tuple[str, ...]
+    position: Mapping[str, int]
+    rates: tuple[float, ...]  # log2 of the alternatives' rates
     sums: dict[Vector, tuple[float, tuple[float, ...], tuple[Rare, ...]]] = field(default_factory=dict)
 
 
-Bounds: TypeAlias = Sequence[tuple[int, Ladder, Sequence[float], float]]
 _MOST_MODELS: Final = 16
 _MOST_REMEMBERED: Final = 50_000
 _CHEAP_FIRST: Final = ("ssn", "health", "phone", "suffix", "sex", "middle", "place", "dob", "given", "last")
-_SOFT: Final = {"given": "soft_name", "middle": "soft_name", "last": "soft_name", "dob": "soft_dob", "ssn": "soft_ssn"}
 
 
 class Scorer:
@@ -104,14 +107,14 @@ class Scorer:
         share = model.share_matched if share_matched is None else share_matched
         size = max(population, 50)
         self.prior_bits: Final = log2(share / size)
-        self._log_rates: Final = tuple(log2(a.rate / size) for a in model.alternatives)
         self._compiled: Final = _compiled(model)
+        self._log_rates: Final = tuple([rate - log2(size) for rate in self._compiled.rates])
         self._ladders: Final = self._compiled.ladders
         self._functions: Final = self._compiled.functions
         self._sums: Final = self._compiled.sums
         self._rare: Final[dict[tuple[int, int, str], tuple[float, float]]] = {}
-        self.names: Final = tuple(ladder.name for ladder in self._ladders)
-        self.position: Final = {name: i for i, name in enumerate(self.names)}
+        self.names: Final = self._compiled.names
+        self.position: Final = self._compiled.position
 
     def vector(self, a: Traits, b: Traits) -> Vector:
         """The level of each comparison."""
@@ -121,25 +124,15 @@ class Scorer:
             return tuple(out)
         return tuple([function(a, b) for function in self._functions])
 
-    def above(self, a: Traits, b: Traits, floor: float, bounds: "Bounds") -> Score | None:
+    def above(self, a: Traits, b: Traits, floor: float, gate: Gate) -> Score | None:
         """:meth:`score` of a pair that may reach ``floor`` bits; None as soon as it is sure that it cannot.
 
-        What shows little is looked at first and the names last, because they cost most; kin only take away.
-
         Args:
-            bounds: of ``b`` (:meth:`bounds`), made once for all its candidates.
+            gate: of ``b`` and the floor (:meth:`gate`), made once for all its candidates.
         """
-        if a.soft_name or b.soft_name or a.soft_dob or b.soft_dob or a.soft_ssn or b.soft_ssn:
-            vector = self.vector(a, b)
-        else:
-            reach = self.prior_bits - floor
-            levels = [0] * len(self._ladders)
-            for i, level_of, most, rest in bounds:
-                levels[i] = level = level_of(a, b)
-                reach += most[level]
-                if reach + rest < 0:
-                    return None
-            vector = tuple(levels)
+        vector = gate(a)
+        if vector is None:
+            return None
         bits, plain = self.bits(vector, a, b)
         return Score(bits, vector, self.prior_bits, plain) if bits >= floor else None
 
@@ -155,27 +148,35 @@ class Scorer:
                 bits += self.frequency_bits(i, level, getattr(a, trait))[0]
         return bits
 
-    def bounds(self, person: Traits) -> "Bounds":
-        """(comparison, its ladder, the most that each level can add for this record, the most that those after it can)
-        in order of looking."""
-        out: list[tuple[int, Ladder, Sequence[float], float]] = []
+    def gate(self, person: Traits, floor: float) -> Gate:
+        """The record's own traits and the most that each level can add for it, bound for all its candidates.
+
+        What shows little is looked at first and the names last, because they cost most; kin only take away.
+        """
+        ladders = self._ladders
+        most: list[Sequence[float]] = [()] * len(ladders)
+        later = [0.0] * len(ladders)
         rest = 0.0
         for i in reversed(self._compiled.looked_at):
-            ladder = self._ladders[i]
-            most, reach = list(ladder.weights), ladder.most
+            ladder = ladders[i]
+            reach = ladder.most
             if ladder.frequent:
+                most[i] = here = list(ladder.weights)
                 for level, trait in ladder.frequent.items():
                     value = getattr(person, trait)
-                    most[level] = self.frequency_bits(i, level, value)[0] if value else 0.0
-                    reach = max(reach, most[level])
-            out.append((i, ladder.level, most, rest))
+                    here[level] = found = self.frequency_bits(i, level, value)[0] if value else 0.0
+                    if found > reach:
+                        reach = found
+            else:
+                most[i] = ladder.weights
+            later[i] = rest
             rest += reach
-        return out[::-1]
+        return self._compiled.bind(person, self.prior_bits - floor, most, later)
 
     def _soften(self, vector: list[int], a: Traits, b: Traits) -> None:
         """A value that its source calls approximate may agree; that it disagrees says nothing."""
         for i, ladder in enumerate(self._ladders):
-            flag = _SOFT.get(ladder.name)
+            flag = SOFT.get(ladder.name)
             if flag and (getattr(a, flag) or getattr(b, flag)) and ladder.weights[vector[i]] < 0:
                 vector[i] = 0
 
@@ -312,6 +313,15 @@ def _compiled(model: Model) -> _Compiled:
         ladders = tuple(_compile(model, c.name) for c in model.comparisons)
         position = {ladder.name: i for i, ladder in enumerate(ladders)}
         looked_at = tuple(position[name] for name in _CHEAP_FIRST if name in position)
-        made = _Compiled(ladders, looked_at, tuple(ladder.level for ladder in ladders))
+        known = tuple((la.name, la.labels, tuple(i for i, w in enumerate(la.weights) if w < 0)) for la in ladders)
+        made = _Compiled(
+            ladders,
+            looked_at,
+            tuple(ladder.level for ladder in ladders),
+            gate_of(known, looked_at),
+            tuple(position),
+            position,
+            tuple(log2(a.rate) for a in model.alternatives),
+        )
         found = _COMPILED[id(model)] = (model, made)
     return found[1]

@@ -34,7 +34,7 @@ def graded(a: Traits, b: Traits) -> tuple[Grade, frozenset[Guard]]:
     judge = scorer(a, b)
     score = judge.score(a, b)
     guards = guards_of(judge, score, a, b)
-    return grade_of(judge, score.bits, guards), guards
+    return grade_of(judge, score.bits, guards, score, a, b), guards
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,6 +111,10 @@ def test_a_middle_name_in_full_beside_whole_name_date_and_sex_links_and_is_named
         ({}, {"dob": "1955-04-17"}),  # father and son of one name
         ({"first": "Mary Ann", "middle": ""}, {"first": "Mary Ann", "middle": ""}),  # one given name of two words
         ({"first": "Mary Ann", "middle": ""}, {"first": "Mary", "middle": "Ann"}),
+        (  # a namesake: known to live and to be called elsewhere
+            {"phone": "7805551111", "address": "12 Zqash Road", "city": "Fairview", "postal": "T0H1L0"},
+            {"phone": "4035552222", "address": "9 Zqelm Court", "city": "Elsewhere", "postal": "T1K0A1"},
+        ),
     ],
 )
 def test_less_than_a_middle_name_in_full_beside_whole_name_date_and_sex_never_links(
@@ -126,6 +130,20 @@ def test_a_middle_name_that_most_people_bear_tells_nothing() -> None:
     crowd = [person(f"c{i}", first=f"N{i}", middle=_WHOLE["middle"], last=f"Zq{i}") for i in range(300)]
     judge = scorer(a, b, *crowd)
     assert Guard.NOT_CORROBORATED in guards_of(judge, judge.score(a, b), a, b)
+
+
+def test_below_certain_a_pair_is_certain_only_where_something_strong_corroborates() -> None:
+    a, b = person("a", **_WHOLE), person("b", **_WHOLE)
+    judge = scorer(a, b)
+    score, grades = judge.score(a, b), judge.model.grades
+    between = (grades.corroborated + grades.certain) / 2
+    assert grade_of(judge, between, frozenset(), score, a, b) is Grade.CERTAIN
+    assert grade_of(judge, grades.corroborated - 0.1, frozenset(), score, a, b) is Grade.PROBABLE
+    assert grade_of(judge, between, frozenset({Guard.RUNNER_UP}), score, a, b) is Grade.PROBABLE
+    x, y = person("a", **named_in_full()), person("b", **named_in_full())
+    named = scorer(x, y)
+    assert grade_of(named, between, frozenset(), named.score(x, y), x, y) is Grade.PROBABLE
+    assert grade_of(named, grades.certain, frozenset(), named.score(x, y), x, y) is Grade.CERTAIN
 
 
 HOME = {name: _WHOLE[name] for name in ("address", "city", "postal", "phone")}
@@ -235,11 +253,11 @@ def test_a_pair_given_up_early_could_not_have_reached_the_floor() -> None:
     scoring = scorer(*left, population=150)
     for row in community.right:
         asked = reader.row(row)
-        bounds = scoring.bounds(asked)
-        for candidate in left[:60]:
-            whole = scoring.score(candidate, asked)
-            for floor in (-5.0, 2.0):
-                assert scoring.above(candidate, asked, floor, bounds) == (whole if whole.bits >= floor else None)
+        for floor in (-5.0, 2.0):
+            gate = scoring.gate(asked, floor)
+            for candidate in left[:60]:
+                whole = scoring.score(candidate, asked)
+                assert scoring.above(candidate, asked, floor, gate) == (whole if whole.bits >= floor else None)
 
 
 @settings(max_examples=60, deadline=None)

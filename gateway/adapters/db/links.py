@@ -79,6 +79,7 @@ Index("link_event_one", EVENT.c.one)
 Index("link_event_other", EVENT.c.other)
 
 _TOTAL: Final = 0  # the token under which all records are counted
+_SMALL: Final = 64  # tokens below are of the whole index (link_index.py)
 _KNOWN: Final = "patient, custodian, traits, person, since_us"
 _EDGE: Final = 'one, other, state, grade, bits, since_us, "by", seconds, reasons'
 _EVENT: Final = 'id, at_us, kind, one, other, "by", why, model, grade, bits, evidence'
@@ -130,13 +131,16 @@ _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
 )
-_AHEAD: Final = (
-    "SELECT k.key, b.numbers, 0 FROM unnest(%s::bigint[], %s::int[]) AS k(key, most) CROSS JOIN LATERAL"
-    " (SELECT array_agg(number) AS numbers FROM"
-    " (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) one) b WHERE b.numbers IS NOT NULL"
+_AHEAD: Final = (  # a row a record: an array for each key costs the server a third more
+    "SELECT k.key, b.number, 0 FROM unnest(%s::bigint[], %s::int[]) AS k(key, most) CROSS JOIN LATERAL"
+    " (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) b"
     " UNION ALL SELECT token, NULL, records FROM link_count WHERE token = ANY(%s::bigint[])"
+    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token BETWEEN 0 AND %s"
 )
-_COUNTS: Final = Sql("SELECT token, records FROM link_count WHERE token IN :tokens")
+_COUNTS: Final = Sql(
+    "SELECT token, records FROM link_count WHERE token IN :tokens"
+    " UNION ALL SELECT token, records FROM link_count WHERE token BETWEEN 0 AND :small"
+)
 _EDGES: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :patient OR other = :patient ORDER BY one, other")
 _ONE_EDGE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :one AND other = :other")
 _QUEUE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE state = 'review' ORDER BY bits DESC, one, other LIMIT :limit")
@@ -171,6 +175,12 @@ def _event(row: Row) -> LinkEvent:
 def _array(numbers: Iterable[int]) -> str:
     """An array of bigint as PostgreSQL reads it; the driver's own way looks at each number by a regular expression."""
     return "{" + str(list(numbers))[1:-1] + "}"
+
+
+def _apart(tokens: Collection[int]) -> tuple[list[int], int]:
+    """(the tokens of values, the last of the small ones, -1 for none): those that every search asks for are numbered
+    from 0, lie on one page, and are read as one range."""
+    return [t for t in tokens if not 0 <= t < _SMALL], max([t for t in tokens if 0 <= t < _SMALL], default=-1)
 
 
 def _row(known: Known, keys: Iterable[int]) -> dict[str, Any]:
@@ -217,7 +227,12 @@ class DbLinks:
         wanted = list(dict.fromkeys(numbers))
         if not wanted:
             return {}
-        return {row[0]: _known(row[1:]) for row in self._session.run(_GET, numbers=self._list(wanted)).fetchall()}
+        if self._session.dialect == "sqlite":
+            found = self._session.run(_GET, numbers=wanted)
+        else:  # traits are bytes, which are twice as long as text
+            values = {"numbers": _array(wanted)}
+            found = self._session.connection.execute(_GET.text("postgresql"), values, binary=True)
+        return {row[0]: _known(row[1:]) for row in found.fetchall()}
 
     def _list(self, numbers: list[int]) -> list[int] | str:
         """Numbers for a list of a statement."""
@@ -247,23 +262,27 @@ class DbLinks:
         if not self.far:
             found = {key: block for key, limit in limits.items() for block in self.blocks([key], limit) if block}
             return found, self.frequencies(tokens)
-        blocks: dict[int, Sequence[int]] = {}
+        blocks: dict[int, list[int]] = {}
         counts: dict[int, int] = {}
-        asked = _array(limits), _array([limit + 1 for limit in limits.values()]), _array(tokens)
-        for key, numbers, records in self._session.connection.execute(_AHEAD, asked):
-            if numbers is None:
+        values, small = _apart(tokens)
+        asked = _array(limits), _array([limit + 1 for limit in limits.values()]), _array(values), small
+        for key, number, records in self._session.connection.execute(_AHEAD, asked).fetchall():
+            if number is None:
                 counts[key] = records
+            elif key in blocks:
+                blocks[key].append(number)
             else:
-                blocks[key] = numbers
-        return blocks, self._with_tallies(counts, list(tokens))
+                blocks[key] = [number]
+        return dict(blocks), self._with_tallies(counts, tokens)
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""
         wanted = list(dict.fromkeys(tokens))
-        found = dict(self._session.run(_COUNTS, tokens=self._list(wanted)).fetchall()) if wanted else {}
+        values, small = _apart(wanted)
+        found = dict(self._session.run(_COUNTS, tokens=self._list(values), small=small).fetchall()) if wanted else {}
         return self._with_tallies(found, wanted)
 
-    def _with_tallies(self, found: dict[int, int], wanted: Sequence[int]) -> dict[int, int]:
+    def _with_tallies(self, found: dict[int, int], wanted: Collection[int]) -> dict[int, int]:
         tallies = self._session.tallies
         if tallies:  # of this transaction
             found |= {token: max(0, found.get(token, 0) + tallies[token]) for token in wanted if tallies.get(token)}
