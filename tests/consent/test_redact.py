@@ -80,7 +80,12 @@ def sent_over(shown: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any] | N
 
 
 def test_what_was_withheld_stands_beside_what_is_sent() -> None:
-    shown = {"resourceType": "Patient", "id": "a", "extension": [{"url": "x"}], "maritalStatus": {"text": "zq"}}
+    shown: dict[str, Any] = {
+        "resourceType": "Patient",
+        "id": "a",
+        "extension": [{"url": "x"}],
+        "maritalStatus": {"text": "zq"},
+    }
     shown["active"] = True
     kept = {"birthDate": "1950", "_birthDate": {"id": "b"}}
     assert sent_over(shown, {}) == {
