@@ -234,6 +234,13 @@ class Block:
         rows = [line.split(self._delimiter) for line in self._lines]
         return [row if row != [""] else [] for row in rows] if "" in self._lines else rows
 
+    def row(self, index: int) -> list[str]:
+        """The cells of one row."""
+        if self._lines is None:
+            return (self._rows or [])[index]
+        line = self._lines[index]
+        return line.split(self._delimiter) if line else []
+
     def columns(self, *indexes: int) -> list[list[str]]:
         """Some cells of each row, by column; empty where a row does not reach so far."""
         cut = max(indexes) + 1

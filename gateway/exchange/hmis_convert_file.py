@@ -2,8 +2,10 @@
 
 import json
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -26,6 +28,7 @@ FLUSH_LINES: Final = 512
 SHAPES_KEPT: Final = 1 << 16
 SMALL_BYTES: Final = 1 << 16  # files below are dealt out block by block
 SHARED_BLOCK_BYTES: Final = 1 << 14  # small ones cut the stretches of several processes evenly
+PASSING: Final = 0.05  # what it costs to pass a row that another process converts, of what it costs to convert it
 _SAFE_KEYS: Final = re.compile(r"[A-Za-z0-9_.:/-]*", re.ASCII).fullmatch  # their own JSON text, one after the other
 _UNPRINTABLE: Final = re.compile(r"[\x1f\r\n]")
 Cells = list[str]
@@ -74,8 +77,8 @@ class FileJob:
     def run(self) -> None:
         """All rows, then the households of Enrollment."""
         if self.table is None:
-            for mine, first, block in self.blocks():
-                if mine:
+            for whose, first, block in self.blocks():
+                if whose == 0:
                     for number, row in enumerate(block.rows(), first):
                         self.whole(number, row, "") if row else self.blank.append(number)
                     self.rows += len(block)
@@ -85,18 +88,22 @@ class FileJob:
             self._households()
         self._flush()
 
-    def blocks(self) -> Iterator[tuple[bool, int, Block]]:
-        """Whether this process converts a block, the number of its first row, and the block.
+    def blocks(self) -> Iterator[tuple[int, int, Block]]:
+        """Whose a block is, the number of its first row, and the block.
 
-        A process has the same stretch of every large file: files are mostly in the order of their clients, so that the
-        ids which it made for one serve for the next.
+        Whose: 0: this process converts it; -1: another one does, and its keys may come before those of this one's rows;
+        1: another one does, and all of this one's rows came before. A process has the same stretch of every large file:
+        files are mostly in the order of their clients, so that the ids which it made for one serve for the next.
         """
         number, offset, small = 1, 0, self.seen.bytes < SMALL_BYTES
         size = None if self._processes == 1 else min(SHARED_BLOCK_BYTES, hmis_csv.BLOCK_BYTES)
+        ends = [self.seen.bytes * end for end in stretch_ends(self._processes)]
         for index, block in enumerate(self.conversion.blocks(self.seen, size)):
-            stretch = min(offset * self._processes // max(self.seen.bytes, 1), self._processes - 1)
-            owner = stretch if block.size and not small else (index + self._turn) % self._processes
-            yield owner == self._which, number, block
+            if block.size and not small:
+                owner = min(bisect_right(ends, offset), self._processes - 1)
+                yield (owner > self._which) - (owner < self._which), number, block
+            else:
+                yield 0 if (index + self._turn) % self._processes == self._which else -1, number, block
             number += len(block)
             offset += block.size
 
@@ -140,10 +147,8 @@ class FileJob:
     def household(self, cells: list[str], at: Mapping[str, int], exit_: str) -> None:
         """Remember a member until the whole file has been read."""
         household = cells[at["HouseholdID"]].strip()
-        if household and not cells[at["DateDeleted"]]:
-            bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
-            if bucket % self._processes != self._which:
-                return
+        bucket = self.bucket_of(household)
+        if bucket is not None and not cells[at["DateDeleted"]]:
             labels = self.conversion.context.project_labels.get(cells[at["ProjectID"]].strip(), "")
             person, relation = cells[at["PersonalID"]].strip(), cells[at["RelationshipToHoH"]].strip()
             told = (household, person, relation, cells[at["EntryDate"]].strip(), exit_, labels)
@@ -151,6 +156,11 @@ class FileJob:
             if line.count("\x1f") >= len(told) or "\n" in line or "\r" in line:
                 line = "\x1f".join(_UNPRINTABLE.sub(" ", each) for each in told)
             self._scratch.add(bucket, line)
+
+    def bucket_of(self, household: str) -> int | None:
+        """Where its members are remembered; None: there is no household, or it is another process's."""
+        bucket = crc32(household.encode("utf-8", "replace")) % BUCKETS
+        return bucket if household and bucket % self._processes == self._which else None
 
     def _households(self) -> None:
         households = Households(self.conversion)
@@ -213,32 +223,38 @@ class _Mapped:
         function = compile_file(self._table, self._job.conversion.ids, checked=self._job.conversion.check is not None)
         remembers = self._computed if self._table.file.name in ("Enrollment", "Export") else None
         key_in_row = self._order[self._key]
-        for mine, first, block in self._job.blocks():
-            if mine:
+        for whose, first, block in self._job.blocks():
+            if whose == 0:
                 self._job.rows += len(block)
                 self._convert(block.rows(), first, function)
                 self._job.flush_when_full()
-            elif remembers is not None or key_in_row < 0:
+            elif whose > 0 and remembers is None:
+                break  # the first row of a key counts, and there are none of this process behind these
+            elif key_in_row < 0 or not self._pass(block, key_in_row, remembers):
                 for row in block.rows():
                     cells = self._cells(row)
                     if row and not self._refused(cells) and remembers is not None:
                         remembers(cells)
-            else:
-                self._pass(block, key_in_row)
 
-    def _pass(self, block: Block, key_at: int) -> None:
-        """Another process converts these rows; their keys are known from now on."""
+    def _pass(self, block: Block, key_at: int, remembers: Callable[[Cells], object] | None) -> bool:
+        """Another process converts these rows; their keys are known from now on. False: each row needs a look."""
         seen, person_at = self._job.seen_keys, self._order[self._person]
-        if not seen.many and person_at >= 0:
-            keys, persons = block.columns(key_at, person_at)
-            if all(keys) and all(persons) and _SAFE_KEYS("".join(keys)) and not any(map(str.isspace, persons)):
-                seen.few.update(keys)
-                seen.settle()
-                return
-        for row in block.rows():
-            cells = self._cells(row)
-            if cells[self._key].strip() and cells[self._person].strip():
-                seen.add(cells[self._key].strip())
+        if seen.many or person_at < 0:
+            return False
+        household_at = self._order[self._columns.index("HouseholdID")] if "HouseholdID" in self._columns else -1
+        keys, persons, households = block.columns(key_at, person_at, max(household_at, 0))
+        if not (all(keys) and all(persons) and _SAFE_KEYS("".join(keys))) or any(map(str.isspace, persons)):
+            return False
+        if remembers is not None:
+            fresh = {*keys}
+            if household_at < 0 or len(fresh) < len(keys) or not seen.few.isdisjoint(fresh):
+                return False
+            for index, household in enumerate(households):
+                if self._job.bucket_of(household.strip()) is not None:
+                    remembers(self._cells(block.row(index)))
+        seen.few.update(keys)
+        seen.settle()
+        return True
 
     def _convert(self, rows: list[Cells], first: int, function: FileFunction) -> None:
         """The rows of a block: through the generated function, one by one where a key needs a look."""
@@ -355,6 +371,15 @@ class _Mapped:
         if "EnrollmentID" in at and context.enrollment_labels:
             return computed, lambda c: context.enrollment_labels.get(c[at["EnrollmentID"]].strip(), "")
         return computed, None
+
+
+def stretch_ends(processes: int) -> list[float]:
+    """Where the stretch of each process of a large file ends, as parts of the file.
+
+    Each has to pass the rows of those before it as well, so that a later stretch is shorter by as much.
+    """
+    sizes = [(1 - PASSING) ** which for which in range(processes)]
+    return [end / sum(sizes) for end in accumulate(sizes)]
 
 
 def stretches(numbers: list[int]) -> list[str]:
