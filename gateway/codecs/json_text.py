@@ -7,7 +7,7 @@ NUL, a lone surrogate or a nesting bomb is refused here, once, for every door.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.scanner import make_scanner
@@ -169,29 +169,28 @@ def _read(body: bytes, at: str) -> Document:
 class _Spans(Mapping[str, tuple[int, int]]):
     """Where the members of a text lie: those that a store edits are known, the others are looked for when asked for."""
 
-    __slots__ = ("_all", "_few", "_names", "_start", "_text")
+    __slots__ = ("_all", "_few", "_resource", "_start", "_text")
 
-    def __init__(self, text: str, start: int, names: Collection[str], few: dict[str, tuple[int, int]]) -> None:
-        self._text, self._start, self._names, self._few = text, start, names, few
+    def __init__(self, text: str, start: int, resource: JsonObject, few: dict[str, tuple[int, int]]) -> None:
+        self._text, self._start, self._resource, self._few = text, start, resource, few
         self._all: dict[str, tuple[int, int]] | None = None
 
     def __getitem__(self, name: str) -> tuple[int, int]:
         found = self._few.get(name)
         if found is None:
             if self._all is None:
-                members = _loose_members(self._text, self._start)
-                self._all = {name: (start, end) for name, start, _, end in members}
+                self._all = _member_spans(self._text, self._start, self._resource)
             found = self._all[name]
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._resource
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._resource)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._resource)
 
 
 _FIRST: Final = re.compile(
@@ -368,30 +367,28 @@ def entry_texts(document: Document) -> list[str | None]:
 def _member(text: str, index: int, node: JsonObject, wanted: str) -> tuple[int, tuple[int, int] | None]:
     """Where the object that begins at ``index`` and was read as ``node`` ends, and where one member's value lies."""
     span = None
+    for name, start, end in _walked(text, index, node):
+        if name == wanted:
+            span = (start, end)
+        index = end
+    return text.index("}", index) + 1, span
+
+
+def _walked(text: str, index: int, node: JsonObject) -> Iterator[tuple[str, int, int]]:
+    """The members of the object that begins at ``index`` and was read as ``node``: name, start and end of the value."""
     index = _skip(text, index + 1)
     for name, value in node.items():
         _, index = scanstring(text, index + 1, True)
         start = _skip(text, _skip(text, index) + 1)
         index = _end(text, start, value)
-        if name == wanted:
-            span = (start, index)
+        yield name, start, index
         index = _skip(text, index)
         if text[index] == ",":
             index = _skip(text, index + 1)
-    return index + 1, span
 
 
-def _loose_members(text: str, index: int) -> Iterator[tuple[str, int, Any, int]]:
-    """The members of an object inside a text that is known to be good JSON."""
-    index = _skip(text, index + 1)
-    while text[index] != "}":
-        name, index = scanstring(text, index + 1, True)
-        start = _skip(text, _skip(text, index) + 1)
-        value, end = _SCAN(text, start)
-        yield name, start, value, end
-        index = _skip(text, end)
-        if text[index] == ",":
-            index = _skip(text, index + 1)
+def _member_spans(text: str, start: int, node: JsonObject) -> dict[str, tuple[int, int]]:
+    return {name: (begin, end) for name, begin, end in _walked(text, start, node)}
 
 
 _NOT_LINKS: Final = frozenset({"value", "valueString", "display", "text", "id", "title", "description", "comment"})

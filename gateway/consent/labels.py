@@ -108,6 +108,8 @@ class Labeller:
     )
     _made: dict[tuple[object, ...], tuple[JsonObject, ...]] = field(default_factory=dict, repr=False, compare=False)
     _joined: dict[bytes, tuple[JsonObject, ...]] = field(default_factory=dict, repr=False, compare=False)
+    # by the identity of labels that were found, which are kept so that it stays theirs
+    _alone: dict[int, tuple[object, tuple[JsonObject, ...]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, resource: Resource) -> tuple[JsonObject, ...]:
         """The Codings for ``meta.security``: level, Confidentiality, sensitivities, each with its basis.
@@ -140,6 +142,8 @@ class Labeller:
         Args:
             source: feed or client that says it, by which :func:`is_claim` knows it again.
         """
+        if _LABELLED.isdisjoint(resource):
+            return ()
         said = [(str(c.get("system", "")), str(c.get("code", ""))) for c in _written(resource) if not has_basis(c)]
         shut = [(s, c) for s, c in said if (c in _CLOSED if s == CONFIDENTIALITY else self._closes(s, c))]
         if not shut:
@@ -158,21 +162,27 @@ class Labeller:
         """Label code -> the table that says so (the first that did)."""
         by_code: tuple[str, ...] = ()
         by_words: tuple[str, ...] = ()
-        if any(isinstance(resource.get(name), str) for name in _SAYING):
-            by_code, by_words = self._in_node({name: one for name, one in resource.items() if isinstance(one, str)})
+        saying = False
         for name, value in resource.items():
-            if isinstance(value, (dict, list)) and name != "meta":
+            if isinstance(value, str):
+                saying = saying or name in _SAYING
+            elif isinstance(value, (dict, list)) and name != "meta":
                 for item in value if isinstance(value, list) else (value,):
                     codes, words = self._in_element(item, name in _NARRATIVE)
                     by_code += codes
                     by_words += words
+        if saying:
+            codes, words = self._in_node({name: one for name, one in resource.items() if isinstance(one, str)})
+            by_code, by_words = codes + by_code, words + by_words
         found = dict.fromkeys(by_code, "codes")
         for label in by_words:
             found.setdefault(label, "words")
-        for label in self._by_source(resource):
-            found.setdefault(label, "sources")
-        for label in self._by_inference(resource):
-            found.setdefault(label, "inference")
+        if "meta" in resource:
+            for label in self._by_source(resource):
+                found.setdefault(label, "sources")
+        if self.organizations:
+            for label in self._by_inference(resource):
+                found.setdefault(label, "inference")
         return self.with_implied(found)
 
     def with_implied(self, found: Mapping[str, str]) -> dict[str, str]:
@@ -190,6 +200,17 @@ class Labeller:
 
     def join(self, vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
         """:func:`merged`, with what the vouched labels bring with them."""
+        alone = self._alone.get(id(found)) if not vouched else None
+        if alone is not None and alone[0] is found:  # for most that is all, and the tables' answers are few
+            return alone[1]
+        known = self._join_texts(vouched, found)
+        if not vouched and isinstance(found, tuple):
+            if len(self._alone) >= _KNOWN_LIMIT:
+                self._alone.clear()
+            self._alone[id(found)] = found, known
+        return known
+
+    def _join_texts(self, vouched: Iterable[JsonObject], found: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
         both = list(vouched), list(found)
         try:
             key = orjson.dumps(both)
@@ -300,6 +321,7 @@ def _collect_codings(node: Any, found: list[tuple[str, str]]) -> None:
                 _collect_codings(item, found)
 
 
+_LABELLED: Final = frozenset({"meta", "securityLabel", "confidentiality"})  # where a sender writes labels: _written
 _SAYING: Final = ("code", "text", "display")  # strings of a resource itself that say what it is about
 _NARRATIVE: Final = frozenset({"meta", "name", "address", "telecom", "contact", "div"})
 

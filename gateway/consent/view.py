@@ -60,6 +60,7 @@ _TIMES: Final[dict[str, tuple[str, ...]]] = {
     "Task": ("executionPeriod", "authoredOn", "lastModified"), "Provenance": ("occurredDateTime", "occurredPeriod",
     "recorded"), "AuditEvent": ("period", "recorded"),
 }  # fmt: skip
+_NONE: Final[frozenset[str]] = frozenset()
 _AUTHORS: Final = (
     "author", "performer", "asserter", "recorder", "requester", "informationSource", "sender", "enterer", "creator",
     "agent", "authenticator",
@@ -73,6 +74,8 @@ _MAKERS: Final = (
     "author",
     "sender",
 )
+_AUTHOR_ELEMENTS: Final = frozenset(_AUTHORS)
+_MAKER_ELEMENTS: Final = frozenset({*_MAKERS, "performer"})
 
 
 @dataclass(slots=True)
@@ -168,12 +171,12 @@ def view_of(resource: Resource, zone: tzinfo = UTC, literals: Iterable[str] | No
         confidential=confidential,
         interval=_interval(resource, type_, zone),
         refers=refers,
-        authors=frozenset(_authors(resource)),
+        authors=_NONE if _AUTHOR_ELEMENTS.isdisjoint(resource) else frozenset(_authors(resource)),
         source=str(meta.get("source", "")),
-        tags=frozenset(keys_of(meta["tag"]) if "tag" in meta else ()),
+        tags=frozenset(keys_of(meta["tag"])) if "tag" in meta else _NONE,
         patients=_patients(type_, own, refers, resource),
         rank=rank,
-        makers=frozenset(_makers(resource, type_)),
+        makers=_NONE if _MAKER_ELEMENTS.isdisjoint(resource) else frozenset(_makers(resource, type_)),
     )
 
 
@@ -216,15 +219,25 @@ def pack(view: ResourceView) -> bytes:
 
     What a resource is (shared by many), whom it is about (shared by one person's), and what is its own.
     """
-    kind = [
-        view.type, sorted(view.classes), None if view.codes is None else sorted(view.codes), sorted(view.labels),
-        view.labelled, view.confidential, view.rank,
-    ]  # fmt: skip
+    kind = _kind_text(
+        view.type, view.classes, view.codes, view.labels, view.labelled, view.confidential, view.rank
+    )  # fmt: skip
     own = [
         view.reference, view.interval, sorted(view.refers), sorted(view.authors), view.source, sorted(view.tags),
     ]  # fmt: skip
-    about = [view.patients, sorted(view.makers)]
-    return b"\n".join((_PACKED, orjson.dumps(kind), orjson.dumps(about), orjson.dumps(own)))
+    return b"\n".join((_PACKED, kind, _about_text(view.patients, view.makers), orjson.dumps(own)))
+
+
+@lru_cache(maxsize=8_192)  # many resources are of one kind
+def _kind_text(
+    type_: str, classes: frozenset[str], codes: frozenset[str] | None, labels: frozenset[str], *rest: object
+) -> bytes:
+    return orjson.dumps([type_, sorted(classes), None if codes is None else sorted(codes), sorted(labels), *rest])
+
+
+@lru_cache(maxsize=1_024)  # the resources of one person come together
+def _about_text(patients: tuple[str, ...], makers: frozenset[str]) -> bytes:
+    return orjson.dumps([patients, sorted(makers)])
 
 
 def unpack(facets: bytes) -> ResourceView | None:
@@ -298,8 +311,9 @@ def _patients(type_: str, own: str, refers: frozenset[str], resource: Resource) 
 
 def _may_name_strangers(resource: Resource) -> bool:
     """Whether it is worth looking for them: what nearly every resource is not."""
-    if any(not _literal_only(resource[element]) for element in _PERSON_AT if element in resource):
-        return True
+    for element in _PERSON_AT:
+        if element in resource and not _literal_only(resource[element]):
+            return True
     try:
         text = orjson.dumps(resource)
     except TypeError:  # decimals that keep their digits

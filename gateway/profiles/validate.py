@@ -65,6 +65,7 @@ class Validator:
         self.structure = Structure(self.facts, compile_rule)
         self.profiles = Profiles(self.facts, definitions or NoDefinitions())
         self._terminology = terminology or NoTerminology()
+        self._signs_known: dict[str, bool] = {}
         self.structure.after_resource = self._claimed
         self.structure.after_extension = self._extension
 
@@ -89,6 +90,13 @@ class Validator:
                 self._meet(profile, resource, path, run)
         return _kept(run.issues)
 
+    def _has_sign(self, profile: str) -> bool:
+        """:meth:`knows` of the profile of a vital sign, asked once: each heart rate would look for it in vain."""
+        found = self._signs_known.get(profile)
+        if found is None:
+            found = self._signs_known[profile] = self.knows(profile)
+        return found
+
     def knows(self, profile: str) -> bool:
         """Whether a profile with this canonical URL can be checked."""
         return self.profiles.check(profile) is not None
@@ -103,7 +111,7 @@ class Validator:
         known = type(claims) is list and any(type(one) is str and self.knows(one) for one in claims)
         if resource.get("resourceType") == "Observation" and not known:
             for profile in _signs(resource):
-                if self.profiles.check(profile) is not None:
+                if self._has_sign(profile):
                     self._meet(profile, resource, path, run)
         for profile in claims if type(claims) is list else ():
             if type(profile) is not str:
