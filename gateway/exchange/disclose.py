@@ -224,7 +224,7 @@ class Gate:
         view = self._knowledge.view(stored)
         if view.type == "Person" and stored.source == PERSONS:
             return Ruling(False, "joined")
-        own = bool(self.request.client and stored.source == self.request.client)
+        own = bool(self.request.client and stored.owner == self.request.client)
         if own or (self.request.organization and self.request.organization in view.makers):
             return Ruling(True, "own-records")
         if not self._agreement():

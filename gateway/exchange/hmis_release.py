@@ -8,7 +8,7 @@ see all of it, with the audit records on disk before the row is written, and the
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -98,7 +98,12 @@ class Agencies:
     # -- what they may see
 
     def shown(self, owners: Sequence[str], candidates: Sequence[Stored]) -> Seen:
-        """The candidates, cut to what every owner may see; nothing where one of them may not see one of them."""
+        """The candidates, cut to what every owner may see; nothing where one of them may not see one of them.
+
+        A row tells of its agency what the source wrote; what others wrote into a record of the source is not its own.
+        """
+        mine = self._bound.name
+        candidates = [one if one.source == mine else replace(one, owner="") for one in candidates]
         disclosures: list[tuple[Gatekeeper, Disclosure]] = []
         cut: dict[str, Stored] = {}
         for owner in dict.fromkeys(owners):

@@ -39,7 +39,7 @@ def stand_ins(stored: Stored, resource: JsonObject, resources: ResourceReader) -
         return StandIns((_literal(context),))
     pointing = Match(_LOCATION, "", (TextValue(stored.reference, stored.reference.casefold()),))
     found = resources.candidates("DocumentReference", (pointing,), limit=_MOST)
-    return StandIns(tuple(one.stored.reference for one in found if one.stored.source == stored.source), every=False)
+    return StandIns(tuple(one.stored.reference for one in found if one.stored.owner == stored.owner), every=False)
 
 
 def _literal(node: object) -> str:

@@ -105,7 +105,8 @@ def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, 
     body = document_with_identity(document, id_, meta)
     made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
     literals = references_of(body.decode(), made)
-    stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made, literals))
+    owner = draft.source if current is None or current.deleted else current.owner
+    stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made, literals), owner)
     return NewVersion(stored, made, facets_of(made, literals))
 
 
@@ -128,7 +129,7 @@ def _amended(current: Stored, draft: Draft, view: View) -> NewVersion | None:
 def deletion(current: Stored, *, now_us: int, source: str) -> Stored:
     """The version that says that ``current`` was deleted."""
     at = max(now_us, current.updated_us + 1)
-    return Stored(current.type, current.id, current.version + 1, at, "DELETE", b"", source)
+    return Stored(current.type, current.id, current.version + 1, at, "DELETE", b"", source, owner=current.owner)
 
 
 def _identified(resource: Resource, type_: str, id_: str) -> Resource:

@@ -110,10 +110,12 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     """The one path for writing: labels of the sensitivity tables, and what follows every write.
 
     Args:
-        interactive: for partners that act over REST: their referral Tasks are held to the published transitions.
+        interactive: for partners that act over REST: their referral Tasks are held to the published transitions, and
+            no update makes a record of others their own.
     """
     from gateway.adapters.files.data import read_data
     from gateway.exchange.consent_forms import ConsentRule, read_forms
+    from gateway.exchange.makers import keep_makers
     from gateway.exchange.referral import carry_referrals, check_referrals
     from gateway.exchange.save import Follower, Saver
     from gateway.exchange.tell import Partner, Tell
@@ -122,7 +124,8 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     told = ConsentRule(read_forms(read_data))
     places = organization_labels(settings)
     labeller = places.labeller
-    followers: tuple[Follower, ...] = (check_referrals, carry_referrals) if interactive else (carry_referrals,)
+    by_partners: tuple[Follower, ...] = (keep_makers, check_referrals, carry_referrals)
+    followers = by_partners if interactive else (carry_referrals,)
     partners = {
         name: Partner(
             one.organization, f"{one.application}^{one.facility}" if one.application else "", frozenset(one.tells)

@@ -31,6 +31,7 @@ def _version_columns() -> list[Column[Any]]:
         micros("updated_us"),
         text_c("method"),
         text_c("source"),
+        text_c("owner"),
         text_c("subject"),
         text_c("patients"),  # separated by spaces
         Column("present", BigInteger, nullable=False),  # bits of the search parameters that find something
@@ -49,7 +50,7 @@ RESOURCE: Final = Table(
     *_version_columns(),
     Index("resource_id", "type", "id", unique=True),
     Index("resource_updated", "type", "updated_us", "key"),
-    Index("resource_source", "type", "source", "key"),  # one's own records, for those who see little else
+    Index("resource_owner", "type", "owner", "key"),  # one's own records, for those who see little else
     partial_index("resource_maker", "type", "maker", "key", where=_MADE),
     partial_index("resource_nobody", "type", "subject", "key", where=_NOBODYS),
 )

@@ -39,13 +39,14 @@ _CARRIED: Final = 5_000  # keys that are still cheaper to carry than to look for
 _EVERYTHING: Final = 1 << 40
 _CHUNK: Final = 500
 
-COLUMNS: Final = "r.type, r.id, r.version, r.updated_us, r.method, r.body, r.source, r.facets"
+COLUMNS: Final = "r.type, r.id, r.version, r.updated_us, r.method, r.body, r.source, r.facets, r.owner"
+WIDTH: Final = COLUMNS.count(",") + 1
 
 
 def stored_of(row: Row) -> Stored:
     """A row of :data:`COLUMNS`."""
-    type_, id_, version, updated_us, method, body, source, facets = row[:8]
-    return Stored(type_, id_, version, updated_us, method, bytes(body), source, bytes(facets))
+    type_, id_, version, updated_us, method, body, source, facets, owner = row[:WIDTH]
+    return Stored(type_, id_, version, updated_us, method, bytes(body), source, bytes(facets), owner)
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class DbSearch:
             wanted = max(limit - len(found), _CHUNK) if plan.confirm else limit
             rows = self._rows(plan, type_, sorts, after, wanted)
             for row in rows:
-                stored, place = stored_of(row), tuple(row[8:])
+                stored, place = stored_of(row), tuple(row[WIDTH:])
                 after = place
                 if plan.confirm and not self._confirmed(criteria, stored):
                     continue
@@ -260,7 +261,7 @@ class DbSearch:
         words = Words(self._session.dialect)
         text = f"SELECT {COLUMNS}, r.key FROM resource r WHERE r.type = {words.bind(type_)}"
         text += f" AND {_among(words, [key for _, key in page])}"
-        rows = {row[8]: row for row in self._session.connection.execute(text, words.values)} if page else {}
+        rows = {row[WIDTH]: row for row in self._session.connection.execute(text, words.values)} if page else {}
         return [Candidate(stored_of(rows[key]), place) for place, key in page]
 
 

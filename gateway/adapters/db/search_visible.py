@@ -27,7 +27,7 @@ def visible_keys(session: Session, shown: Shown, type_: str, limit: int) -> set[
     row = f"SELECT key FROM resource WHERE type = {words.bind(type_)} AND"
     ways = [f"{row} subject = ''"]
     if shown.source:
-        ways.append(f"{row} source = {words.bind(shown.source)}")
+        ways.append(f"{row} owner = {words.bind(shown.source)}")
     if shown.maker:
         made = words.among("maker", [key_of(shown.maker), _SEVERAL])
         ways.append(f"{row} {made} AND maker <> 0")  # said again, for the index holds no others
@@ -87,7 +87,7 @@ def visible_part(words: Words, shown: Shown, type_: str, row: str) -> str:
 def _part(words: Words, shown: Shown, row: str) -> str:
     parts = [f"{row}.subject = ''"]
     if shown.source:
-        parts.append(f"{row}.source = {words.bind(shown.source)}")
+        parts.append(f"{row}.owner = {words.bind(shown.source)}")
     if shown.maker:
         parts.append(words.among(f"{row}.maker", [key_of(shown.maker), _SEVERAL]))
     if shown.grants:

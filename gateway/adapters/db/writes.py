@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from gateway.adapters.db.engine import Row, Session, Sql, Statement
 from gateway.adapters.db.resources import FORM, RESOURCE, DbResourceReader
-from gateway.adapters.db.search import COLUMNS, stored_of
+from gateway.adapters.db.search import COLUMNS, WIDTH, stored_of
 from gateway.adapters.db.search_index import NOTHING, Change, rows_of, write
 from gateway.adapters.db.session import Positional
 from gateway.codecs.json_text import parse
@@ -36,8 +36,8 @@ _KEEP: Final = Sql(
 )
 _REPLACE: Final = Sql(
     "UPDATE resource SET version = :version, shard = :shard, updated_us = :updated_us, method = :method,"
-    " source = :source, subject = :subject, patients = :patients, present = :present, kind = :kind, maker = :maker,"
-    " facets = :facets, body = :body"
+    " source = :source, owner = :owner, subject = :subject, patients = :patients, present = :present, kind = :kind,"
+    " maker = :maker, facets = :facets, body = :body"
     " WHERE type = :type AND key = :key"
 )
 _NAME: Final = Positional("resource_patient", ("patient", "type", "key", "shard"))
@@ -137,7 +137,7 @@ class DbResources(DbResourceReader):
         for type_ in sorted(wanted):
             for row in self._session.run(_LOCKED, type=type_, keys=sorted(wanted[type_])):
                 stored = stored_of(row)
-                found[stored.reference] = _Current(stored, row[8], tuple(row[9].split()))
+                found[stored.reference] = _Current(stored, row[WIDTH], tuple(row[WIDTH + 1].split()))
         return found
 
     def _write(self, changes: Sequence[_Written]) -> None:
@@ -218,8 +218,8 @@ def _values(made: NewVersion, change: Change) -> Row:
     traits = traits_of(stored.facets)
     return (
         stored.type, change.key, stored.version, facets.shard, stored.id, stored.updated_us, stored.method,
-        stored.source, facets.subject, " ".join(facets.patients), change.new.present, traits.kind, traits.maker,
-        stored.facets, stored.body,
+        stored.source, stored.owner, facets.subject, " ".join(facets.patients), change.new.present, traits.kind,
+        traits.maker, stored.facets, stored.body,
     )  # fmt: skip
 
 

@@ -265,6 +265,7 @@ def upgrade() -> None:
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.Column("method", TEXT_C, nullable=False),
         sa.Column("source", TEXT_C, nullable=False),
+        sa.Column("owner", TEXT_C, nullable=False),
         sa.Column("subject", TEXT_C, nullable=False),
         sa.Column("patients", TEXT_C, nullable=False),
         sa.Column("present", sa.BigInteger(), nullable=False),
@@ -291,7 +292,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("subject = ''"),
         postgresql_where=sa.text("subject = ''"),
     )
-    op.create_index("resource_source", "resource", ["type", "source", "key"], unique=False)
+    op.create_index("resource_owner", "resource", ["type", "owner", "key"], unique=False)
     op.create_index("resource_updated", "resource", ["type", "updated_us", "key"], unique=False)
     op.create_table(
         "resource_history",
@@ -303,6 +304,7 @@ def upgrade() -> None:
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.Column("method", TEXT_C, nullable=False),
         sa.Column("source", TEXT_C, nullable=False),
+        sa.Column("owner", TEXT_C, nullable=False),
         sa.Column("subject", TEXT_C, nullable=False),
         sa.Column("patients", TEXT_C, nullable=False),
         sa.Column("present", sa.BigInteger(), nullable=False),

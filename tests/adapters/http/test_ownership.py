@@ -1,0 +1,91 @@
+"""A record stays its maker's, whoever updates it: consent that ends takes the sight of it from everybody else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.exchange.ports.store import Store
+from tests.adapters.http.conftest import World, world_over
+from tests.consent.build import actor, consent
+
+
+OPEN = {"type": "permit", "actor": [actor("Organization/s")]}
+
+
+@pytest.fixture
+def ward(store: Store, tmp_path: Path) -> Iterator[World]:
+    yield from world_over(store, tmp_path)
+
+
+def shared(world: World) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A person, an Observation and the Consent under which the other organization sees both."""
+    person = world.ehr.create({"resourceType": "Patient", "name": [{"family": "Zqowned"}]})
+    about = {"reference": f"Patient/{person['id']}"}
+    seen = world.ehr.create(
+        {"resourceType": "Observation", "status": "final", "code": {"text": "zq"}, "subject": about}
+    )
+    allowed = consent(OPEN, patient=about, policyRule={"text": "zq"})
+    allowed.pop("id")
+    return person, seen, world.ehr.create(allowed)
+
+
+def bare(resource: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "meta"}
+
+
+def statuses(world: World, *resources: dict[str, Any]) -> list[list[int]]:
+    paths = [f"/{one['resourceType']}/{one['id']}" for one in resources]
+    return [[caller("GET", path).status_code for path in paths] for caller in (world.ehr, world.other)]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_an_update_by_consent_ends_with_the_consent_and_takes_nothing_from_the_maker(ward: World, method: str) -> None:
+    person, seen, allowed = shared(ward)
+    for one, changed in ((seen, {"status": "amended"}), (person, {"gender": "female"})):
+        path = f"/{one['resourceType']}/{one['id']}"
+        steps = [{"op": "add", "path": f"/{name}", "value": value} for name, value in changed.items()]
+        if method == "PUT":
+            answer = ward.other("PUT", path, bare(one) | changed)
+        else:
+            answer = ward.other("PATCH", path, steps, Content_Type="application/json-patch+json")
+        assert answer.status_code == 200, answer.text
+    assert statuses(ward, seen, person) == [[200, 200], [200, 200]]
+    denied = bare(allowed) | {"provision": {"type": "deny", "actor": [actor("Organization/s")]}}
+    assert ward.ehr("PUT", f"/Consent/{allowed['id']}", denied).status_code == 200
+    assert statuses(ward, seen, person) == [[200, 200], [404, 404]]
+    for caller, total in ((ward.ehr, 1), (ward.other, 0)):
+        assert caller("GET", f"/Observation?subject=Patient/{person['id']}").json()["total"] == total
+    assert ward.other("GET", f"/Observation/{seen['id']}/_history/2").status_code == 404
+    assert ward.ehr("GET", f"/Observation/{seen['id']}").json()["status"] == "amended"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("Patient", {"managingOrganization": {"reference": "Organization/s"}}),
+        ("Observation", {"performer": [{"reference": "Organization/s"}]}),
+    ],
+)
+def test_nobody_makes_a_record_of_others_his_own(ward: World, kind: str, changed: dict[str, Any]) -> None:
+    person, seen, _ = shared(ward)
+    one = person if kind == "Patient" else seen
+    path = f"/{kind}/{one['id']}"
+    refused = ward.other("PUT", path, bare(one) | changed)
+    assert refused.status_code == 422
+    assert refused.json()["issue"][0]["expression"] == [kind]
+    assert ward.ehr("GET", path).json()["meta"]["versionId"] == "1"
+    assert ward.ehr("PUT", path, bare(one) | changed).status_code == 200
+
+
+def test_a_record_that_was_deleted_belongs_to_who_makes_it_anew(ward: World) -> None:
+    made = ward.ehr("PUT", "/Observation/mine", {
+        "resourceType": "Observation", "id": "mine", "status": "final", "code": {"text": "zq"},
+        "subject": {"reference": "Patient/nobody"},
+    })  # fmt: skip
+    path = f"/Observation/{made.json()['id']}"
+    assert ward.ehr("DELETE", path).status_code in (200, 204)
+    assert ward.ehr("PUT", path, bare(made.json())).status_code == 201
+    assert ward.ehr("GET", path).status_code == 200
+    assert ward.other("GET", path).status_code == 404
