@@ -39,7 +39,7 @@ def absent_rows(conversion: Conversion, reading: Reading) -> Absent:
             continue
         in_export = _keys(conversion, name)
         gone = []
-        for place in pages_of(reading.rows.places, source, name):
+        for place in _places(reading, source, name):
             if speaks is None or speaks(name, place):
                 absent.stored += 1
                 if not in_export.holds(place.key):
@@ -47,6 +47,14 @@ def absent_rows(conversion: Conversion, reading: Reading) -> Absent:
         if gone:
             absent.keys[name] = gone
     return absent
+
+
+def _places(reading: Reading, source: str, name: str) -> Iterator[RowPlace]:
+    """Rows of a file that are live, and those that would be once what they wait for comes."""
+    yield from pages_of(reading.rows.places, source, name)
+    for state in pages_of(reading.rows.waiting, source, name):
+        if not state.deleted:
+            yield RowPlace(state.key, state.enrollment, state.project, state.facts)
 
 
 _KEPT = ("Client", "Organization", "Consent")
@@ -83,7 +91,7 @@ def _enrollments(conversion: Conversion, reading: Reading, projects: set[str]) -
     """Stored enrollments of the projects that were active in the period."""
     first = conversion.export[0] if conversion.export else {}
     start, end = day_of(first.get("ExportStartDate", "")) or "", day_of(first.get("ExportEndDate", "")) or "9999"
-    for place in pages_of(reading.rows.places, conversion.source.name, "Enrollment"):
+    for place in _places(reading, conversion.source.name, "Enrollment"):
         if place.project in projects:
             facts = facts_in(place.facts)
             if facts.get("EntryDate", "") <= end and (facts.get("exit") or "9999") >= start:

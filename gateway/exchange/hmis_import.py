@@ -377,13 +377,19 @@ class Import:
             self._settle(name, outcomes)
 
     def _delete_some(self, unit: Unit, name: str, keys: Sequence[str]) -> list[Outcome]:
-        outcomes, changes = [], []
+        told = {"DateDeleted": self._exported or "deleted"}
+        outcomes, changes, waiting = [], [], []
         for state in unit.rows.get(self._source, name, keys).values():
-            if not state.deleted and not state.waiting:
-                # the row that comes back as it was is another version than the one that is not there
-                gone = replace(state, deleted=1, exported=self._exported, digest=b"")
-                changes.append(Change(gone, cells={"DateDeleted": self._exported or "deleted"}))
-                outcomes.append(Outcome(Kind.DELETED, 0, gone, before=state))
+            if state.deleted:
+                continue
+            # the row that comes back as it was is another version than the one that is not there
+            gone = replace(state, deleted=1, exported=self._exported, digest=b"")
+            outcomes.append(Outcome(Kind.DELETED, 0, gone, before=state))
+            if state.waiting:
+                waiting.append(replace(gone, cells=json.dumps(json.loads(state.cells) | told)))
+            else:
+                changes.append(Change(gone, cells=told))
+        unit.rows.put(waiting)
         self._writer.again(unit, name, changes)
         self._writer.follow(unit, name, outcomes)
         return outcomes

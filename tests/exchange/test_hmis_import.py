@@ -153,6 +153,19 @@ def test_a_full_refresh_deletes_what_it_no_longer_has_and_only_in_its_scope() ->
     assert [e["status"] for e in live(store, "EpisodeOfCare")] == ["active", "active"]
 
 
+def test_a_row_that_waits_does_not_come_back_to_life_after_a_full_refresh_without_it() -> None:
+    store = MemoryStore()
+    base = {"Client": [CLIENT, client("Bzq", "2026-01-01", key="2")], "Project": [PROJECT, ["p", "o", ""]]}
+    row = ["e", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""]
+    run(store, export("2026-02-01", "1", base | {"Enrollment": [ENROLLMENT, row]}))
+    assert run(store, export("2026-02-02", "2", base | {"Enrollment": [ENROLLMENT]})).absent == 1
+    assert run(store, export("2026-02-03", "2", base | {"Enrollment": [ENROLLMENT]})).absent == 0
+    run(store, export("2026-02-04", "1", {"Client": [CLIENT, client("Azq", "2026-01-01")]}))
+    assert [e["status"] for e in live(store, "EpisodeOfCare")] == ["entered-in-error"]
+    run(store, export("2026-02-05", "1", {"Enrollment": [ENROLLMENT, row]}))
+    assert [e["status"] for e in live(store, "EpisodeOfCare")] == ["active"]
+
+
 def test_a_full_refresh_that_would_delete_too_much_writes_nothing() -> None:
     store = MemoryStore()
     rows = [[f"e{n}", "1", "p", "2026-01-05", "h", "1", "2026-01-05", ""] for n in range(60)]
