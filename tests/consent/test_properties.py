@@ -12,7 +12,7 @@ from gateway.consent.engine import bind, compile_directive
 from gateway.consent.intake import to_r5
 from gateway.consent.reference import verdict
 from gateway.consent.rules import Verdict
-from gateway.consent.view import pack, unpack, view_of
+from gateway.consent.view import pack, patients_in, unpack, view_of
 from gateway.kernel.fhir import JsonObject
 from tests.consent.build import consent, directive, program, provisions, requests, resources
 
@@ -109,6 +109,7 @@ def test_r4_and_r5_decide_alike(tree: JsonObject, asked: Asked, resource: JsonOb
 def test_facets_survive_being_packed(resource: JsonObject) -> None:
     view = view_of(resource, UTC)
     assert unpack(pack(view)) == view
+    assert patients_in(pack(view)) == view.patients
 
 
 def _all_of_type(tree: JsonObject, kind: str) -> JsonObject:

@@ -1,13 +1,15 @@
 """The audit record from a template is the one that is built element by element."""
 
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.audit_event import audit_event
-from gateway.exchange.audit_text import audit_text
+from gateway.exchange.audit_text import _told, audit_text
 from gateway.exchange.chain import canonical
 from tests.support.audited import ASKERS, KINDS
 
@@ -47,3 +49,14 @@ def test_every_kind_of_event_is_written_as_it_is_built(kind: str, who: str) -> N
 )  # fmt: skip
 def test_no_value_makes_a_difference(who: str, activity: str, arguments: dict[str, Any]) -> None:
     assert audit_text(ASKERS[who], activity, **arguments) == canonical(audit_event(ASKERS[who], activity, **arguments))
+
+
+ZONES = ["UTC", "America/Edmonton", "Asia/Kathmandu"]
+
+
+@given(
+    st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)), st.sampled_from(ZONES), st.booleans()
+)
+def test_an_instant_is_told_as_python_tells_it_in_every_zone(at: datetime, zone: str, second: bool) -> None:
+    now = at.replace(tzinfo=ZoneInfo(zone), fold=int(second))
+    assert _told(now) == now.isoformat(timespec="milliseconds")

@@ -13,6 +13,7 @@ from gateway.kernel.errors import Malformed
 NOTICE: Final = "X-Doorway-Notice"  # header: codes of the notices under which a disclosure stands
 ANY_VERSION: Final = -1  # ``If-Match: *``: whichever version there is, but there must be one (RFC 9110, 13.1.1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = [(_EPOCH, 0)]  # the instant that was asked for last, and its microseconds; replaced as one
 
 
 def version_of(tag: str, *, at: str) -> int | None:
@@ -58,8 +59,12 @@ class Ask:
     @property
     def now_us(self) -> int:
         """The instant in microseconds since 1970 UTC."""
-        since = self.now - _EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        now, us = _LAST[0]
+        if now is not self.now:  # asked for several times in one request
+            since = self.now - _EPOCH
+            us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+            _LAST[0] = self.now, us
+        return us
 
     @property
     def client(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.consent.release import Judgement, Released, release
+from gateway.consent.view import STRANGER, patients_in
 from gateway.exchange import disclose
 from gateway.exchange.audit_text import audit_text
 from gateway.exchange.disclose import Knowledge
@@ -88,7 +89,7 @@ class RestGate:
         event = audit_text(
             self.emergency.request(unit.resources, ask),
             _CODES.get(interaction, interaction),
-            patients=sorted({one for stored in out for one in self.knowledge.people(stored, unit.resources)}),
+            patients=self._people(unit, out),
             released=[f"{stored.reference}/_history/{stored.version}" for stored in out],
             because=released.because if released is not None else (),
             withheld=released.withheld if released is not None else None,
@@ -100,6 +101,17 @@ class RestGate:
             server=ask.base,
         )
         unit.audit.append(event, now_us=ask.now_us)
+
+    def _people(self, unit: Unit, out: Sequence[Stored]) -> Sequence[str]:
+        """``Patient/id`` of everybody whom these are about, sorted."""
+        people: set[str] = set()
+        for stored in out:
+            named = patients_in(stored.facets)
+            if named and STRANGER not in named:
+                people.update(named)
+            else:
+                people |= self.knowledge.people(stored, unit.resources)
+        return sorted(people)
 
 
 def _printable(what: str) -> str:
