@@ -20,6 +20,7 @@ from gateway.exchange.ports.rows import RowState
 from gateway.exchange.ports.store import Reading, Unit
 
 REFUSED: Final = "refused"  # the kind under which digests of refused clients and enrollments are kept
+_AGED: Final = ("Enrollment", "Consent")  # files of whose refused rows the age is kept
 _MOST: Final = 1_000_000
 _AT_ONCE: Final = 1_000
 Look = Callable[[Callable[[Reading], Any]], Any]
@@ -40,7 +41,8 @@ class Victims:
     """Which rows belong to victim service providers, and forgetting those that turn out to.
 
     Of a refused client a digest is kept; of a refused enrollment its digest, that of its client, and its age, so that
-    an older version which comes later does not tell of a client what the newer one was refused for.
+    an older version which comes later does not tell of a client what the newer one was refused for. The same of a
+    refused Consent: whoever revoked it and turns up elsewhere later has not signed again because an older row comes.
     """
 
     def __init__(self, conversion: Conversion, writer: RowWriter, salt: bytes) -> None:
@@ -48,20 +50,22 @@ class Victims:
         first = conversion.export[0] if conversion.export else {}
         self._exported = moment(first.get("ExportDate", ""))
         self._clients: set[str] = set()  # digests
-        self._enrollments: dict[str, tuple[str, str]] = {}  # digest -> that of its client, and its age
+        self._rows: dict[str, tuple[str, str]] = {}  # digest -> that of its client where it was enrolled, and its age
         self._secret = salt
 
     def column(self, shape: Shape, row: Row) -> str:
         """The column by which a row belongs to a victim service provider; empty when it does not."""
-        enrollment = shape.file.name == "Enrollment"
-        if enrollment and self._serves(shape.cell(row, "ProjectID")):
+        file = shape.file.name
+        if file == "Enrollment" and self._serves(shape.cell(row, "ProjectID")):
             return "ProjectID"
         if shape.person >= 0 and self._client(row.cells[shape.person].strip()):
             return shape.names[shape.person]
-        named = row.cells[shape.enrollment].strip() if shape.enrollment >= 0 and self._enrollments else ""
-        if not named or (enrollment and shape.age(row, self._exported) >= self._age(named)):
+        if not self._rows:
             return ""
-        return "EnrollmentID" if self._digest("Enrollment", named) in self._enrollments else ""
+        if file in _AGED and shape.age(row, self._exported) < self._age(file, row.key):
+            return shape.file.key
+        named = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
+        return "EnrollmentID" if named and self._digest("Enrollment", named) in self._rows else ""
 
     def names(self, project: str, person: str) -> bool:
         """Whether a row of an unknown file that names these is about a victim service provider's client or project."""
@@ -73,9 +77,9 @@ class Victims:
     def _serves(self, project: str) -> bool:
         return bool(self._writer.victims) and bool(self._writer.projects.get(project, {}).get("vsp"))
 
-    def _age(self, enrollment: str) -> str:
-        """The age of the newest refused version of an enrollment; empty: none was."""
-        return self._enrollments.get(self._digest("Enrollment", enrollment), ("", ""))[1]
+    def _age(self, file: str, key: str) -> str:
+        """The age of the newest refused version of a row; empty: none was."""
+        return self._rows.get(self._digest(file, key), ("", ""))[1]
 
     def find(self, look: Look, write: Write) -> None:
         """Learn whose clients are refused, and forget what is stored of them.
@@ -87,10 +91,10 @@ class Victims:
         for text in look(lambda reading: reading.rows.todo(self._source, REFUSED, _MOST)):
             digest, *more = text.split(" ", 2)
             if more:
-                self._enrollments[digest] = (more[0], more[1])
+                self._rows[digest] = (more[0], more[1])
             else:
                 self._clients.add(digest)
-        if not self._writer.victims and not self._clients and not self._enrollments:
+        if not self._writer.victims and not self._clients and not self._rows:
             return
         since = look(lambda reading: reading.rows.todo(self._source, VICTIMS, _MOST))
         shown = _Shown()
@@ -100,7 +104,7 @@ class Victims:
         theirs = [state for project in since if self._serves(project) for state in look(partial(self._at, project))]
         theirs = [state for state in theirs if state.key not in shown.stay]
         inside = shown.inside | {state.person for state in theirs}
-        there = {person for person, _ in self._enrollments.values()}
+        there = {person for person, _ in self._rows.values()}
         inside |= {person for person in shown.left if self._digest("Client", person) in there}
         for persons in groups(sorted(inside - shown.outside), TOGETHER):
             shown.outside |= look(partial(self._known_elsewhere, persons=persons, told=shown.told))
@@ -118,7 +122,7 @@ class Victims:
         stored = look(lambda reading: reading.rows.get(self._source, "Enrollment", [row.key for row in made]))
         for row in made:
             age, before = shape.age(row, self._exported), stored.get(row.key)
-            if age < max(self._age(row.key), age_of(before) if before is not None else ""):
+            if age < max(self._age("Enrollment", row.key), age_of(before) if before is not None else ""):
                 continue
             person = row.cells[shape.person].strip()
             if before is not None and before.person != person:
@@ -134,27 +138,32 @@ class Victims:
                 shown.outside.add(person)
 
     def settle(self, unit: Unit, shape: Shape, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
-        """Remember which enrollments were refused, and forget it of those that are not any more."""
-        if shape.file.name != "Enrollment":
+        """Remember which enrollments and Consents were refused, and forget it of those that are not any more."""
+        file = shape.file.name
+        if file not in _AGED:
             return
         taken, refused = [], {}
         for outcome, row in zip(outcomes, rows, strict=True):
-            digest, age = self._digest("Enrollment", row.key), shape.age(row, self._exported)
+            digest, age = self._digest(file, row.key), shape.age(row, self._exported)
             if outcome.kind in (*WRITTEN, Kind.WAITING):
                 taken.append(digest)
-            elif outcome.kind is Kind.REFUSED and not outcome.older and age >= self._age(row.key):
-                refused[digest] = (self._digest("Client", row.cells[shape.person].strip()), age)
+            elif outcome.kind is Kind.REFUSED and not outcome.older and age >= self._age(file, row.key):
+                refused[digest] = (self._whose(file, row.cells[shape.person].strip()), age)
         self._remember(unit, refused, taken)
 
+    def _whose(self, file: str, person: str) -> str:
+        """What is kept of the client of a refused row: that he was enrolled; of a Consent nothing."""
+        return self._digest("Client", person) if file == "Enrollment" else "-"
+
     def _remember(self, unit: Unit, refused: Mapping[str, tuple[str, str]], taken: Iterable[str] = ()) -> None:
-        """Enrollments."""
-        gone = {digest for digest in (*refused, *taken) if digest in self._enrollments}
+        """Rows, by digest."""
+        gone = {digest for digest in (*refused, *taken) if digest in self._rows}
         if gone:
-            texts = [" ".join((digest, *self._enrollments.pop(digest))) for digest in sorted(gone)]
+            texts = [" ".join((digest, *self._rows.pop(digest))) for digest in sorted(gone)]
             unit.rows.done(self._source, REFUSED, texts)
         if refused:
             unit.rows.put_todo(self._source, REFUSED, [" ".join((digest, *told)) for digest, told in refused.items()])
-            self._enrollments |= refused
+            self._rows |= refused
 
     def _remember_clients(self, unit: Unit, refused: Iterable[str], taken: Iterable[str]) -> None:
         new = {self._digest("Client", person) for person in refused} - self._clients
@@ -204,5 +213,6 @@ class Victims:
         self._writer.forget(unit, file, [state.key for state in states])
         if file == "Enrollment":
             self._writer.referrals(unit, states)
-            told = ((self._digest(file, s.key), self._digest("Client", s.person), age_of(s)) for s in states)
+        if file in _AGED:
+            told = ((self._digest(file, s.key), self._whose(file, s.person), age_of(s)) for s in states)
             self._remember(unit, {digest: (person, age) for digest, person, age in told})

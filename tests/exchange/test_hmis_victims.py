@@ -122,3 +122,16 @@ def test_an_enrollment_that_was_deleted_tells_of_nobody_that_he_was_there(order:
         run(store, export(f"2026-02-{at + 4:02d}", "1", deltas[at]))
     assert [place for place in kept(store) if place != ("Enrollment", "e3")] == []
     assert [live(store, type_) for type_ in PERSONAL] == [[], [], [], []]
+
+
+def test_a_consent_that_was_revoked_while_its_client_was_refused_does_not_come_back_by_an_older_row() -> None:
+    store = MemoryStore()
+    columns = ["ConsentID", "PersonalID", "ConsentStatus", "StartDate", "DateUpdated"]
+    revoked = {"Consent": [columns, ["c", "1", "revoked", "2026-01-01", "2026-02-03"]]}
+    signed = {"Consent": [columns, ["c", "1", "full", "2026-01-01", "2026-02-01"]]}
+    run(store, export("2026-02-04", "1", HIDDEN | stays("e1", "pv", "2026-02-01") | revoked))
+    elsewhere = stays("e2", "po", "2026-02-02") | {"Client": HIDDEN["Client"]}
+    run(store, export("2026-02-05", "1", elsewhere | signed))
+    assert [len(live(store, type_)) for type_ in ("Patient", "Consent")] == [1, 0]
+    run(store, export("2026-02-06", "1", revoked))
+    assert [consent["status"] for consent in live(store, "Consent")] == ["inactive"]
