@@ -14,6 +14,8 @@ from typing import Final, Protocol, TypeVar
 from gateway.codecs import json_text
 from gateway.codecs.json_text import Document
 from gateway.consent.release import Released
+from gateway.consent.view import local
+from gateway.exchange.agreements import agreement_of
 from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.clients import admit
 from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
@@ -209,7 +211,7 @@ class Rest:
         current, _ = self.meant(unit, ask, self.gate.sight(unit.resources, ask), type_, id_, letter)
         if current is not None:
             return current.reference
-        return f"{type_}/{id_ if given(id_) else own_id(ask.client, type_, id_)}"
+        return f"{type_}/{id_ if given(id_) else _new_id(unit, ask, type_, id_)}"
 
     def seen(self, unit: Unit, ask: Ask, sight: Sight, stored: Stored | None, letter: str) -> Released[Stored] | None:
         """The newest live version, released; None when it is missing or hidden.
@@ -280,6 +282,7 @@ class Rest:
             Malformed: the body's id is not the address's.
             PreconditionFailed: If-Match names another version.
             NotFound: an id of the form that only the gateway gives, and nothing that the caller may see.
+            Forbidden: the Organization of somebody else's registration.
         """
         _check_id(id_, document.resource)
         ask.caller.scopes.constraints(type_, "u")
@@ -289,7 +292,7 @@ class Rest:
         _check_match(ask, current)
         if current is None or seen is None:
             ask.caller.scopes.constraints(type_, "c")
-            stored_id = own_id(ask.client, type_, id_)
+            stored_id = _new_id(unit, ask, type_, id_)
             if given(id_) or unit.resources.get(type_, stored_id) is not None:
                 raise NotFound(_NOT_FOUND)  # nobody's to choose; or the caller's own, which it may not see any more
             return self._store(unit, ask, _with_id(document, stored_id), stored_id, "PUT", None)
@@ -443,6 +446,27 @@ class Rest:
 def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:
     fresh = method == "POST"  # a create is always under an id of ours
     return Draft({**document.resource, "id": id_}, None, method, ask.client, document=document, fresh=fresh)
+
+
+def _new_id(unit: Unit, ask: Ask, type_: str, id_: str) -> str:
+    """The id under which what the caller calls so will be stored: one of its own, but for registered Organizations.
+
+    Registrations, agreements and Consents name those by their ids, so they have no other: their own clients describe
+    them. Which organizations take part is no secret.
+
+    Raises:
+        Forbidden: the Organization of somebody else's registration.
+    """
+    reference = f"{type_}/{id_}"
+    if type_ == "Organization" and local(ask.caller.client.organization) == reference:
+        return id_
+    if type_ == "Organization" and agreement_of(unit.resources, reference) is not None:
+        raise Forbidden(
+            "this id is that of a registered organization, which its own clients describe",
+            at="Organization.id",
+            fix="refer to it as it is, or choose another id for yours",
+        )
+    return own_id(ask.client, type_, id_)
 
 
 def _body(resources: Sequence[Stored]) -> bytes:

@@ -10,7 +10,6 @@ from gateway.exchange.ports.store import Store
 from tests.adapters.http.conftest import World, world_over
 from tests.consent.build import actor, consent
 
-
 OPEN = {"type": "permit", "actor": [actor("Organization/s")]}
 
 
@@ -89,3 +88,18 @@ def test_a_record_that_was_deleted_belongs_to_who_makes_it_anew(ward: World) -> 
     assert ward.ehr("PUT", path, bare(made.json())).status_code == 201
     assert ward.ehr("GET", path).status_code == 200
     assert ward.other("GET", path).status_code == 404
+
+
+def test_a_registered_organization_keeps_its_id_and_is_described_by_its_own_clients(ward: World) -> None:
+    person, _, allowed = shared(ward)
+    said = {"resourceType": "Organization", "id": "s", "name": "Zqshelter"}
+    refused = ward.ehr("PUT", "/Organization/s", said)
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (403, ["Organization.id"])
+    assert ward.other("PUT", "/Organization/s", said).headers["Location"].endswith("/Organization/s/_history/1")
+    entry = {"resource": said | {"id": "h"}, "request": {"method": "PUT", "url": "Organization/h"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    assert ward.other("POST", "/", bundle).status_code == 403
+    assert ward.ehr("POST", "/", bundle).json()["entry"][0]["response"]["location"].endswith("/h/_history/1")
+    again = ward.ehr("PUT", f"/Consent/{allowed['id']}", bare(allowed) | {"dateTime": "2026-02-01"})
+    assert again.json()["provision"]["actor"][0]["reference"] == {"reference": "Organization/s"}
+    assert ward.other("GET", f"/Patient/{person['id']}").status_code == 200
