@@ -4,10 +4,12 @@ A referral *from* a shelter for survivors reveals why. Which organizations tell 
 programme of ``terminology/sensitivity/sources.csv`` as a tag or type, or HMIS's own flag of a victim service provider.
 Every record that names such an organization is labelled when it is written. When the flags of an Organization change,
 the records that name it are labelled again in the same transaction, so that none leaves with the labels of before.
-Where they are many the gate withholds them until a worker has done it (pending_labels.py), for writers would wait.
+Where they are many the gate withholds them until a worker has done it (pending_labels.py), for writers would wait;
+where several write at once, also until every transaction has ended that may know the Organization as it was.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -87,8 +89,11 @@ class OrganizationLabels:
         drafts = []
         for stored in named:
             resource = _parsed(stored)
-            drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
+            made = Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource))
+            drafts.append(replace(made, over=stored.version))
         unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
+        if unit.resources.under_way() is not None:  # another writer may have read the organization as it was before
+            pend(unit.resources, organization, closes=closes, now_us=now_us)
 
     def naming(self, resources: ResourceReader, organization: str) -> Iterator[Stored]:
         """Every live record that names the organization, once."""

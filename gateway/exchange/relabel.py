@@ -70,24 +70,37 @@ def relabelling(store: Store, saver: Saver, types: Iterable[str], *, now_us: int
         yield from _steps(store, saver, references, now_us)
 
 
-def settling(store: Store, saver: Saver, naming: Naming, *, now_us: Callable[[], int]) -> Iterator[Step]:
+Awaited: TypeAlias = dict[tuple[str, int], frozenset[str]]  # (organization, version): who may not know that one
+
+
+def settling(
+    store: Store, saver: Saver, naming: Naming, *, now_us: Callable[[], int], awaited: Awaited
+) -> Iterator[Step]:
     """One pass over what waits to be labelled since an Organization's flags changed, a transaction at a time.
 
-    An organization is taken off the record when a pass has found nothing to change: whatever was written meanwhile by
-    somebody who did not know yet has then been seen. A pass that is broken off is simply begun again.
+    An organization is taken off the record when a pass has found nothing to change that began after every transaction
+    had ended which was under way when that version was first met: such a one may have read the version before, and
+    commit what it labelled by it at any time. A pass that is broken off is simply begun again.
+
+    Args:
+        awaited: what the passes of one worker remember from one to the next; empty for the first.
     """
     with store.reading() as reading:
         waiting = sorted(pending(reading.resources).every)
         known = reading.resources.many(waiting)
         versions = {one: known[one].version if one in known else 0 for one in waiting}
+        there = reading.resources.under_way() or frozenset()
+    for place in awaited.keys() - versions.items():
+        del awaited[place]
     for organization, version in versions.items():
+        left = awaited[organization, version] = awaited.get((organization, version), there) & there
         with store.reading() as reading:
             references = [stored.reference for stored in naming(reading.resources, organization)]
         changed = 0
         for step in _steps(store, saver, references, now_us()):
             changed += step.changed
             yield step
-        if not changed:
+        if not changed and not left:
             at = now_us()
             store.write(lambda unit, one=organization, of=version, at=at: settle(  # type: ignore[misc]
                 unit.resources, one, version=of, now_us=at
@@ -105,7 +118,8 @@ def _again(unit: Unit, saver: Saver, references: Iterable[str], now_us: int) -> 
     drafts, versions = [], {}
     for reference, stored in unit.resources.many(references).items():
         resource = orjson.loads(stored.body)
-        drafts.append(Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource)))
+        draft = Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource), over=stored.version)
+        drafts.append(draft)
         versions[reference] = stored.version
     changed = [
         labelled

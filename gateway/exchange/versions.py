@@ -74,7 +74,8 @@ class NewVersion(NamedTuple):
 
 
 def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, now_us: int) -> NewVersion | None:
-    """The version that ``draft`` makes after ``current``; None when its content equals the current one.
+    """The version that ``draft`` makes after ``current``; None when its content equals the current one, or when it was
+    made from another version than that.
 
     ``view`` packs what consent looks at in the new content, to be kept beside it.
 
@@ -90,6 +91,8 @@ def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, 
     type_, id_ = resource.get("resourceType"), resource.get("id")
     if not isinstance(type_, str) or not isinstance(id_, str) or not type_ or not id_:
         raise Invalid("a resource to store needs resourceType and id", at="resource")
+    if draft.over and current is not None and current.version != draft.over:
+        return None
     if draft.amend and current is not None and not current.deleted:
         return _amended(current, draft, view)
     document = draft.document or read(

@@ -40,6 +40,8 @@ from gateway.wiring.parts import (
     validator,
 )
 
+_PATIENCE = 50  # tenths of a second that a command waits for the transactions of others
+
 
 class Service(Protocol):
     """A part of the gateway that runs beside HTTP: a listener, a worker. Started in order, stopped in reverse."""
@@ -76,23 +78,36 @@ def label_service(settings: Settings, store: Store) -> "LabelService":
     """The worker that labels anew what names an Organization whose flags have changed."""
     from gateway.adapters.labels import LabelService
     from gateway.exchange.pending_labels import pending
-    from gateway.exchange.relabel import Step, settling
+    from gateway.exchange.relabel import Awaited, Step, settling
+
+    awaited: Awaited = {}
 
     def passes() -> Iterator[Step]:
         with store.reading() as reading:
             if not pending(reading.resources).every:
                 return iter(())
         naming = organization_labels(settings).naming  # rarely needed: a start does not wait for it
-        return settling(store, saver(settings), naming, now_us=now_us)
+        return settling(store, saver(settings), naming, now_us=now_us, awaited=awaited)
 
     return LabelService(passes)
 
 
 def label_at_once(settings: Settings, store: Store) -> None:
-    """What that worker would do, to its end: for commands, since no gateway may be running beside them."""
+    """What that worker would do, to its end: for commands, since no gateway may be running beside them.
+
+    Another's transaction that does not end is waited for a little only: what hangs on it stays withheld, and on record
+    for the worker of the next gateway.
+    """
+    from gateway.exchange.pending_labels import pending
+
     service = label_service(settings, store)
-    while service.turn():
-        pass
+    for _ in range(_PATIENCE):
+        while service.turn():
+            pass
+        with store.reading() as reading:
+            if not pending(reading.resources).every:
+                return
+        time.sleep(0.1)
 
 
 @dataclass(frozen=True)

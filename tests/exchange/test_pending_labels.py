@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import orjson
 import pytest
@@ -20,8 +22,9 @@ from gateway.exchange.disclose import Gate
 from gateway.exchange.organization_labels import VICTIM_SERVICE
 from gateway.exchange.pending_labels import NOTHING, Pending, pending
 from gateway.exchange.ports.resources import Draft
-from gateway.exchange.ports.store import Store
-from gateway.exchange.relabel import Step, settling
+from gateway.exchange.ports.store import Store, Unit
+from gateway.exchange.relabel import Awaited, Step, settling
+from gateway.exchange.save import Saver
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_run import search
 from gateway.kernel.fhir import JsonObject
@@ -80,13 +83,14 @@ def waiting(store: Store) -> Pending:
         return pending(reading.resources)
 
 
-def steps(store: Store) -> Iterator[Step]:
-    return settling(store, SAVER, NAMING, now_us=lambda: 3)
+def steps(store: Store, awaited: Awaited | None = None) -> Iterator[Step]:
+    return settling(store, SAVER, NAMING, now_us=lambda: 3, awaited={} if awaited is None else awaited)
 
 
 def worked(store: Store) -> None:
     """What the worker of a gateway does until nothing waits."""
-    service = LabelService(lambda: steps(store))
+    awaited: Awaited = {}
+    service = LabelService(lambda: steps(store, awaited))
     for _ in range(20):
         if not service.turn():
             return
@@ -138,6 +142,62 @@ def test_a_flag_that_changes_during_a_pass_is_not_taken_for_done(store: Store) -
     assert all("42CFRPart2" in codes(store, f"ServiceRequest/{one}") for one in MANY)
 
 
+@pytest.mark.parametrize("at_once", [2, 100])
+def test_who_read_the_organization_before_its_flag_and_commits_after_all_passes_leaves_no_record_open(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Two connections: one has labelled its referral, and is slow to commit; the other flags the organization."""
+    monkeypatch.setattr(organization_labels, "AT_ONCE", at_once)
+    filled(postgres_store)
+    labelled, go_on = threading.Event(), threading.Event()
+
+    def slow(unit: Unit) -> None:
+        SAVER.save(unit, [Draft(referral("late"), source="hmis")], now_us=2)
+        labelled.set()
+        assert go_on.wait(20)
+
+    late = postgres_store.submit(slow)
+    assert labelled.wait(20)
+    save(postgres_store, FLAGGED, at=2)
+    awaited: Awaited = {}
+    for _ in range(4):
+        list(steps(postgres_store, awaited))
+    assert waiting(postgres_store).closed == {"Organization/a"}
+    go_on.set()
+    late.result(20)
+    assert seen(postgres_store, CAREFUL) == WITHHELD
+    for _ in range(3):
+        list(steps(postgres_store, awaited))
+    assert waiting(postgres_store) == NOTHING
+    assert "SDV" in codes(postgres_store, "ServiceRequest/late")
+    assert seen(postgres_store, CAREFUL) == WITHHELD
+    assert awaited == {} or not any(awaited.values())
+
+
+def test_labelling_anew_does_not_write_an_older_text_over_a_newer_one(postgres_store: Store) -> None:
+    """A record that somebody changes while it is being labelled keeps what he wrote."""
+    filled(postgres_store)
+    save(postgres_store, FLAGGED, at=2)
+    changed = referral(MANY[0]) | {"note": [{"text": "newer"}]}
+
+    class Between:
+        """The saver of the relabelling, before whose second look somebody else has written."""
+
+        def labelled(self, unit: Unit, drafts: Sequence[Draft]) -> Sequence[Draft]:
+            found = SAVER.labelled(unit, drafts)
+            if any(one.resource["id"] == MANY[0] for one in drafts):
+                save(postgres_store, changed, at=3)
+            return found
+
+    for _ in settling(postgres_store, cast(Saver, Between()), NAMING, now_us=lambda: 3, awaited={}):
+        pass
+    with postgres_store.reading() as reading:
+        stored = reading.resources.get("ServiceRequest", MANY[0])
+    assert stored is not None
+    assert orjson.loads(stored.body)["note"] == changed["note"]
+    assert "SDV" in codes(postgres_store, f"ServiceRequest/{MANY[0]}")
+
+
 _KILLED = """
 import os, signal, sys
 from gateway import wiring
@@ -146,7 +206,8 @@ from gateway.settings import Settings
 relabel._BATCH = 2
 settings = Settings(database_url=sys.argv[1])
 store = wiring.open_store(settings)
-next(relabel.settling(store, wiring.saver(settings), wiring.organization_labels(settings).naming, now_us=lambda: 3))
+naming = wiring.organization_labels(settings).naming
+next(relabel.settling(store, wiring.saver(settings), naming, now_us=lambda: 3, awaited={}))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

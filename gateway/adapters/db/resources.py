@@ -90,6 +90,11 @@ _MANY: Final = Sql(f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND key
 _VERSION: Final = Sql(
     f"SELECT {COLUMNS} FROM resource_history r WHERE type = :type AND key = :key AND version = :version"
 )
+_UNDER_WAY: Final = Sql(  # PostgreSQL: each transaction holds the lock of its own virtual id until it ends
+    "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+    " WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid()"
+    " AND a.datname = current_database() AND a.usesysid IS NOT NULL"
+)
 _OF_TYPE: Final = Sql(
     f"SELECT {COLUMNS} FROM resource r WHERE type = :type AND id > :after AND method <> 'DELETE' ORDER BY id LIMIT :n"
 )
@@ -167,6 +172,12 @@ class DbResourceReader:
             return newest
         row = self._session.run(_VERSION, type=type_, key=key_of(f"{type_}/{id_}"), version=version).fetchone()
         return stored_of(row) if row is not None else None
+
+    def under_way(self) -> frozenset[str] | None:
+        """The open transactions of this database, but for this one and the server's own; None on SQLite."""
+        if self._session.dialect == "sqlite":
+            return None
+        return frozenset(row[0] for row in self._session.run(_UNDER_WAY))
 
     def compartment(self, patients: Iterable[str]) -> Iterator[Stored]:
         """Every live resource that names one of the patients, by type and key."""

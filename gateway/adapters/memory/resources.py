@@ -44,6 +44,10 @@ class MemoryResources:
         found = (made.stored for made in self.versions.get(f"{type_}/{id_}", ()))
         return next((stored for stored in found if stored.version == version), None)
 
+    def under_way(self) -> frozenset[str] | None:
+        """One writer at a time."""
+        return None
+
     def compartment(self, patients: Iterable[str]) -> Iterator[Stored]:
         """Every live resource that names one of the patients."""
         wanted = set(patients)

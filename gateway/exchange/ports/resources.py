@@ -53,13 +53,14 @@ class Draft:
     document: Document | None = field(default=None, repr=False)  # ``body`` as read already, to save reading it again
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
+    over: int = 0  # the version that it was made from: nothing is written where another has come meanwhile; 0: any
     anew: bool = False  # a new version even where the content comes out equal: its writer changed what he saw
 
     def with_labels(self, labels: tuple[JsonObject, ...]) -> "Draft":
         """The same with other labels."""
         return Draft(
             self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend,
-            self.anew,
+            self.over, self.anew,
         )  # fmt: skip
 
     def may_name(self, type_: str) -> bool:
@@ -88,6 +89,10 @@ class ResourceReader(Protocol):
 
     def version(self, type_: str, id_: str, version: int) -> Stored | None:
         """One version."""
+        ...
+
+    def under_way(self) -> frozenset[str] | None:
+        """Names of the transactions of others that have begun and not ended; None where no two writers work at once."""
         ...
 
     def compartment(self, patients: Iterable[str]) -> Iterator[Stored]:
