@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from gateway.adapters.files.linkage import default_reader, load_model, read_pairs, read_people
+from gateway.adapters.files.linkage import check_out, default_reader, load_model, read_pairs, read_people
 from gateway.kernel.errors import Invalid
 from gateway.linkage.batch import Outcome, Pair, link_one, link_two, stream
 from gateway.linkage.clk import Encoder, link_encoded
@@ -60,8 +60,8 @@ def run_evaluate(asked: Asked) -> None:
     unknown = set(asked.columns) - set(COLUMNS)
     if unknown:
         raise Invalid(f"unknown name {sorted(unknown)[0]}", at="--columns", fix="one of " + ", ".join(COLUMNS))
-    if asked.out and not Path(asked.out).absolute().parent.is_dir():
-        raise Invalid("cannot be written", at=f"--out {asked.out}", fix="a file in a folder that exists")
+    if asked.out:
+        check_out(asked.out, asked.left, asked.right, asked.truth, asked.model)
     start = time.perf_counter()
     reader = default_reader()
     model = load_model(asked.model)

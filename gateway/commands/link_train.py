@@ -6,22 +6,32 @@ from pathlib import Path
 
 import click
 
-from gateway.adapters.files.linkage import default_reader, load_model, read_people
+from gateway.adapters.files.linkage import check_out, default_reader, load_model, read_people
 from gateway.adapters.files.splink_engine import SplinkLinker
-from gateway.linkage.splink_settings import model_from
+from gateway.kernel.errors import Invalid
+from gateway.linkage.splink_settings import BLOCKING, model_from
 
 
 def run_train(
     left_file: str, right_file: str | None, out: str, columns: dict[str, str], model_file: str | None, name: str,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Train and write the model file."""
+    """Train and write the model file.
+
+    Raises:
+        Invalid: ``out`` cannot be written, or the files hold too little to learn from.
+    """
+    check_out(out, left_file, right_file)
     reader = default_reader()
     left = [reader.row(row) for row in read_people(left_file, columns)]
     right = [reader.row(row) for row in read_people(right_file, columns)] if right_file else None
     start = load_model(model_file)
+    if not left or (len(left) < 2 if right is None else not right):
+        raise Invalid("too few records to compare", at=left_file, fix="two files with records, or one with several")
     engine = SplinkLinker(start, left, right)
     trained = engine.train()
+    if len(engine.skipped) == len(BLOCKING):
+        raise Invalid("no two records have a name, date or number in common", at=left_file, fix="is it the right file?")
     for rule in engine.skipped:
         click.echo(f"no pairs for {rule.split('=')[0].strip()}: skipped", err=True)
     about = {

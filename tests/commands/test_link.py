@@ -96,6 +96,25 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, text: str, complaint
         run("evaluate", left, "--model", str(model))
 
 
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_that_is_read_is_never_written_over(files: tuple[str, str, str], command: str, which: int) -> None:
+    before = Path(files[which]).read_bytes()
+    with pytest.raises(Invalid, match="is a file that is read here"):
+        run(command, *files[:2], "--out", files[which])
+    assert Path(files[which]).read_bytes() == before
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_nothing_is_learnt_from_fewer_records_than_a_pair(tmp_path: Path, rows: int) -> None:
+    (tmp_path / "l.csv").write_text("id,last\n" + "1,Zqa\n" * rows)
+    with pytest.raises(Invalid, match="too few records"):
+        run("train", str(tmp_path / "l.csv"), "--out", str(tmp_path / "m.json"))
+    with pytest.raises(Invalid, match="a folder that exists"):
+        run("train", str(tmp_path / "l.csv"), "--out", str(tmp_path / "none" / "m.json"))
+    assert not (tmp_path / "m.json").exists()
+
+
 def test_an_empty_file_and_one_without_values_are_no_error(tmp_path: Path) -> None:
     left = write(tmp_path / "l.csv", [{"id": str(i)} for i in range(3)])
     code, printed = run("evaluate", left, "--json")
@@ -114,6 +133,7 @@ def test_an_empty_file_and_one_without_values_are_no_error(tmp_path: Path) -> No
         (b'id,first,last\n1,"Zqa,b\n2,Zqb,c\n', r"f\.csv:2: a quotation mark is not closed"),
         (b"id,first,First\n1,Zqa,Zqb\n", r"f\.csv:1 first: two columns have this heading"),
         (b"id,first\n1,Zqa\n2,Zq\xe9\n", r"f\.csv:3: not UTF-8"),
+        (b"id,first\n1,Zqa\n2,Zq" + b"a" * 140_000 + b"\n", r"f\.csv:3: not CSV, or a value of more than 131,072"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_by_line_and_column(content: bytes, told: str, tmp_path: Path) -> None:

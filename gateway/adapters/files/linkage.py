@@ -59,6 +59,19 @@ def load_model(file: str | None = None) -> Model:
         raise Invalid("cannot be read", at=file) from None
 
 
+def check_out(file: str, *inputs: str | None) -> None:
+    """Whether ``--out`` can be written, asked before an hour of work and not after it.
+
+    Raises:
+        Invalid: its folder does not exist, or it is one of the files that are read.
+    """
+    out = Path(file)
+    if not out.absolute().parent.is_dir():
+        raise Invalid("cannot be written", at=f"--out {file}", fix="a file in a folder that exists")
+    if out.exists() and any(one and out.samefile(one) for one in inputs):
+        raise Invalid("is a file that is read here", at=f"--out {file}", fix="write to another file")
+
+
 def read_people(file: str, columns: Mapping[str, str], group: str = "") -> Iterator[dict[str, str]]:
     """Rows of a CSV of people under our column names.
 
@@ -98,7 +111,8 @@ def read_people(file: str, columns: Mapping[str, str], group: str = "") -> Itera
     except UnicodeDecodeError:
         raise _not_utf8(file) from None
     except csv.Error:
-        raise Invalid("not CSV", at=f"{file}:{reader.line_num}") from None
+        most = f"{csv.field_size_limit():,}"
+        raise Invalid(f"not CSV, or a value of more than {most} characters", at=f"{file}:{reader.line_num}") from None
 
 
 def _check_width(row: list[str], width: int, at: str) -> None:
