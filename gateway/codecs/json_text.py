@@ -7,7 +7,7 @@ NUL, a lone surrogate or a nesting bomb is refused here, once, for every door.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.scanner import make_scanner
@@ -89,6 +89,7 @@ class Document:
     resource: Resource = field(repr=False)
     text: str = field(repr=False)
     spans: Mapping[str, tuple[int, int]]  # name -> start and end of its value in ``text``
+    compact: bool = False  # the text is what is written from the resource, to the last character
 
     @property
     def body(self) -> bytes:
@@ -138,7 +139,20 @@ def _read_compact(body: bytes, at: str) -> Document | None:
         return None
     text = body.decode()
     _check(resource, text, at)
-    return Document(resource, text, _Spans(text, 0, resource, _first_members(text, 0, resource)))
+    return _compact(text, resource)
+
+
+def _compact(text: str, resource: Resource) -> Document:
+    return Document(resource, text, _Spans(text, 0, resource, _first_members(text, 0, resource)), True)
+
+
+def read_part(text: str, *, compact: bool, at: str = "body") -> Document:
+    """As :func:`read` of what stands in a document that was read, its links replaced or not (:func:`with_links`).
+
+    A part of ``compact`` text (:attr:`Document.compact`) is compact, and no deeper: it need not be looked at again.
+    """
+    resource = orjson.loads(text) if compact else None
+    return _compact(text, resource) if type(resource) is dict else read(text.encode(), at=at)
 
 
 def _read(body: bytes, at: str) -> Document:
@@ -391,6 +405,7 @@ def _member_spans(text: str, start: int, node: JsonObject) -> dict[str, tuple[in
     return {name: (begin, end) for name, begin, end in _walked(text, start, node)}
 
 
+_FEW: Final = 16  # links that are looked for one by one faster than among all strings of a text
 _NOT_LINKS: Final = frozenset({"value", "valueString", "display", "text", "id", "title", "description", "comment"})
 
 
@@ -402,16 +417,21 @@ def with_links(text: str, targets: Mapping[str, str]) -> str:
     """
     if not targets:
         return text
-    if "\\" not in text:  # each string stands there as it is meant
+    if "\\" in text:
+        return _with_links(text, targets)
+    # each string stands there as it is meant
+    there: Iterable[str]
+    if len(targets) <= _FEW:
+        there = [key for key in targets if f'"{key}"' in text]
+    else:
         there = targets.keys() & set(_STRINGS.findall(text))
-        if not there:
-            return text
-        if len(there) == 1:
-            key = there.pop()
-            linked = _with_link(text, key, targets[key])
-            if linked is not None:
-                return linked
-    return _with_links(text, targets)
+    made = text
+    for key in there:
+        linked = _with_link(made, key, targets[key]) if targets[key] not in targets else None
+        if linked is None:
+            return _with_links(text, targets)
+        made = linked
+    return made
 
 
 def _with_links(text: str, targets: Mapping[str, str]) -> str:

@@ -116,14 +116,36 @@ def test_compact_text_is_held_to_the_same_rules(body: bytes) -> None:
         max_size=6,
     ),
     st.sampled_from(["", " "]),
-    st.sampled_from([{"k:1": "Patient/7"}, {"k:1": "k:2", "k:2": "Patient/1"}, {",": "x", ":": "y"}]),
+    st.sampled_from(
+        [{"k:1": "Patient/7"}, {"k:1": "k:2", "k:2": "Patient/1"}, {"k:1": "a", "k:2": "b"}, {",": "x", ":": "y"}]
+    ),
+    st.integers(0, 1),
 )
 def test_links_are_rewritten_alike_by_the_quick_way_and_the_slow_one(
-    members: list[tuple[str, str]], space: str, targets: dict[str, str]
+    members: list[tuple[str, str]], space: str, targets: dict[str, str], many: int
 ) -> None:
+    targets = targets | {f"other:{n}": f"Patient/{n}" for n in range(20 * many)}
     nodes = [{name: value} for name, value in members]
     text = json.dumps({"n": nodes}, ensure_ascii=False, separators=("," + space, ":" + space))
     assert json_text.with_links(text, targets) == json_text._with_links(text, targets)
+
+
+@pytest.mark.parametrize(
+    "resource", ['{"resourceType":"Patient","n":[1,{"a":"é"}]}', '{"resourceType":"P","v":1.10}', "7"]
+)
+def test_an_entry_of_a_compact_bundle_is_read_as_if_it_stood_alone(resource: str) -> None:
+    whole = json_text.read(f'{{"entry":[{{"resource":{resource}}}]}}'.encode())
+    (text,) = json_text.entry_texts(whole)
+    assert text == resource
+    try:
+        alone = json_text.read(text.encode())
+    except Malformed:
+        with pytest.raises(Malformed):
+            json_text.read_part(text, compact=whole.compact)
+        return
+    part = json_text.read_part(text, compact=whole.compact)
+    assert (part.resource, part.text, dict(part.spans)) == (alone.resource, alone.text, dict(alone.spans))
+    assert repr(part.resource) == repr(alone.resource)
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:

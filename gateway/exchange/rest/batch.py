@@ -56,12 +56,14 @@ class _Step:
     document: Document | None = field(default=None, repr=False)
     target: str = ""  # ``Type/id`` that the entry will have
     exact: bool = False  # whether ``id`` is the stored id of a match, not what the caller calls it
+    compact: bool = False  # whether the Bundle's text is (codecs/json_text.py)
 
     def anew(self, ask: Ask) -> "_Step":
         """The entry as it was sent, to be worked on."""
         return _Step(
-            self.index, self.method, self.type, self.id, self.criteria, self.operation, ask, self.full_url, self.text
-        )
+            self.index, self.method, self.type, self.id, self.criteria, self.operation, ask, self.full_url, self.text,
+            compact=self.compact,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Batches:
         for index, entry in enumerate(entries):
             try:
                 steps.append(self._step(plain, index, entry, texts[index]))
+                steps[-1].compact = document.compact
             except DoorwayError as error:
                 failed[index] = error
         if kind == "transaction":
@@ -146,7 +149,8 @@ class Batches:
         """Read and check the resource of an entry that writes one; the links in it are final."""
         if step.method not in ("POST", "PUT"):
             return
-        step.document = json_text.read(step.text.encode(), at=f"Bundle.entry[{step.index}].resource")
+        at = f"Bundle.entry[{step.index}].resource"
+        step.document = json_text.read_part(step.text, compact=step.compact, at=at)
         self.core.check(step.type, step.document.resource)
 
     def _change(self, step: _Step) -> Callable[[Resource], Resource]:
