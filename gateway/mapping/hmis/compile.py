@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
@@ -472,8 +473,9 @@ def _tuple(w: _Writer, columns: Sequence[str]) -> str:
     return f"({text},)" if len(columns) == 1 else text
 
 
+@lru_cache(maxsize=256)
 def compile_map(table: FileMap) -> RowFunction:
-    """The generated function of a file, for a row at a time."""
+    """The generated function of a file, for a row at a time; kept as long as the maps of the last sources are."""
     lines, w = generate(table)
     head = f"def convert(r, k, n, x{_appends(w)}):"
     key = [column.name for column in table.file.columns].index(table.file.key)

@@ -88,9 +88,9 @@ class Part:
         return tuple(name for block in self.blocks for name in block.owns) + self.audit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FileMap:
-    """One HMIS file's mapping, bound to a source."""
+    """One HMIS file's mapping, bound to a source; itself and no other, so that what is made of it can be kept."""
 
     file: File
     source: Source
