@@ -421,7 +421,8 @@ def _unenforced(program: Program) -> Reason:
 def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[int, ...]) -> Iterator[Reason]:
     d = program.directive
     if said is Verdict.WEAK_DENY and residue.by is not None:
-        element = VERIFICATION if residue.by.directive.consent == d.consent else WITHDRAWN
+        itself = UNTOLD if d.untold else VERIFICATION
+        element = itself if residue.by.directive.consent == d.consent else WITHDRAWN
         yield Reason(d.consent, d.version, program.nodes[0].rule.path, element, said)
         return
     if said is Verdict.WEAK_DENY:
@@ -435,6 +436,7 @@ def _reasons(program: Program, residue: Residue, said: Verdict, indexes: tuple[i
 
 
 WITHDRAWN: Final = "withdrawn"  # the element of a reason: a later Consent of the same form was ended
+UNTOLD: Final = "untold"  # and: what the client was told is not on record any more
 VERIFICATION: Final = "verification"  # and: the domain demands that it was verified, which it does not say
 _ELEMENTS: Final = (
     ("labels", "securityLabel"), ("classes", "class"), ("codes", "code"), ("period", "dataPeriod"), ("data", "data"),
@@ -453,6 +455,8 @@ def bind(programs: Sequence[Program], asked: Asked) -> Bound:
     taken = withdrawn(counting, programs, asked.now_us) if len(counting) < len(programs) else {}  # none is inactive
     if asked.verified:
         taken = {p.directive.consent: p for p in counting if p.directive.verified is not True} | taken
+    if silent := [p for p in counting if p.directive.untold]:
+        taken = taken | {p.directive.consent: p for p in silent}
     always: list[Program] = []
     left: list[tuple[Program, tuple[int, ...]]] = []
     newest: list[Program] = []

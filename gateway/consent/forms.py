@@ -16,6 +16,7 @@ from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 
 FORM: Final = f"{DOORWAY}/Questionnaire/consent-form"  # …-us-en|<version>, …-ca-fr|<version>
 LANGUAGES: Final = ("en", "fr")
+UNTOLD: Final = f"{DOORWAY}/StructureDefinition/consent-untold"  # extension of a Consent whose record was taken away
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,21 @@ def missing_statements(consent: Resource, response: Resource | None, forms: Iter
         return ["QuestionnaireResponse.status: not completed"]
     told = {key for key, yes in _answers(response) if yes}
     return [f"statement {key} is not recorded" for key in sorted(form.required - told)]
+
+
+def untold(consent: Resource) -> bool:
+    """Whether it is marked that what the client was told is not on record any more (exchange/consent_forms.py)."""
+    return any(one.get("url") == UNTOLD for one in _listed(consent.get("extension")))
+
+
+def marked_untold(consent: Resource, *, yes: bool) -> list[JsonObject]:
+    """The extensions of a Consent with or without that mark."""
+    kept = [one for one in _listed(consent.get("extension")) if one.get("url") != UNTOLD]
+    return [*kept, {"url": UNTOLD, "valueBoolean": True}] if yes else kept
+
+
+def _listed(node: Any) -> list[JsonObject]:
+    return [one for one in node if isinstance(one, dict)] if isinstance(node, list) else []
 
 
 def form_of(uri: str) -> str:

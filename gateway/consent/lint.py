@@ -37,6 +37,11 @@ def lint(directives: Sequence[Directive], vocabulary: Vocabulary, now_us: int) -
             yield from _rule(d, root, None, vocabulary, now_us)
         if not any(rule.permit or rule.children for rule in d.rules) and not d.rules:
             yield Finding(d.consent, "provision", "empty", "it permits and denies nothing", "add a provision")
+        if d.untold:
+            text = "what the client was told is not on record any more, so it permits nothing; its denials hold"
+            yield Finding(
+                d.consent, "source", "untold", text, "record every statement again, or have the form signed anew"
+            )
         if d.verified is False:
             yield Finding(d.consent, "verification", "not-verified", "it says that it was not verified", "verify it")
         if not d.form:

@@ -36,6 +36,7 @@ _UNSAID: Final = frozenset(
         "verified",
         "warnings",
         "withdraws",
+        "untold",
     }
 )  # whose and when: no part of what it says
 

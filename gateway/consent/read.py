@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.consent.codes import RANK, UNREAD, Vocabulary, codings_in, keys_of, prefixes_of, stated_keys
 from gateway.consent.dialects import DIALECTS, Dialect, dialect_of
-from gateway.consent.forms import form_of
+from gateway.consent.forms import form_of, untold
 from gateway.consent.intake import Intake, take_in
 from gateway.consent.rules import DataGroup, Directive, Enforcement, Named, RequestGroup, Rule, Span
 from gateway.consent.times import bounds_of
@@ -99,6 +99,7 @@ def _directive(reader: _Reader, rules: tuple[Rule, ...], name: str) -> Directive
         replaces=_replaces(consent),
         verified=_verified(consent),
         withdraws=intake.withdraws and not _only_denies(reader, rules),
+        untold=untold(consent),
         warnings=tuple(dict.fromkeys((*intake.broken, *intake.unsupported, *intake.notes))),
     )
 

@@ -140,6 +140,7 @@ class Directive:
     ``patients`` are all names of the patient (reference, identifiers); empty for a policy about every patient.
     ``periods`` is the validity of the root provision, which decides on eligibility. ``categories`` are scope and
     category keys. ``form`` identifies the form that was signed; empty when it is not told.
+    ``untold``: what the client was told is not on record any more, so it permits nothing; its denials hold.
     ``withdraws`` says of an inactive Consent that it takes back the permissions of those that it would replace.
     """
 
@@ -158,4 +159,5 @@ class Directive:
     replaces: frozenset[str] = frozenset()
     verified: bool | None = None
     withdraws: bool = False
+    untold: bool = False
     warnings: tuple[str, ...] = ()

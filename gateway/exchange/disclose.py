@@ -281,8 +281,9 @@ class Gate:
         programs = self._alone.get(patient, ())
         if linked is not None or patient in self._tangled or len(programs) != 1 or self.rule(stored).permit:
             return False
-        if self._knowledge.law.verified and programs[0].directive.verified is not True:
-            return False  # the forms that the store knows say nothing of verification
+        unheard = self._knowledge.law.verified and programs[0].directive.verified is not True
+        if unheard or programs[0].directive.untold:
+            return False  # the forms that the store knows say nothing of verification, nor of what is on record
         own, kind = outline(programs[0].directive), traits_of(stored.facets).kind
         inside = own.low_us <= self._us <= own.high_us
         return shown.surely(own.form, kind) if inside and shown.may(own.form, kind) else True

@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from gateway.consent.asked import Asked
-from gateway.consent.engine import VERIFICATION, WITHDRAWN, Program
+from gateway.consent.engine import UNTOLD, VERIFICATION, WITHDRAWN, Program
 from gateway.consent.forms import form_signed
 from gateway.consent.labels import BASIS, security_of
 from gateway.consent.reference import closed, data_holds, request_holds
@@ -116,6 +116,8 @@ def _sentence(ruling: Ruling) -> str:
     )
     if first.element == WITHDRAWN:
         return f"{first.consent} permitted it, and a later Consent of the same form was ended, which took that back"
+    if first.element == UNTOLD:
+        return f"{first.consent} permits it once what the client was told is recorded again, as its form demands"
     if first.element == VERIFICATION:
         return (
             f"{first.consent} permits it once Consent.verification says that it was verified, which this domain demands"

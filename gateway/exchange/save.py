@@ -29,6 +29,7 @@ class Saver:
         join: how labels of a mapping and labels of the labelling step become one set (gateway.consent.labels).
         told: labels that other stored resources tell of these (exchange/organization_labels.py).
         claim: the labels that a sender wrote which can only close (gateway.consent.labels).
+        bereaved: followers of deletions.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Saver:
         prepare: "Prepare | None" = None,
         told: "Told | None" = None,
         claim: Claim = lambda _, __: (),
+        bereaved: "Sequence[Follower]" = (),
     ) -> None:
         self._label = label
         self._prepare = prepare
@@ -47,6 +49,7 @@ class Saver:
         self._told = told
         self._claim = claim
         self._followers = tuple(followers)
+        self._bereaved = tuple(bereaved)
 
     def save(self, unit: Unit, drafts: Sequence[Draft], *, now_us: int) -> list[Stored]:
         """Store the drafts in order; each answer is the newest version, an old one when nothing changed.
@@ -63,6 +66,11 @@ class Saver:
         for follow in self._followers:
             follow(self, unit, stored, now_us)
         return stored
+
+    def deleted(self, unit: Unit, gone: Stored, *, now_us: int) -> None:
+        """What must happen after a record was deleted, inside its transaction."""
+        for follow in self._bereaved:
+            follow(self, unit, [gone], now_us)
 
     def labelled(self, unit: Unit, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts with every label that they are to carry."""

@@ -121,7 +121,8 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     from gateway.exchange.tell import Partner, Tell
 
     linking = linker(settings)
-    told = ConsentRule(read_forms(read_data))
+    sources = search_definitions(settings.data_folder).of("Consent").get("source-reference")
+    told = ConsentRule(read_forms(read_data), sources)
     places = organization_labels(settings)
     labeller = places.labeller
     by_partners: tuple[Follower, ...] = (keep_makers, check_referrals, carry_referrals)
@@ -140,8 +141,9 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
         *([Tell(partners, _adt_events())] if partners else []),
     )
     return Saver(
-        labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed
-    )
+        labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed,
+        bereaved=(told,),
+    )  # fmt: skip
 
 
 def organization_labels(settings: Settings) -> "OrganizationLabels":

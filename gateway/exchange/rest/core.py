@@ -371,6 +371,8 @@ class Rest:
             self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", refused="not-found")
             return Answer(204)
         gone = unit.resources.delete(type_, current.id, now_us=ask.now_us, source=ask.client)
+        if gone is not None:
+            self.saver.deleted(unit, gone, now_us=ask.now_us)
         if ask.written is not None:
             ask.written.extend([gone] if gone else [])
         else:
