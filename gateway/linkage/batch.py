@@ -18,6 +18,8 @@ from gateway.linkage.traits import Traits, comparable, hashed_kind
 _FIT_PAIRS: Final = 80_000  # candidate pairs that the fit looks at; more change nothing but the time
 _RIVAL_WITHIN: Final = 8.0  # bits; a record that fits this much worse takes nothing away
 _ALL_ARE_KNOWN: Final = 0.8  # share of arrivals with a partner, as fitted, from which strangers are an exception
+_KIN_FROM: Final = 0.025  # share of records; 0.4 to 1.4 % in registers with slips, 4 to 7 % in communities
+_MOST_IN_A_HOME: Final = 12  # more are a shelter's or a block's
 _FIT_FROM: Final = 200  # records; a smaller file keeps the shipped weights
 
 
@@ -142,7 +144,8 @@ def link_one(
 ) -> Outcome:
     """Duplicates within one file; each pair once, ``left < right``."""
     frequencies = Frequencies.of(people)
-    model = model.for_registers()
+    if not _kin_live_here(people):
+        model = model.for_registers()
     if not _households_show(frequencies):
         model = model.for_bare_register()
     index = MemoryIndex(people, root)
@@ -208,6 +211,22 @@ def _households_show(frequencies: Frequencies) -> bool:
     """Whether records tell of more than name and birth date, so that kin can be told from doubles at all."""
     beyond = max(frequencies.known.get(name, 0) for name in ("phone", "address", "ssn", "health"))
     return beyond >= 0.2 * frequencies.records
+
+
+def _kin_live_here(people: Sequence[Traits]) -> bool:
+    """Whether records at one address with one surname are of different people, by name and by birth date, as often as
+    where families are served: an even chance is not enough then. Copies with slips in both are rarer."""
+    homes: dict[tuple[str, str], list[Traits]] = {}
+    for person in people:
+        if person.address and person.last and person.dob:
+            homes.setdefault((person.address, person.last), []).append(person)
+    kin = sum(
+        any(a.roots.isdisjoint(b.roots) and a.year != b.year and a.dob[4:] != b.dob[4:] for b in home)
+        for home in homes.values()
+        if 1 < len(home) <= _MOST_IN_A_HOME
+        for a in home
+    )
+    return kin >= _KIN_FROM * len(people)
 
 
 class Rivals:

@@ -56,6 +56,14 @@ def test_hard_communities_are_linked_safely_and_found(make: Any, recall: float) 
     assert found["queue_per_1000"] <= 80
 
 
+def test_doubles_in_one_file_where_kin_live_are_told_from_them() -> None:
+    two = clerks(107, 300, 300)
+    rows = [row | {"id": side + row["id"]} for side, rows in (("l", two.left), ("r", two.right)) for row in rows]
+    found, _ = measured(Community(rows, [], {(f"l{x}", f"r{y}") for x, y in two.truth}))
+    assert found["certain_probable"]["f1"] >= 0.92
+    assert found["certain"]["precision"] >= 0.995
+
+
 def test_a_register_of_names_and_dates_is_found_but_never_linked_automatically() -> None:
     found, outcome = measured(registry(102, 3000, 330))
     assert found["certain_probable"]["f1"] >= 0.95
