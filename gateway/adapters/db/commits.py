@@ -1,8 +1,8 @@
 """Group commit: many writes share one transaction, one commit and one fsync; only then are they answered.
 
 A write is a function on a session. A writer thread runs all that are waiting, each behind a savepoint that is made
-before its first change, commits once, and only then answers: durable before acknowledged. A write that fails is undone alone. Nothing is answered as done that
-the database did not confirm as committed.
+before its first change, commits once, and only then answers: durable before acknowledged. A write that fails is undone
+alone. Nothing is answered as done that the database did not confirm as committed.
 """
 
 import queue
