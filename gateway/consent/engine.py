@@ -44,6 +44,8 @@ class Program:
     form: int = 0  # the same number for Consents of which the later replaces the earlier; 0: for none
     replacing: bool = True  # whether it may take the place of another, or lose its own
     asks: tuple[int, ...] = ()  # of its nodes, in order
+    actors: frozenset[str] = frozenset()  # references that its rules name as actors
+    related: frozenset[str] = frozenset()  # and whose related data they mean
     residues: "dict[tuple[int, ...], _Left]" = field(default_factory=dict)  # by the nodes that are left
 
 
@@ -99,7 +101,13 @@ def compile_directive(directive: Directive) -> Program:
     form = _form(directive)
     asks = tuple(node.asks for node in nodes)
     replacing = bool(form or directive.replaces)
-    return Program(directive, tuple(nodes), shape=shape, form=form, replacing=replacing, asks=asks)
+    asked = (node.rule.request.actors for node in nodes)
+    actors = frozenset[str]().union(*(one.references for one in asked if one is not None))
+    data = (pair for node in nodes for pair in node.rule.data.data or ())
+    related = frozenset[str]().union(*(keys for meaning, keys in data if meaning == "related"))
+    return Program(
+        directive, tuple(nodes), shape=shape, form=form, replacing=replacing, asks=asks, actors=actors, related=related
+    )
 
 
 def _form(d: Directive) -> int:

@@ -500,14 +500,11 @@ class Gate:
     def _with_actors(self, programs: Sequence[Program]) -> Asked:
         """The request, with the groups and instances that the rules name looked up."""
         asked = self._asks()
-        named: set[str] = set()
-        targets: set[str] = set()
-        for program in programs:
-            for node in program.nodes:
-                if node.rule.request.actors is not None:
-                    named |= node.rule.request.actors.references
-                targets |= {key for meaning, keys in node.rule.data.data or () if meaning == "related" for key in keys}
+        named = frozenset[str]().union(*(program.actors for program in programs))
+        targets = frozenset[str]().union(*(program.related for program in programs))
         known = {f"{r.get('resourceType')}/{r.get('id')}" for r in self._related}
+        if not targets and named <= known:
+            return asked
         more = self._resources.many(sorted(named - known))
         links = {
             reference: self._knowledge.view(stored).refers
