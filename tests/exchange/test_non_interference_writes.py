@@ -27,7 +27,7 @@ from tests.consent.build import actor, purposes
 from tests.exchange.test_non_interference import EPOCH_US, HOSPITAL, OTHERS, _made, consent, postgres_pair  # noqa: F401
 from tests.support.stores import KINDS
 
-SSN = {"system": "http://hl7.org/fhir/sid/us-ssn", "value": "219099999"}
+SSN = {"system": "http://hl7.org/fhir/sid/us-ssn", "value": "536221873"}
 RACE = {
     "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race",
     "extension": [{"url": "text", "valueString": "zq"}],
@@ -125,7 +125,7 @@ def asked(pair: Pair, method: str, path: str, body: Any = None, **headers: str) 
 
 LOOKS = (
     "/Patient/p1", "/Patient/p1/_history", "/Patient/p1/_history/1", "/Patient/p1/_history/2", "/Patient?gender=male",
-    "/Patient?identifier=http://hl7.org/fhir/sid/us-ssn|219099999&_total=accurate", "/Patient?_sort=identifier",
+    "/Patient?identifier=http://hl7.org/fhir/sid/us-ssn|536221873&_total=accurate", "/Patient?_sort=identifier",
     "/Patient?identifier=http://hl7.org/fhir/sid/us-ssn|", "/Patient?link:missing=false", "/Patient?_sort=-link",
     "/Patient/p1/$everything?_type=Patient", "/Patient?identifier=urn:mrn|1&_elements=identifier,extension",
     "/Patient?_has:Patient:link:_id=p8", "/Patient?_total=accurate&_count=1", "/Patient?_revinclude=Patient:link",
@@ -185,7 +185,7 @@ def test_writes_over_a_part_are_answered_as_if_it_were_the_whole(pair: Pair) -> 
         method, path, body, headers = drawn(rng, shown)
         status, told = asked(pair, method, path, body, **headers)
         statuses.append(status)
-        assert b"219099999" not in told
+        assert b"536221873" not in told
         for look in rng.sample(LOOKS, 2):
             asked(pair, "GET", look)
         kept = pair.stored()
@@ -223,3 +223,37 @@ def test_who_has_written_sees_no_more_than_before_and_the_owner_sees_it_all(pair
     mine = pair.more.create({"resourceType": "Patient", "name": [{"family": "Zqown"}], "identifier": [SSN]})
     pair.more("PUT", f"/Patient/{mine['id']}", {**mine, "gender": "male"})
     assert pair.more("GET", f"/Patient/{mine['id']}").json()["identifier"] == [SSN]
+
+
+GUESS = "identifier=http://hl7.org/fhir/sid/us-ssn|536221873"
+
+
+def test_conditions_on_what_is_withheld_are_met_by_nobody(pair: Pair) -> None:
+    """A conditional create, update, patch and delete by a hidden number: as if nobody had it."""
+    fresh = {"resourceType": "Patient", "name": [{"family": "Zqfresh"}]}
+    said = [caller("POST", "/Patient", fresh, If_None_Exist=GUESS).status_code for caller in (pair.less, pair.more)]
+    assert said == [201, 201]
+    asked(pair, "PATCH", f"/Patient?{GUESS}", LANGUAGE, Content_Type="application/json-patch+json")
+    asked(pair, "DELETE", f"/Patient?{GUESS}")
+    said = [caller("PUT", f"/Patient?{GUESS}", fresh).status_code for caller in (pair.less, pair.more)]
+    assert said == [201, 201]
+    assert pair.stored()["meta"]["versionId"] == "1"
+    number = "http://hl7.org/fhir/sid/us-ssn%7C536221873"
+    asked(pair, "GET", f"/Patient/$ihe-pix?sourceIdentifier={number}")
+    asked(pair, "GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn%7C1")
+
+
+@pytest.mark.parametrize("identifier", [[], [SSN], [SSN | {"value": "536221874"}]])
+def test_a_match_is_graded_by_what_the_asker_sees(pair: Pair, identifier: list[JsonObject]) -> None:
+    """A number that is withheld neither raises nor lowers a grade: a right guess is answered like a wrong one."""
+    wanted = {
+        "resourceType": "Patient", "name": [{"family": "Zqobuya", "given": ["Tendai"]}], "birthDate": "1984-11-23",
+        "gender": "male", "identifier": identifier, "telecom": [{"system": "phone", "value": "555-0134"}],
+    }  # fmt: skip
+    if not identifier:
+        del wanted["identifier"]
+    body = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": wanted}]}
+    status, told = asked(pair, "POST", "/Patient/$match", body)
+    assert status == 200
+    assert b"Tend" in told
+    assert b"536221873" not in told
