@@ -32,6 +32,7 @@ def test_only_the_consent_gate_makes_released() -> None:
 
 # where text that we generate from our own tables is compiled, each beside a slow twin that it is tested against
 GENERATORS = {
+    "linkage/early.py",  # twin: Scorer.score
     "linkage/ladders.py",
     "mapping/hl7v2/generate.py",
     "mapping/hl7v2/identity.py",
