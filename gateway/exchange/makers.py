@@ -8,11 +8,16 @@ it its own, and keep it after the consent has ended.
 from collections.abc import Sequence
 
 from gateway.codecs import json_text
-from gateway.consent.view import view_of
+from gateway.consent.view import local, view_of
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.errors import Invalid
+
+
+def made_by(stored: Stored, client: str, organization: str) -> bool:
+    """Whether a record is the client's own, or says that the organization (``Organization/id``) made it."""
+    return stored.owner == client or (bool(organization) and local(organization) in _makers(stored))
 
 
 def keep_makers(_saver: Saver, unit: Unit, stored: Sequence[Stored], now_us: int) -> None:

@@ -18,6 +18,7 @@ from gateway.consent.view import local
 from gateway.exchange.agreements import agreement_of
 from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.clients import admit
+from gateway.exchange.makers import made_by
 from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.rest.ask import ANY_VERSION, Answer, Ask
@@ -358,7 +359,7 @@ class Rest:
         """A delete inside a transaction.
 
         Raises:
-            PreconditionFailed: If-Match names another version. Forbidden: scope, or append-only.
+            PreconditionFailed: If-Match names another version. Forbidden: scope, append-only, or a record of others.
         """
         ask.caller.scopes.constraints(type_, "d")
         if type_ in _APPEND_ONLY:
@@ -370,6 +371,8 @@ class Rest:
         if current is None or current.deleted:
             self.gate.record(unit, ask, "delete", what=f"{type_}/{id_}", refused="not-found")
             return Answer(204)
+        if not made_by(current, ask.client, ask.caller.client.organization):
+            raise Forbidden("only who made a record deletes it", at=type_, fix="ask its maker, or update its status")
         gone = unit.resources.delete(type_, current.id, now_us=ask.now_us, source=ask.client)
         if gone is not None:
             self.saver.deleted(unit, gone, now_us=ask.now_us)

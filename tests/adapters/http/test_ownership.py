@@ -78,6 +78,17 @@ def test_nobody_makes_a_record_of_others_his_own(ward: World, kind: str, changed
     assert ward.ehr("PUT", path, bare(one) | changed).status_code == 200
 
 
+def test_a_record_is_deleted_by_its_maker_alone(ward: World) -> None:
+    person, seen, _ = shared(ward)
+    unseen = ward.ehr.create({"resourceType": "Patient", "name": [{"family": "Zqunseen"}]})
+    for path in (f"/Observation/{seen['id']}", f"/Observation?subject=Patient/{person['id']}"):
+        assert ward.other("DELETE", path).status_code == 403
+    assert ward.other("DELETE", f"/Patient/{unseen['id']}").status_code == 204, "as one that never was"
+    assert statuses(ward, seen, unseen)[0] == [200, 200]
+    assert ward.ehr("DELETE", f"/Observation/{seen['id']}").status_code == 204
+    assert statuses(ward, seen) == [[410], [410]]
+
+
 def test_a_record_that_was_deleted_belongs_to_who_makes_it_anew(ward: World) -> None:
     made = ward.ehr("PUT", "/Observation/mine", {
         "resourceType": "Observation", "id": "mine", "status": "final", "code": {"text": "zq"},
