@@ -297,6 +297,7 @@ class Rest:
             if given(id_) or unit.resources.get(type_, stored_id) is not None:
                 raise NotFound(_NOT_FOUND)  # nobody's to choose; or the caller's own, which it may not see any more
             return self._store(unit, ask, _with_id(document, stored_id), stored_id, "PUT", None)
+        _check_consent(ask, current)
         if type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
             document = with_own_links(unit.resources, ask.client, document)
             if _patient_of(seen.resources[0]) != document.resource.get("patient"):
@@ -346,6 +347,7 @@ class Rest:
         if current.deleted:
             raise Gone("the resource was deleted")
         _check_match(ask, current)
+        _check_consent(ask, current)
         changed = change(json_text.parse(seen.resources[0].body))
         if changed.get("id") != current.id or changed.get("resourceType") != type_:
             raise Invalid("a patch may not change type or id", at=f"{type_}.id")
@@ -451,6 +453,17 @@ class Rest:
 def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:
     fresh = method == "POST"  # a create is always under an id of ours
     return Draft({**document.resource, "id": id_}, None, method, ask.client, document=document, fresh=fresh)
+
+
+def _check_consent(ask: Ask, current: Stored) -> None:
+    """A Consent says what its client signed with whoever recorded it; who may see it by it may not widen it.
+
+    Raises:
+        Forbidden: the Consent was recorded by others.
+    """
+    if current.type != "Consent" or current.deleted or made_by(current, ask.client, ask.caller.client.organization):
+        return
+    raise Forbidden("only who recorded a Consent changes it", at="Consent", fix="record one of your own")
 
 
 def _new_id(unit: Unit, ask: Ask, type_: str, id_: str) -> str:

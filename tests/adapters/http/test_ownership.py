@@ -78,6 +78,22 @@ def test_nobody_makes_a_record_of_others_his_own(ward: World, kind: str, changed
     assert ward.ehr("PUT", path, bare(one) | changed).status_code == 200
 
 
+def test_who_sees_a_consent_does_not_widen_it_but_may_record_a_denial(ward: World) -> None:
+    _, seen, allowed = shared(ward)
+    path = f"/Consent/{allowed['id']}"
+    assert ward.other("GET", path).status_code == 200
+    wider = bare(allowed) | {"provision": {"type": "permit"}}
+    steps = [{"op": "remove", "path": "/provision/actor"}]
+    patched = ward.other("PATCH", path, steps, Content_Type="application/json-patch+json")
+    assert (ward.other("PUT", path, wider).status_code, patched.status_code) == (403, 403)
+    assert ward.other("DELETE", path).status_code == 403
+    assert ward.ehr("GET", path).json()["meta"]["versionId"] == "1"
+    denial = bare(allowed) | {"provision": {"type": "deny", "actor": [actor("Organization/s")]}}
+    denial.pop("id")
+    ward.other.create(denial)
+    assert statuses(ward, seen) == [[200], [404]]
+
+
 def test_a_record_is_deleted_by_its_maker_alone(ward: World) -> None:
     person, seen, _ = shared(ward)
     unseen = ward.ehr.create({"resourceType": "Patient", "name": [{"family": "Zqunseen"}]})
