@@ -67,11 +67,27 @@ class Postgres:
         return self.again()
 
     def again(self) -> "Postgres":
-        """Start the server on its files and wait until it answers."""
-        data = self._folder / "data"
-        self._process = subprocess.Popen(
+        """Start the server on its files and wait until it answers.
+
+        A child of a killed server that is not gone yet makes the next one give up at once: it is then started again.
+        """
+        deadline = time.monotonic() + 30
+        self._process = self._launched()
+        while time.monotonic() < deadline:
+            done = subprocess.run(
+                [self._bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)], capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                return self
+            time.sleep(0.1)
+            if self._process.poll() is not None:
+                self._process = self._launched()
+        raise RuntimeError("PostgreSQL did not start")
+
+    def _launched(self) -> "subprocess.Popen[bytes]":
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             [
-                self._bin / "postgres", "-D", data, "-p", str(self.port),
+                self._bin / "postgres", "-D", self._folder / "data", "-p", str(self.port),
                 "-c", "listen_addresses=127.0.0.1",
                 "-c", f"unix_socket_directories={self._folder}",
                 "-c", "max_connections=200", "-c", "shared_buffers=64MB",
@@ -80,15 +96,7 @@ class Postgres:
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp", **self._as,  # type: ignore[call-overload]
         )  # fmt: skip
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            done = subprocess.run(
-                [self._bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)], capture_output=True, check=False
-            )
-            if done.returncode == 0:
-                return self
-            time.sleep(0.1)
-        raise RuntimeError("PostgreSQL did not start")
+        return process
 
     def url(self, database: str = "postgres") -> str:
         """Where ``database`` is."""
