@@ -8,23 +8,22 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from gateway.codecs.json_text import Document
+from gateway.codecs.json_text import Document, skip_space
 
 _DECODER: Final = json.JSONDecoder()
-_SPACE: Final = " \t\n\r"
 
 
 def items_of(document: Document, name: str) -> list[tuple[int, int]]:
     """Start and end of each item of a top-level list in the document's text."""
     text = document.text
     spans = []
-    index = _skip(text, document.spans[name][0] + 1)
+    index = skip_space(text, document.spans[name][0] + 1)
     while text[index] != "]":
         _, end = _DECODER.raw_decode(text, index)
         spans.append((index, end))
-        index = _skip(text, end)
+        index = skip_space(text, end)
         if text[index] == ",":
-            index = _skip(text, index + 1)
+            index = skip_space(text, index + 1)
     return spans
 
 
@@ -58,9 +57,3 @@ def with_more(document: Document, name: str, items: Sequence[str]) -> str:
         return f"[{more}]"
     last = spans[-1][1]
     return f"{document.text[start:last]},{more}{document.text[last:end]}"
-
-
-def _skip(text: str, index: int) -> int:
-    while text[index] in _SPACE:
-        index += 1
-    return index

@@ -163,7 +163,7 @@ def _read(body: bytes, at: str) -> Document:
         raise Malformed("not UTF-8", at=f"{at}, byte {error.start}", fix="send UTF-8") from None
     if text.startswith("\ufeff"):
         raise Malformed("starts with a byte order mark", at=at, fix="send UTF-8 without it")
-    start = _skip(text, 0)
+    start = skip_space(text, 0)
     try:
         if text[start : start + 1] != "{":
             raise json.JSONDecodeError("", "", start)
@@ -254,7 +254,8 @@ def read_own(text: str) -> Document:
     return Document(resource, text, _Spans(text, 0, resource, few))
 
 
-def _skip(text: str, index: int) -> int:
+def skip_space(text: str, index: int) -> int:
+    """Where the next character of a JSON text stands that is no white space."""
     if text[index : index + 1] > " ":
         return index
     found = _SPACE.match(text, index)
@@ -262,7 +263,7 @@ def _skip(text: str, index: int) -> int:
 
 
 def _finish(text: str, index: int) -> None:
-    if _skip(text, index) != len(text):
+    if skip_space(text, index) != len(text):
         raise json.JSONDecodeError("", "", index)
 
 
@@ -365,7 +366,7 @@ def entry_texts(document: Document) -> list[str | None]:
     if not isinstance(document.resource.get("entry"), list) or "entry" not in document.spans:
         return []
     text, found = document.text, []
-    index = _skip(text, document.spans["entry"][0] + 1)
+    index = skip_space(text, document.spans["entry"][0] + 1)
     for entry in document.resource["entry"]:
         if isinstance(entry, dict):
             inner, span = _member(text, index, entry, "resource")
@@ -373,8 +374,8 @@ def entry_texts(document: Document) -> list[str | None]:
         else:
             inner = _end(text, index, entry)
             found.append(None)
-        index = _skip(text, inner)
-        index = _skip(text, index + 1)  # the comma, or the end of the array
+        index = skip_space(text, inner)
+        index = skip_space(text, index + 1)  # the comma, or the end of the array
     return found
 
 
@@ -390,15 +391,15 @@ def _member(text: str, index: int, node: JsonObject, wanted: str) -> tuple[int, 
 
 def _walked(text: str, index: int, node: JsonObject) -> Iterator[tuple[str, int, int]]:
     """The members of the object that begins at ``index`` and was read as ``node``: name, start and end of the value."""
-    index = _skip(text, index + 1)
+    index = skip_space(text, index + 1)
     for name, value in node.items():
         _, index = scanstring(text, index + 1, True)
-        start = _skip(text, _skip(text, index) + 1)
+        start = skip_space(text, skip_space(text, index) + 1)
         index = _end(text, start, value)
         yield name, start, index
-        index = _skip(text, index)
+        index = skip_space(text, index)
         if text[index] == ",":
-            index = _skip(text, index + 1)
+            index = skip_space(text, index + 1)
 
 
 def _member_spans(text: str, start: int, node: JsonObject) -> dict[str, tuple[int, int]]:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from gateway.codecs import json_text
-from gateway.exchange.parties import parties_of, reference_of, task_of
+from gateway.exchange.parties import parsed, parties_of, reference_of, task_of
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.search import parse_query
@@ -26,6 +25,7 @@ from gateway.profiles.search_parameters import Definitions
 from gateway.referrals.lifecycle import reachable
 
 Named: TypeAlias = "Callable[[Unit, str, str], Sequence[Stored]]"  # ServiceRequests with an identifier, whoever asks
+Referral: TypeAlias = tuple[str, JsonObject | None]  # reference of the ServiceRequest, its newest Task
 _SAME_NUMBER: Final = 16  # requests under one number that are looked at
 _TOLD: Final = ("statusReason", "businessStatus", "output")
 
@@ -68,21 +68,22 @@ class ReferralAnswers:
         """
         if not self.destinations:
             return conversion, set()
-        ours: dict[str, Stored] = {}
+        ours: dict[str, Referral] = {}
         for said in conversion.resources:
             if said["resourceType"] == "ServiceRequest" and (found := self._ours(unit, said, sender, answers)):
                 ours[f"ServiceRequest/{said['id']}"] = found
-        return _placed(unit, conversion, ours) if ours else (conversion, set())
+        return _placed(conversion, ours) if ours else (conversion, set())
 
-    def _ours(self, unit: Unit, said: Resource, sender: str, answers: str) -> Stored | None:
+    def _ours(self, unit: Unit, said: Resource, sender: str, answers: str) -> Referral | None:
         allowed = {self.organizations[sender]} if sender in self.organizations else set()
         told = unit.outbox.find(answers) if answers else []
         for one in self._numbered(unit, said):
             if one.id == said["id"] or one.deleted:
                 continue
+            task, doing = _standing(unit, one)
             acknowledged = {self.destinations.get(d.destination, "") for d in told if one.reference in d.references}
-            if (allowed | acknowledged) & _doing(unit, one):
-                return one
+            if (allowed | acknowledged) & doing:
+                return one.reference, task
         return None
 
     def _numbered(self, unit: Unit, said: Resource) -> Iterator[Stored]:
@@ -95,21 +96,21 @@ class ReferralAnswers:
                 yield from self.named(unit, system, value)
 
 
-def _doing(unit: Unit, request: Stored) -> set[str]:
-    body = json_text.parse(request.body)
+def _standing(unit: Unit, request: Stored) -> tuple[JsonObject | None, set[str]]:
+    """The newest Task about a request, and the parties that are to do it."""
+    body = parsed(request)
     task = task_of(unit, request, body)
-    return set(parties_of(unit, [*body.get("performer", ()), (task or {}).get("owner")]))
+    return task, set(parties_of(unit, [*body.get("performer", ()), (task or {}).get("owner")]))
 
 
-def _placed(unit: Unit, conversion: Conversion, ours: Mapping[str, Stored]) -> tuple[Conversion, set[str]]:
+def _placed(conversion: Conversion, ours: Mapping[str, Referral]) -> tuple[Conversion, set[str]]:
     """The copies taken out, references turned to ours, and each Task about one made what it adds to ours."""
-    names = {copy: stored.reference for copy, stored in ours.items()}
+    names = {copy: reference for copy, (reference, _) in ours.items()}
     tasks: dict[str, Resource] = {}
     for said in conversion.resources:
         about = reference_of(said.get("focus")) if said["resourceType"] == "Task" else ""
         if about in ours:
-            body = json_text.parse(ours[about].body)
-            held = task_of(unit, ours[about], body)
+            held = ours[about][1]
             if held is not None:
                 names[f"Task/{said['id']}"] = f"Task/{held['id']}"
                 request = next(r for r in conversion.resources if f"ServiceRequest/{r['id']}" == about)

@@ -426,10 +426,11 @@ class Rest:
         shown: Stored | None = None,
     ) -> Answer:  # fmt: skip
         document = with_own_links(unit.resources, ask.client, document)
-        draft = _draft(ask, document, id_, method)
+        anew = False
         if current is not None and shown is not None and not current.deleted and shown.body != current.body:
             document, anew = with_withheld(document, shown, current)
-            draft = replace(_draft(ask, document, id_, method), anew=anew)
+        draft = _draft(ask, document, id_, method)
+        draft = replace(draft, anew=True) if anew else draft
         stored = self.saver.save(unit, [draft], now_us=ask.now_us)[0]
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         created = current is None or current.deleted
