@@ -213,14 +213,18 @@ class Import:
             self._write(partial(keep_columns, source=self._source, file=seen.name, names=names))
         rows = self._rows(seen, shape, extra)
         while batch := list(islice(rows, LOOK_ROWS)):
-            digests = partial(_digests, source=self._source, file=seen.name, keys=[row.key for row in batch])
-            known = self._look(digests)
+            known = self._look(partial(self._digests, shape=shape, rows=batch))
             fresh = [row for row in batch if known.get(row.key) != row.digest or self._victims.column(shape, row)]
             if len(fresh) < len(batch):
                 self.report.count(seen.name, Kind.UNCHANGED, len(batch) - len(fresh))
             for some in groups(fresh, BATCH_ROWS):
                 self._settle(seen.name, self._write(partial(self._batch, shape=shape, rows=some)))
         self._tick(seen.bytes)
+
+    def _digests(self, reading: Reading, shape: Shape, rows: Sequence[Row]) -> dict[str, bytes]:
+        """The digests of what is stored of these rows."""
+        self._victims.meet(reading, shape, rows)
+        return reading.rows.digests(self._source, shape.file.name, [row.key for row in rows])
 
     def _rows(self, seen: FileSeen, shape: Shape, extra: Sequence[tuple[str, int]]) -> Iterator[Row]:
         """The rows of a file that have a key of their own; the others are rejected."""
@@ -260,6 +264,7 @@ class Import:
         """Decide and write some rows of one file."""
         file, writer = shape.file.name, self._writer
         states = unit.rows.get(self._source, file, [row.key for row in rows])
+        self._victims.meet(unit, shape, rows)
         parents = writer.parents(unit, shape, rows)
         entered = writer.entered(unit, shape, rows) if file == "Event" else set()
         parents.referrals = writer.came_back(unit, shape, rows) if file == "Event" else {}
@@ -356,6 +361,7 @@ class Import:
             extra = json.loads(texts.get(state.key, "{}"))
             rows.append(shape.of_told(0, json.loads(state.cells), state.exported, extra))
         parents = self._writer.parents(unit, shape, rows)
+        self._victims.meet(unit, shape, rows)
         ready = [row for row in rows if self._victims.column(shape, row) or self._here(shape, row, parents)]
         return states[-1].key, self._batch(unit, shape, ready) if ready else []
 
@@ -424,8 +430,4 @@ class Import:
     def _not_ours(self, told: Mapping[str, str]) -> bool:
         """Whether a row of an unknown file is about a client or project of a victim service provider."""
         cells = {name.strip().casefold(): cell.strip() for name, cell in told.items()}
-        return self._victims.names(cells.get("projectid", ""), cells.get("personalid", ""))
-
-
-def _digests(reading: Reading, source: str, file: str, keys: Sequence[str]) -> dict[str, bytes]:
-    return reading.rows.digests(source, file, keys)
+        return self._victims.names(self._look, cells.get("projectid", ""), cells.get("personalid", ""))

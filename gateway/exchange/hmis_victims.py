@@ -2,11 +2,11 @@
 
 Whose a row is shows in the Organization of its project. When that is learned or changes later, everything that is
 stored of the project's clients is taken out again, whatever the order in which exports come. What stays of a refused
-client or enrollment is a digest of its key under a secret of the store, so that a row which comes later and names it is
+client or row is a digest of its key under a secret of the store, so that a row which comes later and names it is
 refused too, and nobody who knows keys can try them on a copy of the table.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -19,8 +19,8 @@ from gateway.exchange.hmis_write import HOUSEHOLD, TOGETHER, VICTIMS, RowWriter,
 from gateway.exchange.ports.rows import RowState
 from gateway.exchange.ports.store import Reading, Unit
 
-REFUSED: Final = "refused"  # the kind under which digests of refused clients and enrollments are kept
-_AGED: Final = ("Enrollment", "Consent")  # files of whose refused rows the age is kept
+CLIENTS: Final = "refused clients"  # no file of HUD's: the digests of clients, and of rows with their age
+ROWS: Final = "refused rows"
 _MOST: Final = 1_000_000
 _AT_ONCE: Final = 1_000
 Look = Callable[[Callable[[Reading], Any]], Any]
@@ -40,18 +40,33 @@ class _Shown:
 class Victims:
     """Which rows belong to victim service providers, and forgetting those that turn out to.
 
-    Of a refused client a digest is kept; of a refused enrollment its digest, that of its client, and its age, so that
-    an older version which comes later does not tell of a client what the newer one was refused for. The same of a
-    refused Consent: whoever revoked it and turns up elsewhere later has not signed again because an older row comes.
+    Of a refused client a digest is kept; of a refused row its digest and its age, so that an older version which comes
+    later is not believed: it would tell of a client what the newer one was refused for. Whoever revoked a Consent and
+    turns up elsewhere has not signed again because an older row comes. Of an enrollment the digest of its client too.
     """
 
     def __init__(self, conversion: Conversion, writer: RowWriter, salt: bytes) -> None:
         self._conversion, self._writer, self._source = conversion, writer, conversion.source.name
         first = conversion.export[0] if conversion.export else {}
         self._exported = moment(first.get("ExportDate", ""))
-        self._clients: set[str] = set()  # digests
-        self._rows: dict[str, tuple[str, str]] = {}  # digest -> that of its client where it was enrolled, and its age
+        self._any = False  # whether anything of the source was ever refused
+        self._clients: set[str] = set()  # digests of refused clients, of those that the rows met last name
+        self._rows: dict[str, RowState] = {}  # refused rows by digest, likewise
         self._secret = salt
+
+    def meet(self, reading: Reading, shape: Shape, rows: Sequence[Row]) -> None:
+        """Look up what was refused of these rows; :meth:`column` and :meth:`settle` are asked about them only."""
+        if not self._any:
+            return
+        file, clients, named = shape.file.name, set(), set()
+        for row in rows:
+            if shape.person >= 0:
+                clients.add(self._digest("Client", row.cells[shape.person].strip()))
+            if shape.needs_enrollment:
+                named.add(self._digest("Enrollment", row.cells[shape.enrollment].strip()))
+            named.add(self._digest(file, row.key))
+        self._clients = set(reading.rows.digests(self._source, CLIENTS, sorted(clients)))
+        self._rows = reading.rows.get(self._source, ROWS, sorted(named))
 
     def column(self, shape: Shape, row: Row) -> str:
         """The column by which a row belongs to a victim service provider; empty when it does not."""
@@ -62,14 +77,16 @@ class Victims:
             return shape.names[shape.person]
         if not self._rows:
             return ""
-        if file in _AGED and shape.age(row, self._exported) < self._age(file, row.key):
+        if shape.table.personal and shape.age(row, self._exported) < self._age(file, row.key):
             return shape.file.key
         named = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
         return "EnrollmentID" if named and self._digest("Enrollment", named) in self._rows else ""
 
-    def names(self, project: str, person: str) -> bool:
+    def names(self, look: Look, project: str, person: str) -> bool:
         """Whether a row of an unknown file that names these is about a victim service provider's client or project."""
-        return self._serves(project) or self._client(person)
+        if self._serves(project) or not (self._any and person):
+            return self._serves(project)
+        return bool(look(lambda reading: reading.rows.digests(self._source, CLIENTS, [self._digest("Client", person)])))
 
     def _client(self, person: str) -> bool:
         return bool(self._clients) and self._digest("Client", person) in self._clients
@@ -79,7 +96,8 @@ class Victims:
 
     def _age(self, file: str, key: str) -> str:
         """The age of the newest refused version of a row; empty: none was."""
-        return self._rows.get(self._digest(file, key), ("", ""))[1]
+        refused = self._rows.get(self._digest(file, key)) if self._rows else None
+        return age_of(refused) if refused is not None else ""
 
     def find(self, look: Look, write: Write) -> None:
         """Learn whose clients are refused, and forget what is stored of them.
@@ -88,13 +106,8 @@ class Victims:
         nothing shows anywhere else: not even their existence is kept.
         """
         write(self._keep_secret)
-        for text in look(lambda reading: reading.rows.todo(self._source, REFUSED, _MOST)):
-            digest, *more = text.split(" ", 2)
-            if more:
-                self._rows[digest] = (more[0], more[1])
-            else:
-                self._clients.add(digest)
-        if not self._writer.victims and not self._clients and not self._rows:
+        self._any = look(lambda reading: any(reading.rows.page(self._source, kind, "", 1) for kind in (CLIENTS, ROWS)))
+        if not self._writer.victims and not self._any:
             return
         since = look(lambda reading: reading.rows.todo(self._source, VICTIMS, _MOST))
         shown = _Shown()
@@ -104,14 +117,15 @@ class Victims:
         theirs = [state for project in since if self._serves(project) for state in look(partial(self._at, project))]
         theirs = [state for state in theirs if state.key not in shown.stay]
         inside = shown.inside | {state.person for state in theirs}
-        there = {person for person, _ in self._rows.values()}
-        inside |= {person for person in shown.left if self._digest("Client", person) in there}
+        for persons in groups(sorted(shown.left - inside), _AT_ONCE):
+            inside |= look(partial(self._known_there, persons=persons))
         for persons in groups(sorted(inside - shown.outside), TOGETHER):
             shown.outside |= look(partial(self._known_elsewhere, persons=persons, told=shown.told))
             write(partial(self._forget_clients, persons=[p for p in persons if p not in shown.outside]))
         for keys in groups([state.key for state in theirs], TOGETHER):
             write(partial(self._forget_enrollments, keys=keys))
-        write(partial(self._remember_clients, refused=inside - shown.outside, taken=shown.outside))
+        for persons in groups(sorted(shown.outside) if self._any else (), _AT_ONCE):
+            write(partial(self._take_again, persons=persons))
         if since:
             write(lambda unit: unit.rows.done(self._source, VICTIMS, since))
 
@@ -119,7 +133,7 @@ class Victims:
         """Where some rows of this export show clients, as far as nothing newer is known of their enrollments."""
         shape = self._writer.shape("Enrollment")
         made = [shape.of_told(0, row) for row in rows]
-        stored = look(lambda reading: reading.rows.get(self._source, "Enrollment", [row.key for row in made]))
+        stored = look(partial(self._enrolled, shape=shape, rows=made))
         for row in made:
             age, before = shape.age(row, self._exported), stored.get(row.key)
             if age < max(self._age("Enrollment", row.key), age_of(before) if before is not None else ""):
@@ -137,42 +151,50 @@ class Victims:
             else:
                 shown.outside.add(person)
 
+    def _enrolled(self, reading: Reading, shape: Shape, rows: Sequence[Row]) -> dict[str, RowState]:
+        self.meet(reading, shape, rows)
+        return reading.rows.get(self._source, "Enrollment", [row.key for row in rows])
+
     def settle(self, unit: Unit, shape: Shape, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
-        """Remember which enrollments and Consents were refused, and forget it of those that are not any more."""
-        file = shape.file.name
-        if file not in _AGED:
+        """Remember which rows were refused, and forget it of those that are not any more."""
+        if not shape.table.personal:
             return
-        taken, refused = [], {}
+        file = shape.file.name
+        taken, refused = [], []
         for outcome, row in zip(outcomes, rows, strict=True):
-            digest, age = self._digest(file, row.key), shape.age(row, self._exported)
-            if outcome.kind in (*WRITTEN, Kind.WAITING):
-                taken.append(digest)
-            elif outcome.kind is Kind.REFUSED and not outcome.older and age >= self._age(file, row.key):
-                refused[digest] = (self._whose(file, row.cells[shape.person].strip()), age)
-        self._remember(unit, refused, taken)
+            if outcome.kind is Kind.REFUSED:
+                age = shape.age(row, self._exported)
+                if not outcome.older and age >= self._age(file, row.key):
+                    person = row.cells[shape.person].strip() if shape.person >= 0 else ""
+                    refused.append(self._refused(file, row.key, person, age))
+            elif self._rows and outcome.kind in (*WRITTEN, Kind.WAITING):
+                taken.append(self._digest(file, row.key))
+        taken = [digest for digest in taken if digest in self._rows]
+        if taken:
+            unit.rows.drop(self._source, ROWS, taken)
+        self._remember(unit, refused)
 
-    def _whose(self, file: str, person: str) -> str:
-        """What is kept of the client of a refused row: that he was enrolled; of a Consent nothing."""
-        return self._digest("Client", person) if file == "Enrollment" else "-"
+    def _refused(self, file: str, key: str, person: str, age: str) -> RowState:
+        """What is kept of a refused row; of an enrollment its client too: that he was there."""
+        return RowState(
+            source=self._source,
+            file=ROWS,
+            key=self._digest(file, key),
+            digest=b"",
+            updated=age[:10].strip(),
+            exported=age[11:],
+            person=self._digest("Client", person) if file == "Enrollment" else "",
+            deleted=1,
+        )
 
-    def _remember(self, unit: Unit, refused: Mapping[str, tuple[str, str]], taken: Iterable[str] = ()) -> None:
-        """Rows, by digest."""
-        gone = {digest for digest in (*refused, *taken) if digest in self._rows}
-        if gone:
-            texts = [" ".join((digest, *self._rows.pop(digest))) for digest in sorted(gone)]
-            unit.rows.done(self._source, REFUSED, texts)
-        if refused:
-            unit.rows.put_todo(self._source, REFUSED, [" ".join((digest, *told)) for digest, told in refused.items()])
-            self._rows |= refused
+    def _remember(self, unit: Unit, states: Sequence[RowState]) -> None:
+        if states:
+            self._any = True
+            unit.rows.put(states)
 
-    def _remember_clients(self, unit: Unit, refused: Iterable[str], taken: Iterable[str]) -> None:
-        new = {self._digest("Client", person) for person in refused} - self._clients
-        gone = {self._digest("Client", person) for person in taken} & self._clients if self._clients else set()
-        if new:
-            unit.rows.put_todo(self._source, REFUSED, new)
-        if gone:
-            unit.rows.done(self._source, REFUSED, sorted(gone))
-        self._clients = (self._clients | new) - gone
+    def _take_again(self, unit: Unit, persons: Sequence[str]) -> None:
+        """Clients who are known elsewhere now."""
+        unit.rows.drop(self._source, CLIENTS, [self._digest("Client", person) for person in persons])
 
     def _keep_secret(self, unit: Unit) -> None:
         self._secret = unit.clients.keep_secret("refused", self._secret)
@@ -185,6 +207,12 @@ class Victims:
     def _at(self, project: str, reading: Reading) -> list[RowState]:
         return reading.rows.of_projects(self._source, "Enrollment", [project], every=True)
 
+    def _known_there(self, reading: Reading, persons: Sequence[str]) -> set[str]:
+        """Those of the clients whom a refused enrollment shows at a victim service provider."""
+        digests = {self._digest("Client", person): person for person in persons}
+        found = reading.rows.of_persons(self._source, ROWS, sorted(digests), every=True)
+        return {digests[state.person] for state in found}
+
     def _known_elsewhere(self, reading: Reading, persons: Sequence[str], told: Container[str]) -> set[str]:
         """Those of the clients whom another project of the source has enrolled, if only in a row that still waits."""
         states = reading.rows.of_persons(self._source, "Enrollment", persons, every=True)
@@ -193,6 +221,8 @@ class Victims:
 
     def _forget_clients(self, unit: Unit, persons: Sequence[str]) -> None:
         """Every row of clients whose existence must not be confirmed, deleted and waiting ones too."""
+        digests = (self._digest("Client", person) for person in persons)
+        self._remember(unit, [RowState(self._source, CLIENTS, digest, b"", deleted=1) for digest in digests])
         for file, table in self._conversion.maps.items():
             if table.personal:
                 self._forget(unit, file, unit.rows.of_persons(self._source, file, persons, every=True))
@@ -206,13 +236,11 @@ class Victims:
             self._forget(unit, file, states)
 
     def _forget(self, unit: Unit, file: str, states: Sequence[RowState]) -> None:
-        """Some rows of a file; that something older of an enrollment must not come back is remembered."""
+        """Some rows of a file; that nothing older of them must come back is remembered."""
         if not states:
             return
         unit.rows.put_todo(self._source, HOUSEHOLD, [state.household for state in states if state.household])
         self._writer.forget(unit, file, [state.key for state in states])
         if file == "Enrollment":
             self._writer.referrals(unit, states)
-        if file in _AGED:
-            told = ((self._digest(file, s.key), self._whose(file, s.person), age_of(s)) for s in states)
-            self._remember(unit, {digest: (person, age) for digest, person, age in told})
+        self._remember(unit, [self._refused(file, state.key, state.person, age_of(state)) for state in states])

@@ -135,3 +135,46 @@ def test_a_consent_that_was_revoked_while_its_client_was_refused_does_not_come_b
     assert [len(live(store, type_)) for type_ in ("Patient", "Consent")] == [1, 0]
     run(store, export("2026-02-06", "1", revoked))
     assert [consent["status"] for consent in live(store, "Consent")] == ["inactive"]
+
+
+def left(enrollment: str, day: str, destination: str) -> dict[str, list[list[str]]]:
+    """An Exit of client 2 as it was changed on a day; he is known at another project too."""
+    columns = ["ExitID", "EnrollmentID", "PersonalID", "ExitDate", "Destination", "DateUpdated"]
+    return {"Exit": [columns, ["x", enrollment, "2", "2026-01-25", destination, day]]}
+
+
+BOTH = BASE | FLAG | PEOPLE
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_row_that_moved_to_a_refused_enrollment_is_not_believed_by_its_older_version(order: tuple[int, ...]) -> None:
+    store = MemoryStore()
+    deltas = (BOTH, left("e3", "2026-02-01", "410"), left("e2", "2026-02-03", "101"))
+    for at in order:
+        run(store, export(f"2026-02-{at + 4:02d}", "1", deltas[at]))
+    assert [place for place in kept(store) if place[0] == "Exit"] == []
+    run(store, export("2026-02-08", "1", left("e3", "2026-02-01", "410")))
+    assert [place for place in kept(store) if place[0] == "Exit"] == []
+    run(store, export("2026-02-09", "1", left("e3", "2026-02-08", "410")))
+    assert [place for place in kept(store) if place[0] == "Exit"] == [("Exit", "x")]
+
+
+def test_a_row_that_was_forgotten_with_its_enrollment_is_not_believed_by_its_older_version() -> None:
+    store = MemoryStore()
+    run(store, export("2026-02-04", "1", BASE | PEOPLE | left("e2", "2026-02-03", "101")))
+    assert ("Exit", "x") in kept(store)
+    run(store, export("2026-02-05", "1", FLAG))
+    run(store, export("2026-02-06", "1", left("e3", "2026-02-01", "410")))
+    assert [place for place in kept(store) if place[0] == "Exit"] == []
+
+
+def test_a_client_who_was_refused_under_a_newer_name_is_not_known_again_by_an_older_one() -> None:
+    store = MemoryStore()
+    run(store, export("2026-02-04", "1", HIDDEN | stays("e1", "pv", "2026-02-01")))
+    renamed = {"Client": [CLIENT, client("Newzq", "2026-02-03")]}
+    run(store, export("2026-02-05", "1", renamed))
+    run(store, export("2026-02-06", "1", stays("e2", "po", "2026-02-04")))
+    run(store, export("2026-02-07", "1", {"Client": HIDDEN["Client"]}))
+    assert live(store, "Patient") == []
+    run(store, export("2026-02-08", "1", renamed))
+    assert [person["name"][0]["family"] for person in live(store, "Patient")] == ["Newzq"]
