@@ -290,7 +290,7 @@ class Import:
             if row.extra or outcome.before is not None:
                 extras[row.key] = json.dumps(row.extra) if row.extra else ""
         if refused:
-            writer.forget(unit, file, refused)
+            self._victims.forget(unit, file, refused)
         writer.save(unit, drafts, stale)
         unit.rows.put([o.state for o in outcomes if o.state is not None])
         if extras:

@@ -223,9 +223,18 @@ class Victims:
         """Every row of clients whose existence must not be confirmed, deleted and waiting ones too."""
         digests = (self._digest("Client", person) for person in persons)
         self._remember(unit, [RowState(self._source, CLIENTS, digest, b"", deleted=1) for digest in digests])
+        theirs = unit.rows.of_persons(self._source, "Enrollment", persons, every=True)
+        self._forget_enrollments(unit, [state.key for state in theirs])  # rows that name somebody else with them too
         for file, table in self._conversion.maps.items():
             if table.personal:
                 self._forget(unit, file, unit.rows.of_persons(self._source, file, persons, every=True))
+
+    def forget(self, unit: Unit, file: str, keys: Sequence[str]) -> None:
+        """Stored rows whose newer version is refused; with an enrollment every row that names it."""
+        if file == "Enrollment":
+            self._forget_enrollments(unit, keys)
+        else:
+            self._writer.forget(unit, file, keys)
 
     def _forget_enrollments(self, unit: Unit, keys: Sequence[str]) -> None:
         """Enrollments at projects that serve victims, and every row that names them."""

@@ -178,3 +178,33 @@ def test_a_client_who_was_refused_under_a_newer_name_is_not_known_again_by_an_ol
     assert live(store, "Patient") == []
     run(store, export("2026-02-08", "1", renamed))
     assert [person["name"][0]["family"] for person in live(store, "Patient")] == ["Newzq"]
+
+
+def test_what_names_an_enrollment_that_goes_to_a_victim_service_provider_goes_with_it(store: Store) -> None:
+    def stay(key: str, project: str, day: str) -> list[str]:
+        return [key, "2", project, "2026-01-05", "h" if key == "e2" else "g", "1", day, ""]
+
+    here = [stay("e2", "po", "2026-01-05"), stay("e3", "po", "2026-01-05")]
+    files = {"Client": PEOPLE["Client"], "Enrollment": [ENROLLMENT, *here]}
+    run(store, export("2026-02-04", "1", BASE | FLAG | files | left("e2", "2026-02-01", "410")))
+    assert (len(live(store, "Group")), ("Exit", "x") in kept(store)) == (2, True)
+    run(store, export("2026-02-05", "1", {"Enrollment": [ENROLLMENT, stay("e2", "pv", "2026-02-03")]}))
+    assert kept(store) == [("Client", "1"), ("Client", "2"), ("Enrollment", "e3")]
+    assert {type_: len(live(store, type_)) for type_ in PERSONAL} == {
+        "Patient": 2,
+        "EpisodeOfCare": 1,
+        "Observation": 1,  # program enrollment status of e3
+        "Group": 1,
+    }
+
+
+def test_a_row_that_names_a_refused_enrollment_and_somebody_else_goes_with_it() -> None:
+    store = MemoryStore()
+    here = ["e2", "2", "po", "2026-01-05", "h", "1", "2026-01-05", ""]
+    other = ["e1", "1", "po", "2026-01-05", "g", "1", "2026-01-05", ""]
+    exits = {"Exit": [EXIT, ["x1", "e2", "1", "2026-01-25", "410", ""]]}
+    people = {"Client": PEOPLE["Client"], "Enrollment": [ENROLLMENT, here, other]}
+    run(store, export("2026-02-04", "1", BASE | FLAG | people | exits))
+    moved = [*here[:2], "pv", *here[3:6], "2026-02-03", ""]
+    run(store, export("2026-02-05", "1", {"Enrollment": [ENROLLMENT, moved]}))
+    assert kept(store) == [("Client", "1"), ("Enrollment", "e1")]
