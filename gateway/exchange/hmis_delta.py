@@ -238,11 +238,33 @@ class Delta:
         self._agencies.tell(SIDE_FILE, stored.reference, seen)
 
     def _targets(self, task: Resource, request: Resource) -> list[str]:
-        """ProjectIDs of this source that a referral asks."""
-        named = [task.get("owner"), *(request.get("performer") or ())]
-        found = (self._parsed_of(str((reference or {}).get("reference", ""))) for reference in named)
-        ours = [each for each in found if each and self._ours(each) and (row_of(each) or {}).get("file") == "Project"]
-        return sorted({_key(each, f"{self._bound.base}/ProjectID") for each in ours})
+        """ProjectIDs of this source that a referral asks: those named, else those of a named agency that take any."""
+        named = self._asked([task.get("owner"), *(request.get("performer") or ())])
+        if projects := self._keys(named, "Project"):
+            return sorted(projects)
+        agencies = self._keys(named, "Organization")
+        states = self._reading.rows.of_file(self._source, "Project") if agencies else ()
+        return [
+            state.key
+            for state in states
+            if not state.deleted and not state.waiting and facts_of(state).get("OrganizationID") in agencies
+            and facts_of(state).get("ProjectType") in self._events
+        ]  # fmt: skip
+
+    def _asked(self, references: Iterable[Any]) -> list[Resource]:
+        """Who is named, and of a PractitionerRole its services and organization."""
+
+        def read(nodes: Iterable[Any]) -> list[Resource]:
+            return [self._parsed_of(str((node or {}).get("reference", ""))) or {} for node in nodes]
+
+        found = read(references)
+        roles = [each for each in found if each.get("resourceType") == "PractitionerRole"]
+        return found + read(n for role in roles for n in (*role.get("healthcareService", ()), role.get("organization")))
+
+    def _keys(self, named: Iterable[Resource], file: str) -> set[str]:
+        """Keys of the source's rows of a file among resources."""
+        ours = (one for one in named if self._ours(one) and (row_of(one) or {}).get("file") == file)
+        return {_key(one, f"{self._bound.base}/{file}ID") for one in ours}
 
     def _stranger(self, task: Resource) -> list[str]:
         """The patient of a referral where that is another custodian's record: known by its links only."""
@@ -251,13 +273,15 @@ class Delta:
         return [reference] if patient is not None and not self._ours(patient) else []
 
     def _target(self, projects: Sequence[str], request: Resource) -> tuple[str, str]:
-        """ProjectID and Event code of a referral."""
-        if len(projects) != 1:
+        """ProjectID and Event code of a referral; of several projects the one of the kind that HUD's code asks for."""
+        coded = _coded(request.get("code"), _EVENT)
+        states = self._reading.rows.get(self._source, "Project", projects)
+        kinds = {key: self._events.get(facts_of(states.get(key)).get("ProjectType", ""), "") for key in projects}
+        fit = [key for key in projects if kinds[key] == coded] if coded and len(projects) > 1 else projects
+        if len(fit) != 1:
             raise _Aside("the target is more than one project of this source")
-        (key,) = projects
-        state = self._reading.rows.get(self._source, "Project", [key]).get(key)
-        kind = facts_of(state).get("ProjectType", "")
-        event = _coded(request.get("code"), _EVENT) or self._events.get(kind, "")
+        (key,) = fit
+        event = coded or kinds[key]
         if not event:
             raise _Aside("no Event stands for a referral to the type of this project")
         return key, event

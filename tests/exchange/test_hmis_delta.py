@@ -165,6 +165,26 @@ def test_a_new_referral_of_a_hospital_becomes_an_event_with_all_that_it_points_t
     assert delta(store)["Event"][0]["EventID"] == event["EventID"]
 
 
+def test_a_referral_to_an_agency_asks_the_one_project_of_it_that_takes_any_and_never_guesses_among_several() -> None:
+    store = hmis()
+    request, task = referral()
+    to_agency = task | {"owner": {"reference": HARBOR}}
+    put(store, request, to_agency)
+    assert delta(store)["Event"][0]["LocationCrisisOrPHHousing"] == "es"
+    role = {"resourceType": "PractitionerRole", "id": "role", "organization": {"reference": HARBOR}}
+    put(store, role, request | {"performer": [{"reference": "PractitionerRole/role"}]}, task | {"owner": {}})
+    assert delta(store)["Event"][0]["LocationCrisisOrPHHousing"] == "es"
+    more = [["ProjectID", "OrganizationID", "ProjectType"], ["ce", "o", "14"], ["es", "o", "0"], ["psh", "o", "3"]]
+    run(store, export_of_day("2026-03-01", "1", {"Project": more}))
+    put(store, request, to_agency)
+    out = delta(store)
+    assert (out["Event"], len(out["not-in-hmis"])) == ([], 1)
+    asked = {"coding": [{"system": f"{LIST_SYSTEM}4.20.2", "code": "14"}]}
+    put(store, request | {"code": asked}, to_agency)
+    event = delta(store)["Event"][0]
+    assert (event["Event"], event["LocationCrisisOrPHHousing"]) == ("14", "psh")
+
+
 @pytest.mark.parametrize(
     ("status", "result", "aside"),
     [
