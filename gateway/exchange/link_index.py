@@ -7,7 +7,16 @@ from typing import Final
 
 from gateway.exchange.ports.links import Known, LinkReader, Links
 from gateway.kernel.identifiers import shard_of
-from gateway.linkage.blocking import candidates, families, index_keys, key_hash, key_hashes, limits_of
+from gateway.linkage.blocking import (
+    CANDIDATE_LIMIT,
+    candidates,
+    families,
+    index_keys,
+    key_hash,
+    key_hashes,
+    limits_of,
+    unbounded_of,
+)
 from gateway.linkage.frequency import FIELDS
 from gateway.linkage.traits import Traits, pack, unpack
 
@@ -94,22 +103,29 @@ class Candidates:
 
 def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
     """The candidates of a record, itself left out, by reference."""
+    entries: Iterable[Known]
     counted: Mapping[int, int] | None = None
     if links.far:
         searched = families(person, root, searching=True)
         limits = limits_of(searched)
-        hashes = key_hashes(limits)
-        read, counted = links.ahead(
-            dict(zip(hashes, limits.values(), strict=True)), {*_tokens(person), *_KNOWN.values()}
+        keys = dict(zip(key_hashes(limits), limits, strict=True))
+        crowded, entries, counted = links.search(
+            dict(zip(keys, limits.values(), strict=True)), {*_tokens(person), *_KNOWN.values()}
         )
-        blocks = dict(zip(limits, [read.get(key, ()) for key in hashes], strict=True))
-        found = candidates(person, root, lambda keys, _: [blocks[key] for key in keys], searched=searched)
+        unbounded = unbounded_of(searched, {keys[key] for key in crowded})
+        if len(entries) > CANDIDATE_LIMIT:
+            entries, unbounded = _step_by_step(links, person, root)
     else:
-        found = candidates(person, root, lambda keys, limit: links.blocks(key_hashes(keys), limit))
+        entries, unbounded = _step_by_step(links, person, root)
+    ordered = sorted([known for known in entries if known.patient != person.key], key=attrgetter("patient"))
+    return Candidates(tuple(ordered), unbounded, counted)
+
+
+def _step_by_step(links: LinkReader, person: Traits, root: Root) -> tuple[Iterable[Known], int]:
+    """Entries, and the keys that were too common: the coarse keys first, and finer ones where those are crowded."""
+    found = candidates(person, root, lambda keys, limit: links.blocks(key_hashes(keys), limit))
     own = shard_of(person.key)
-    entries = links.numbered(number for number in found.ids if number != own)
-    ordered = sorted(entries.values(), key=attrgetter("patient"))
-    return Candidates(tuple(known for known in ordered if known.patient != person.key), found.unbounded, counted)
+    return links.numbered(number for number in found.ids if number != own).values(), found.unbounded
 
 
 _UNREAD: Final = Known("", "", b"")

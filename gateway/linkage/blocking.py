@@ -4,7 +4,7 @@ A family of keys has stages from coarse to fine. A search takes the coarsest sta
 that is too large is split by the next stage, and what no stage could bound is reported, never cut in silence.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -181,17 +181,20 @@ def limits_of(searched: Iterable[Family]) -> dict[str, int]:
     return limits
 
 
-def candidates(
-    person: Traits, root: Callable[[str], str], lookup: Lookup, *, searched: Sequence[Family] | None = None
-) -> Found:
+def unbounded_of(searched: Iterable[Family], crowded: Container[str]) -> int:
+    """:attr:`Found.unbounded` where all keys of :func:`limits_of` were asked for at once and ``crowded`` ones were too
+    large: the records of the others together are the candidates, for who has a finer key has the coarser one too."""
+    return sum(all(any(key in crowded for key in keys) for keys in family if keys) for family in searched)
+
+
+def candidates(person: Traits, root: Callable[[str], str], lookup: Lookup) -> Found:
     """Search an index.
 
     Args:
         lookup: for each key (its text, which an index hashes) at most ``limit + 1`` records that have it (one more says
             "too large"); more are as good.
-        searched: the record's key families, where the caller has made them already.
     """
-    waiting: list[Sequence[Stage]] = list(families(person, root, searching=True) if searched is None else searched)
+    waiting: list[Sequence[Stage]] = list(families(person, root, searching=True))
     found: set[int] = set()
     unbounded = 0
     stage = 0

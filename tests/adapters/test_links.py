@@ -5,10 +5,12 @@ from contextlib import closing
 from dataclasses import replace
 
 from gateway.adapters.files.linkage import default_reader
-from gateway.exchange.link_index import enter_many
+from gateway.bench._communities import county
+from gateway.exchange.link_index import enter_many, find
 from gateway.exchange.ports.links import Edge, EdgeState, Known, LinkEvent
 from gateway.exchange.ports.store import Store
 from gateway.kernel.identifiers import NAMESPACE, shard_of
+from gateway.linkage.blocking import MemoryIndex
 from gateway.settings import Settings
 from gateway.wiring import open_store
 
@@ -31,11 +33,10 @@ def test_a_record_is_found_by_its_keys_and_only_by_the_newest(store: Store) -> N
         a, b = shard_of("Patient/a"), shard_of("Patient/b")
         assert [sorted(found) for found in links.blocks([1, 2, 3, big], 10)] == [[], sorted([a, b]), [a], []]
         assert [len(found) for found in links.blocks([2], 0)] == [1]
-        blocks, counts = links.ahead({1: 10, 2: 10, 3: 0, big: 5}, [77, 78, 79])
-        assert ({key: sorted(found) for key, found in blocks.items()}, counts) == (
-            {2: sorted([a, b]), 3: [a]}, {77: 0, 78: 1},
-        )  # fmt: skip
-        assert len(links.ahead({2: 0}, [])[0][2]) == 1
+        crowded, entries, counts = links.search({1: 10, 2: 1, 3: 1, big: 5}, [0, 77, 78, 79])
+        assert (set(crowded), [one.patient for one in entries], counts) == ({2}, ["Patient/a"], {0: 2, 77: 0, 78: 1})
+        crowded, entries, _ = links.search({2: 2, 3: 0}, [])
+        assert (set(crowded), sorted(one.patient for one in entries)) == ({3}, ["Patient/a", "Patient/b"])
         assert links.known(["Patient/a", "Patient/z"]) == {"Patient/a": replace(known("a"), custodian="east")}
         assert set(links.numbered([a, 12])) == {a}
         assert links.records() == 2
@@ -94,6 +95,24 @@ def test_many_new_records_are_loaded_at_once(store: Store) -> None:
         assert [len(found) for found in reading.links.blocks([1, 2], 10)] == [1, 2]
         assert reading.links.records() == 2
         assert set(reading.links.known(["Patient/a", "Patient/b"])) == {"Patient/a", "Patient/b"}
+
+
+def test_a_search_in_one_statement_finds_what_the_search_key_by_key_in_memory_does(store: Store) -> None:
+    reader, made = default_reader(), county(61, 80, 25)
+    root = reader.nicknames.main_root
+    crowd = [{**made.left[n], "last": "Zqcommon", "city": "Riverton", "ssn": "", "id": f"zq{n}"} for n in range(35)]
+    same_day = [{**row, "dob": "1980-02-03", "first": "Zqann", "id": f"{row['id']}b"} for row in crowd]
+    people = [reader.row(row) for row in (*made.left, *crowd, *same_day)]
+    store.write(lambda unit: enter_many(unit.links, [(person, "west") for person in people], root, now_us=1))
+    index, unbounded = MemoryIndex(people, root), 0
+    with store.reading() as reading:
+        for person in [*people[70:], *(reader.row(row) for row in made.right)]:
+            expected, found = index.candidates(person), find(reading.links, person, root)
+            keys = sorted({people[n].key for n in expected.ids} - {person.key})
+            assert [known.patient for known in found.entries] == keys
+            assert found.unbounded == expected.unbounded
+            unbounded += found.unbounded
+    assert unbounded  # some keys no stage could bound
 
 
 def test_a_record_that_another_gateway_puts_in_during_a_load_is_entered_once(postgres_url: str) -> None:

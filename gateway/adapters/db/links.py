@@ -15,7 +15,7 @@ from sqlalchemy import text as sa_text
 
 from gateway.adapters.db.engine import Row, Session, Sql, upsert
 from gateway.adapters.db.schema import METADATA, micros, partial_index, text_c
-from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent
+from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent, Searched, searched
 from gateway.kernel.identifiers import shard_of
 
 TRAITS: Final = Table(
@@ -79,7 +79,10 @@ Index("link_event_one", EVENT.c.one)
 Index("link_event_other", EVENT.c.other)
 
 _TOTAL: Final = 0  # the token under which all records are counted
-_SMALL: Final = 64  # tokens below are of the whole index (link_index.py)
+_SMALL: Final = 64  # tokens below are of the whole index (link_index.py), numbered from 0, on one page, read as a range
+# no parameter: PostgreSQL takes a range that it does not know for a two-hundredth of the table, thinks the plan for
+# any values too dear, and plans the statement anew each time, which costs as much as running it
+_SMALL_ONES: Final = f"token BETWEEN 0 AND {_SMALL - 1}"
 _KNOWN: Final = "patient, custodian, traits, person, since_us"
 _EDGE: Final = 'one, other, state, grade, bits, since_us, "by", seconds, reasons'
 _EVENT: Final = 'id, at_us, kind, one, other, "by", why, model, grade, bits, evidence'
@@ -131,15 +134,22 @@ _BLOCKS: Final = (
     "SELECT k.key, b.number FROM unnest(%s::bigint[]) AS k(key)"
     " CROSS JOIN LATERAL (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT %s) b"
 )
-_AHEAD: Final = (  # a row a record: an array for each key costs the server a third more
-    "SELECT k.key, b.number, 0 FROM unnest(%s::bigint[], %s::int[]) AS k(key, most) CROSS JOIN LATERAL"
-    " (SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) b"
-    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token = ANY(%s::bigint[])"
-    " UNION ALL SELECT token, NULL, records FROM link_count WHERE token BETWEEN 0 AND %s"
+_SEARCH: Final = (  # keys that are too common; the records of the others; counters: what a row is shows in its nulls
+    "WITH block AS MATERIALIZED (SELECT k.key, k.most, ARRAY("
+    "SELECT number FROM link_block WHERE link_block.key = k.key LIMIT k.most) AS numbers"
+    " FROM unnest(%s::bigint[], %s::int[]) AS k(key, most))"
+    " SELECT key, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::text FROM block"
+    " WHERE cardinality(numbers) >= most"
+    " UNION ALL SELECT t.number, since_us, patient, custodian, traits, person FROM"
+    " (SELECT DISTINCT unnest(numbers) AS number FROM block WHERE cardinality(numbers) < most) AS found"
+    " JOIN link_traits t ON t.number = found.number"
+    " UNION ALL SELECT token, records, NULL, NULL, NULL, NULL FROM link_count WHERE token = ANY(%s::bigint[])"
+    f" UNION ALL SELECT token, records, NULL, NULL, NULL, NULL FROM link_count WHERE {_SMALL_ONES}"
 )
-_COUNTS: Final = Sql(
+_COUNTS: Final = Sql("SELECT token, records FROM link_count WHERE token IN :tokens")
+_COUNTS_AND_SMALL: Final = Sql(
     "SELECT token, records FROM link_count WHERE token IN :tokens"
-    " UNION ALL SELECT token, records FROM link_count WHERE token BETWEEN 0 AND :small"
+    f" UNION ALL SELECT token, records FROM link_count WHERE {_SMALL_ONES}"
 )
 _EDGES: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :patient OR other = :patient ORDER BY one, other")
 _ONE_EDGE: Final = Sql(f"SELECT {_EDGE} FROM link_edge WHERE one = :one AND other = :other")
@@ -175,12 +185,6 @@ def _event(row: Row) -> LinkEvent:
 def _array(numbers: Iterable[int]) -> str:
     """An array of bigint as PostgreSQL reads it; the driver's own way looks at each number by a regular expression."""
     return "{" + str(list(numbers))[1:-1] + "}"
-
-
-def _apart(tokens: Collection[int]) -> tuple[list[int], int]:
-    """(the tokens of values, the last of the small ones, -1 for none): those that every search asks for are numbered
-    from 0, lie on one page, and are read as one range."""
-    return [t for t in tokens if not 0 <= t < _SMALL], max([t for t in tokens if 0 <= t < _SMALL], default=-1)
 
 
 def _row(known: Known, keys: Iterable[int]) -> dict[str, Any]:
@@ -255,37 +259,38 @@ class DbLinks:
         """A look-up in SQLite is a call; in PostgreSQL it is a round trip."""
         return self._session.dialect == "postgresql"
 
-    def ahead(
-        self, limits: Mapping[int, int], tokens: Collection[int]
-    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
-        """Blocks of keys by their limits, and counters, in one statement."""
+    def search(self, limits: Mapping[int, int], tokens: Collection[int]) -> Searched:
+        """Everything that a search reads, in one statement."""
         if not self.far:
-            found = {key: block for key, limit in limits.items() for block in self.blocks([key], limit) if block}
-            return found, self.frequencies(tokens)
-        blocks: dict[int, list[int]] = {}
+            return searched(self, limits, tokens)
+        values = [token for token in tokens if not 0 <= token < _SMALL]
+        asked = _array(limits), _array([limit + 1 for limit in limits.values()]), _array(values)
+        crowded: set[int] = set()
+        entries: list[Known] = []
         counts: dict[int, int] = {}
-        values, small = _apart(tokens)
-        asked = _array(limits), _array([limit + 1 for limit in limits.values()]), _array(values), small
-        for key, number, records in self._session.connection.execute(_AHEAD, asked).fetchall():
-            if number is None:
-                counts[key] = records
-            elif key in blocks:
-                blocks[key].append(number)
+        found = self._session.connection.execute(_SEARCH, asked, binary=True)  # traits as text are twice as long
+        for number, amount, patient, custodian, traits, person in found.fetchall():
+            if patient is not None:
+                entries.append(_known((patient, custodian, traits, person, amount)))
+            elif amount is not None:
+                counts[number] = amount
             else:
-                blocks[key] = [number]
-        return dict(blocks), self._with_tallies(counts, tokens)
+                crowded.add(number)
+        return Searched(crowded, entries, self._with_tallies(counts, tokens))
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""
         wanted = list(dict.fromkeys(tokens))
-        values, small = _apart(wanted)
-        found = dict(self._session.run(_COUNTS, tokens=self._list(values), small=small).fetchall()) if wanted else {}
+        values = [token for token in wanted if not 0 <= token < _SMALL]
+        statement = _COUNTS if len(values) == len(wanted) else _COUNTS_AND_SMALL
+        found = dict(self._session.run(statement, tokens=self._list(values)).fetchall()) if wanted else {}
         return self._with_tallies(found, wanted)
 
     def _with_tallies(self, found: dict[int, int], wanted: Collection[int]) -> dict[int, int]:
         tallies = self._session.tallies
         if tallies:  # of this transaction
-            found |= {token: max(0, found.get(token, 0) + tallies[token]) for token in wanted if tallies.get(token)}
+            tokens = {*wanted, *found}  # the range of the small ones brings some that nobody asked for
+            found |= {token: max(0, found.get(token, 0) + tallies[token]) for token in tokens if tallies.get(token)}
         return found
 
     def records(self) -> int:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent
+from gateway.exchange.ports.links import Edge, EdgeState, Entry, Known, LinkEvent, Searched, searched
 from gateway.kernel.identifiers import shard_of
 
 _TOTAL = 0
@@ -36,12 +36,9 @@ class MemoryLinks:
 
     far = False
 
-    def ahead(
-        self, limits: Mapping[int, int], tokens: Collection[int]
-    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
-        """Blocks of keys by their limits, and counters."""
-        found = {key: block for key, limit in limits.items() for block in self.blocks([key], limit) if block}
-        return found, self.frequencies(tokens)
+    def search(self, limits: Mapping[int, int], tokens: Collection[int]) -> Searched:
+        """Everything that a search reads."""
+        return searched(self, limits, tokens)
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
         """How many records have each token."""

@@ -6,7 +6,7 @@ Links change only by events, which are never changed or removed; the edges are w
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 
 class EdgeState(StrEnum):
@@ -69,12 +69,28 @@ class LinkEvent:
     evidence: tuple[tuple[str, str, float], ...] = ()
 
 
+class Searched(NamedTuple):
+    """What one search found; ``crowded``: the keys that more records have than it takes."""
+
+    crowded: Collection[int]
+    entries: Sequence[Known]  # of all other keys, each once, in no order
+    counts: dict[int, int]
+
+
+def searched(links: "LinkReader", limits: Mapping[int, int], tokens: Collection[int]) -> Searched:
+    """:meth:`LinkReader.search` step by step."""
+    blocks = {key: links.blocks([key], limit)[0] for key, limit in limits.items()}
+    crowded = {key for key, block in blocks.items() if len(block) > limits[key]}
+    numbers = {number for key, block in blocks.items() if key not in crowded for number in block}
+    return Searched(crowded, list(links.numbered(numbers).values()), dict(links.frequencies(tokens)))
+
+
 class LinkReader(Protocol):
     """Reads of one snapshot."""
 
     @property
     def far(self) -> bool:
-        """Whether asking once for more (:meth:`ahead`) costs less than asking again."""
+        """Whether asking once for more (:meth:`search`) costs less than asking again."""
         ...
 
     def known(self, patients: Iterable[str]) -> dict[str, Known]:
@@ -89,11 +105,9 @@ class LinkReader(Protocol):
         """For each key the numbers of at most ``limit + 1`` records that have it."""
         ...
 
-    def ahead(
-        self, limits: Mapping[int, int], tokens: Collection[int]
-    ) -> tuple[dict[int, Sequence[int]], dict[int, int]]:
-        """In one go: :meth:`blocks` of each key under its own limit (empty ones are left out), and :meth:`frequencies`
-        of the tokens."""
+    def search(self, limits: Mapping[int, int], tokens: Collection[int]) -> Searched:
+        """In one go: :meth:`blocks` of each key under its own limit, the records of those within it, and
+        :meth:`frequencies` of the tokens (0, the count of all, is one of them)."""
         ...
 
     def frequencies(self, tokens: Iterable[int]) -> dict[int, int]:
