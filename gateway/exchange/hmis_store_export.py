@@ -95,8 +95,21 @@ class StoreExport:
             if events := agencies.events():
                 self._audit(events)
             for key, row in rows.items():
-                extra = {f"{OWN}{name}": cell for name, cell in json.loads(texts.get(key, "{}")).items()}
-                yield {**row, **extra, "ExportID": self._export.get("ExportID", "")}
+                yield self._with(row, texts.get(key, "{}"))
+        yield from self._waiting(reading, file, own)
+
+    def _waiting(self, reading: Reading, file: str, own: list[str]) -> Iterator[dict[str, str]]:
+        """Rows that name what has not come: the export says that it is everything, and what is absent is deleted."""
+        after = ""
+        while states := reading.rows.waiting(self._source, file, after, PAGE_ROWS):
+            after = states[-1].key
+            texts = reading.rows.extras(self._source, file, [state.key for state in states]) if own else {}
+            for state in states:
+                yield self._with(json.loads(state.cells), texts.get(state.key, "{}"))
+
+    def _with(self, row: dict[str, str], extras: str) -> dict[str, str]:
+        extra = {f"{OWN}{name}": cell for name, cell in json.loads(extras).items()}
+        return {**row, **extra, "ExportID": self._export.get("ExportID", "")}
 
 
 def restored(

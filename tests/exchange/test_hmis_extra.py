@@ -91,6 +91,13 @@ def test_a_row_that_waits_keeps_its_unknown_columns(store: Store) -> None:
     assert run(store, export("2026-02-01", "1", {"Enrollment": stay})).counts["Enrollment"] == {"unchanged": 1}
 
 
+def test_a_row_that_waits_is_in_an_export_that_says_it_is_everything(store: Store) -> None:
+    exits = [["ExitID", "EnrollmentID", "PersonalID", "ExitDate", "Petzq"], ["x", "e", "1", "2026-01-25", "Rexzq"]]
+    assert run(store, export("2026-02-01", "1", {"Exit": exits})).total(Kind.WAITING) == 1
+    rows = back(store)["Exit.csv"]
+    assert columns(rows, ["ExitID", "EnrollmentID", "ExitDate", "Petzq"]) == [["x", "e", "2026-01-25", "Rexzq"]]
+
+
 def test_files_of_the_sources_own_come_back_with_their_rows_by_key_or_by_place(store: Store) -> None:
     pets = [
         ["CustomPetID", "PersonalID", "Name", "DateUpdated"],
