@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
@@ -57,7 +57,11 @@ class MllpFeed(BaseModel):
     time_zone: str = ""  # IANA name or +hh:mm: of times without offset
     site: str = ""  # overlay below mappings/sites
     jurisdiction: str = ""
-    organization: str = ""  # Organization/id: custodian of its patients where the message names none
+    organization: str = ""  # Organization/id for which it speaks: what it sends is that organization's own
+    # its names and numbers of other organizations: the Organization/id or HealthcareService/id that it means
+    parties: dict[str, Annotated[str, Field(pattern=r"^(Organization|HealthcareService)/[A-Za-z0-9\-.]{1,64}$")]] = (
+        Field(default_factory=dict)
+    )
     conflict: Literal["quarantine", "accept"] = "quarantine"  # a control id that comes again with other content
     wait_for_processing: bool | None = None
     sequence_numbers: bool = False  # MSH-13 counts the messages: what is missing is waited for

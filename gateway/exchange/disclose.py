@@ -63,8 +63,9 @@ class Knowledge:
     """What decisions rest on beside Consents; built once, shared by all requests of a store.
 
     ``zone`` is the civil zone in which consent dates begin and end. ``domain_permit`` is what holds where no Consent
-    says anything. ``privileged`` are groups whose members may break the glass. The caches are keyed by the exact text
-    of a resource, so a changed Consent is read anew by the next request, in every process.
+    says anything. ``privileged`` are groups whose members may break the glass. ``feeds`` are the HL7 v2 senders that
+    speak for an organization, by ``Organization/id``: what they created is its own. The caches are keyed by the exact
+    text of a resource, so a changed Consent is read anew by the next request, in every process.
     """
 
     vocabulary: Vocabulary = field(repr=False)
@@ -74,6 +75,7 @@ class Knowledge:
     domain_permit: bool = False
     privileged: frozenset[str] = frozenset()
     notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
+    feeds: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     bindings: Bindings = field(default_factory=Bindings, repr=False, compare=False)
     askers: Askers = field(default_factory=Askers, repr=False, compare=False)
     disagreements: Disagreements = field(default_factory=Disagreements, repr=False, compare=False)
@@ -149,7 +151,12 @@ class Knowledge:
 
 
 def read_knowledge(
-    read_data: ReadData, *, zone: tzinfo = UTC, domain_permit: bool = False, privileged: Iterable[str] = ()
+    read_data: ReadData,
+    *,
+    zone: tzinfo = UTC,
+    domain_permit: bool = False,
+    privileged: Iterable[str] = (),
+    feeds: Mapping[str, frozenset[str]] | None = None,
 ) -> Knowledge:
     """Everything that the gate needs, from the shipped tables.
 
@@ -164,6 +171,7 @@ def read_knowledge(
         domain_permit=domain_permit,
         privileged=frozenset(privileged),
         notices=read_notices(DictReader(StringIO(read_data("terminology/policies/notices.csv")))),
+        feeds=feeds or {},
     )
 
 
@@ -184,6 +192,7 @@ class Gate:
         self.request = request
         self._knowledge = knowledge
         self._us = instant_us(request.now)
+        self._creators = knowledge.feeds.get(request.organization, frozenset()) | ({request.client} - {""})
         self._asked: Asked | None = None
         self._related: list[Resource] = []
         self._agreed: bool | None = None
@@ -224,8 +233,7 @@ class Gate:
         view = self._knowledge.view(stored)
         if view.type == "Person" and stored.source == PERSONS:
             return Ruling(False, "joined")
-        own = bool(self.request.client and stored.owner == self.request.client)
-        if own or (self.request.organization and self.request.organization in view.makers):
+        if stored.owner in self._creators or (self.request.organization and self.request.organization in view.makers):
             return Ruling(True, "own-records")
         if not self._agreement():
             return Ruling(False, "agreement")
@@ -256,7 +264,7 @@ class Gate:
             if traits.kind:
                 self._kinds.setdefault(traits.kind, self._knowledge.view(stored))
         asked = self._with_actors(list(programs.values()))
-        asker = Asker(self._us, self.request.client, local(self.request.organization))
+        asker = Asker(self._us, tuple(sorted(self._creators)), local(self.request.organization))
         if not self._agreement():
             programs = {}
         return residual(programs, self._kinds, asked, asker, self._lawful)

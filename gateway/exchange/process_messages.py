@@ -14,6 +14,7 @@ from gateway.codecs.ack import Outcome, acknowledge, answer_of, due, enhanced
 from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
 from gateway.consent.labels import is_claim, security_of
+from gateway.exchange.directory import Directory
 from gateway.exchange.identity_events import ENDS_VISIT, NO_VISIT, RENUMBERS, apply_effects, refuse_circles
 from gateway.exchange.ports.inbox import Attempt, Received, State, lanes_of
 from gateway.exchange.ports.resources import Draft, Stored
@@ -52,7 +53,8 @@ class Processing:
         triggers: the meaning of each event (mappings/hl7v2/triggers.csv).
         saver: labels and stores.
         arrived: told of every version written, in the same transaction (linking, alerts).
-        respond: the response message to a query; b"" for none.
+        directory: which organizations messages mean.
+        speaks_for: by source, the ``Organization/id`` for which it speaks.
         charsets: by source, (charset when MSH-18 is empty, charset whatever MSH-18 says).
     """
 
@@ -63,6 +65,8 @@ class Processing:
     arrived: Callable[[Unit, Sequence[Stored], int], None] = nothing_arrived
     respond: Callable[[Message, Unit], bytes] = nothing_to_say
     answers: ReferralAnswers = field(default_factory=ReferralAnswers)
+    directory: Directory = field(default_factory=Directory)
+    speaks_for: Mapping[str, str] = field(default_factory=dict)
     default_charset: str = "utf-8"
     charsets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -161,16 +165,22 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         replace_sets(conversion.snapshots, state.get, state.put)
         apply_effects(conversion.effects, state.get, state.put)
     drafts = [
-        Draft(resource, source=received.source, labels=labels.get(reference))
+        Draft(
+            resource,
+            source=received.source,
+            labels=labels.get(reference),
+            shared=_another(state.owners.get(reference, ""), received.source, processing.speaks_for),
+        )
         for reference, resource in state.changed.items()
     ]
     return processing.saver.save(unit, drafts, now_us=now_us)
 
 
 def _answering(unit: Unit, work: Work, processing: Processing) -> Work:
-    """The work with the referrals of ours that the message answers in place of the sender's copies of them."""
-    answered = work.message.get("MSA-2") or ""
-    conversion, ours = processing.answers.resolve(unit, work.conversion, sender=work.received.source, answers=answered)
+    """The work with whom and what of ours the message means, in place of the sender's copies of them."""
+    sender, answered = work.received.source, work.message.get("MSA-2") or ""
+    meant = processing.directory.resolve(unit, work.conversion, sender=sender)
+    conversion, ours = processing.answers.resolve(unit, meant, sender=sender, answers=answered)
     return replace(work, conversion=conversion, ours=frozenset(ours)) if conversion is not work.conversion else work
 
 
@@ -218,12 +228,14 @@ class _State:
         self._source = source
         self._found: dict[str, Resource | None] = {}
         self.changed: dict[str, Resource] = {}
+        self.owners: dict[str, str] = {}  # who created what is stored
 
     def get(self, reference: str) -> Resource | None:
         """The resource as it would be stored now."""
         if reference not in self._found:
             stored = self._unit.resources.get(*reference.split("/", 1))
             parsed = None if stored is None or stored.deleted else read(stored.body, at=reference).resource
+            self.owners[reference] = stored.owner if stored is not None and parsed is not None else ""
             self._found[reference] = _as_sent(parsed, self._source) if parsed is not None else None
         return self._found[reference]
 
@@ -266,6 +278,7 @@ class _State:
         answered = {reference: work for work in works for reference in work.ours}
         for reference in touched - answered.keys():
             if reference.split("/", 1)[0] not in SHARED:
+                self.get(reference)  # for its owner
                 self._found[reference] = None
         sets: dict[tuple[str, str], Snapshot] = {}
         for work in works:
@@ -290,6 +303,16 @@ class _State:
             if encounter is not None:
                 default = str(encounter.get("status", "unknown"))
                 self.put({**encounter, "status": visit_status(events, triggers, default=default)})
+
+
+def _another(owner: str, source: str, speaks_for: Mapping[str, str]) -> bool:
+    """Whether a record that a sender tells of was created by a sender of somebody else.
+
+    Numbers make ids: who tells first of a hospital's patient by the hospital's number would own what that hospital
+    tells of him later.
+    """
+    sender = "^" in owner or owner in speaks_for
+    return sender and owner != source and (speaks_for.get(owner) or owner) != (speaks_for.get(source) or source)
 
 
 def events_of(works: Iterable[Work]) -> dict[str, list[VisitEvent]]:

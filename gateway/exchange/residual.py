@@ -35,10 +35,10 @@ class Disagreements:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: the client whose own records they are, the organization that may be their maker, the instant."""
+    """Who asks: client and feeds whose own records they are, the organization that may be their maker, the instant."""
 
     now_us: int
-    client: str
+    creators: tuple[str, ...]
     organization: str
 
 
@@ -65,7 +65,7 @@ def residual(
             decided.add(form)
         grants.setdefault(tuple(without), []).append(form)
     found = tuple(Grant(tuple(sorted(forms)), without) for without, forms in sorted(grants.items()))
-    return Shown(asker.now_us, found, asker.client, asker.organization, frozenset(kinds), frozenset(decided))
+    return Shown(asker.now_us, found, asker.creators, asker.organization, frozenset(kinds), frozenset(decided))
 
 
 def _without(bound: Bound, kinds: Mapping[int, ResourceView], permitted: Permitted) -> Iterable[int] | None:

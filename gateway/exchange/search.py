@@ -93,13 +93,13 @@ class Grant:
 class Shown:
     """The residual of an asker's Consents as a store can apply it: leaves out only what the asker cannot see.
 
-    What is left holds the asker's own records (``source``, ``maker``), what names no patient, and what a Consent in
+    What is left holds the asker's own records (``creators``, ``maker``), what names no patient, and what a Consent in
     force at ``now_us`` may permit; the engine judges each of them. ``decided`` are forms on which kinds decide alone.
     """
 
     now_us: int
     grants: tuple[Grant, ...]
-    source: str = ""
+    creators: tuple[str, ...] = ()
     maker: str = ""
     kinds: frozenset[int] = frozenset()  # those that were looked at
     decided: frozenset[int] = frozenset()

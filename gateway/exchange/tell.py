@@ -27,6 +27,7 @@ class Partner:
 
     organization: str
     sender: str = ""
+    speakers: frozenset[str] = frozenset()  # the senders that speak for it: what they asked for is answered to it
     tells: frozenset[str] = frozenset({"REF"})  # REF or 360X: how referrals are told; ADT: persons and visits
 
 
@@ -69,7 +70,10 @@ class Tell:
         ]  # fmt: skip
         fresh = stored.version == 1 and stored.updated_us >= now_us  # a Task that follows later is a change
         for name, partner in self._partners.items():
-            if (partner.sender and partner.sender == source) or partner.organization not in {*asked, *doing}:
+            if partner.sender and partner.sender == source:
+                continue
+            mine = stored.owner in partner.speakers and source not in partner.speakers  # whatever it called who asks
+            if not mine and partner.organization not in {*asked, *doing}:
                 continue
             answers = partner.organization not in doing
             if "360X" in partner.tells:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.exchange.referral_answers import ReferralAnswers
     from gateway.mapping.hl7v2.convert import Conversion, Converter
 
-from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions
+from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions, speakers
 
 
 def hl7v2_converter(site: str = "") -> "Converter":
@@ -52,6 +52,7 @@ def _place(address: str, at: str) -> tuple[str, int]:
 
 def hl7v2_processing(settings: Settings) -> "Processing":
     """What turns a kept message into stored FHIR."""
+    from gateway.exchange.directory import Directory
     from gateway.exchange.process_messages import Processing
     from gateway.mapping.hl7v2.update import merger
 
@@ -67,6 +68,13 @@ def hl7v2_processing(settings: Settings) -> "Processing":
         },
         saver=saver(settings),
         answers=referral_answers(settings),
+        directory=Directory(
+            {
+                source: {text.strip().casefold(): meant for text, meant in one.parties.items()}
+                for source, one in hl7v2_sources(settings).items()
+            }
+        ),
+        speaks_for=speakers(settings),
         default_charset=settings.mllp_default_charset,
         charsets={
             source: (one.default_charset or settings.mllp_default_charset, one.charset)

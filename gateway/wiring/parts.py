@@ -127,9 +127,13 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     labeller = places.labeller
     by_partners: tuple[Follower, ...] = (keep_makers, check_referrals, carry_referrals)
     followers = by_partners if interactive else (carry_referrals,)
+    feeds = _feeds(settings)
     partners = {
         name: Partner(
-            one.organization, f"{one.application}^{one.facility}" if one.application else "", frozenset(one.tells)
+            one.organization,
+            f"{one.application}^{one.facility}" if one.application else "",
+            feeds.get(one.organization, frozenset()),
+            frozenset(one.tells),
         )
         for name, one in settings.mllp_destinations.items()
     }
@@ -178,12 +182,23 @@ def linker(settings: Settings) -> "Linker":
     return Linker(load_model(settings.link_model or None), default_reader(), rules)
 
 
+def speakers(settings: Settings) -> dict[str, str]:
+    """``Organization/id`` that each source of HL7 v2 messages speaks for, where that is agreed."""
+    feeds = settings.mllp_feeds.items()
+    return {source: one.organization for name, one in feeds if one.organization for source in one.senders or [name]}
+
+
+def _feeds(settings: Settings) -> dict[str, frozenset[str]]:
+    told = speakers(settings)
+    return {organization: frozenset(s for s in told if told[s] == organization) for organization in told.values()}
+
+
 def consent_knowledge(settings: Settings) -> "Knowledge":
     """What consent decisions rest on."""
     from gateway.adapters.files.data import read_data
     from gateway.exchange.disclose import read_knowledge
 
-    knowledge = read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
+    knowledge = read_knowledge(read_data, zone=ZoneInfo(settings.time_zone), feeds=_feeds(settings))
     knowledge.disagreements.alarm = lambda type_: log.error("search index and consent disagree type=%s", type_)
     return knowledge
 

@@ -26,8 +26,8 @@ def visible_keys(session: Session, shown: Shown, type_: str, limit: int) -> set[
     words = Words(session.dialect)
     row = f"SELECT key FROM resource WHERE type = {words.bind(type_)} AND"
     ways = [f"{row} subject = ''"]
-    if shown.source:
-        ways.append(f"{row} owner = {words.bind(shown.source)}")
+    if shown.creators:
+        ways.append(f"{row} {words.among('owner', shown.creators)}")
     if shown.maker:
         made = words.among("maker", [key_of(shown.maker), _SEVERAL])
         ways.append(f"{row} {made} AND maker <> 0")  # said again, for the index holds no others
@@ -86,8 +86,8 @@ def visible_part(words: Words, shown: Shown, type_: str, row: str) -> str:
 
 def _part(words: Words, shown: Shown, row: str) -> str:
     parts = [f"{row}.subject = ''"]
-    if shown.source:
-        parts.append(f"{row}.owner = {words.bind(shown.source)}")
+    if shown.creators:
+        parts.append(words.among(f"{row}.owner", shown.creators))
     if shown.maker:
         parts.append(words.among(f"{row}.maker", [key_of(shown.maker), _SEVERAL]))
     if shown.grants:

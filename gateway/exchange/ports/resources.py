@@ -54,13 +54,14 @@ class Draft:
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
     over: int = 0  # the version that it was made from: nothing is written where another has come meanwhile; 0: any
+    shared: bool = False  # others tell of it too: that its first teller created it makes it nobody's own any more
     anew: bool = False  # a new version even where the content comes out equal: its writer changed what he saw
 
     def with_labels(self, labels: tuple[JsonObject, ...]) -> "Draft":
         """The same with other labels."""
         return Draft(
             self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend,
-            self.over, self.anew,
+            self.over, self.shared, self.anew,
         )  # fmt: skip
 
     def may_name(self, type_: str) -> bool:
