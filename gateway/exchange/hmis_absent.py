@@ -33,6 +33,9 @@ def absent_rows(conversion: Conversion, reading: Reading) -> Absent:
     source, absent = conversion.source.name, Absent()
     hud = set(conversion.spec.files) <= set(ORDER)
     names = ABSENT_MEANS_DELETED if hud else [name for name in conversion.spec.files if name not in _KEPT]
+    ways = (reading.rows.page, reading.rows.waiting)
+    if not any(read(source, name, "", 1) for name in names for read in ways):
+        return absent  # a first import: nothing to compare with, so its keys need not be read
     speaks = _scope(conversion, reading) if hud else None
     for name in names:
         if conversion.file(name) is None:
