@@ -9,6 +9,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -26,16 +27,27 @@ from gateway.wiring import open_store, search_definitions
 _SIZES: Final = (3_000, 30_000)
 _ROUNDS: Final = 25
 _NOW: Final = 1_767_225_600_000_000
+_TOGETHER: Final = 300  # resources that are written together
+_CATEGORIES: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 _SOUNDS: Final = ["ba", "de", "ki", "lo", "mu", "na", "ra", "si", "to", "vu", "ze", "ha", "jo", "pi", "ce", "wa"]
 
 SEARCHES: Final = {
     "identifier": "Patient?identifier=urn:bench:mrn|M{n}",
     "family and birth date": "Patient?family={family}&birthdate={born}",
+    "name, birth date and gender": "Patient?name={given}&birthdate={born}&gender=female",
     "unselective token, one page": "Patient?gender=female&_count=20",
     "date range and token": "Patient?birthdate=ge{born}&gender=female&_count=10",
     "observations of a patient, newest first": "Observation?patient=Patient/p{n}&_sort=-date",
+    "patient, date range and code": "Observation?patient=Patient/p{n}&date=ge2012&date=lt2024&code=1100-1,1107-1",
+    "category, newest first": "Observation?category=laboratory&_sort=-date&_count=20",
+    "status and authored range": "ServiceRequest?status=active&authored=ge2024-03&authored=lt2024-06&_count=20",
+    "status, newest first": "ServiceRequest?status=active&_sort=-authored&_count=20",
+    "status, changed since": "ServiceRequest?status=active&_lastUpdated=ge{stored}&_sort=_lastUpdated&_count=20",
+    "compartment": "Patient/p{n}/Observation?status=final",
     "chain": "Observation?patient.identifier=urn:bench:mrn|M{n}",
+    "chain by name and birth date": "Observation?patient.family={family}&patient.birthdate={born}",
     "_has": "Patient?_has:Observation:patient:code=1007-1&identifier=M{n}",
+    "_has, birth date": "Patient?_has:ServiceRequest:patient:status=active&birthdate={born}",
     "_revinclude": "Patient?_id=p{n}&_revinclude=Observation:patient",
     "newest of all": "Patient?_sort=-_lastUpdated&_count=10",
     "nothing found": "Patient?family=nobody",
@@ -64,6 +76,7 @@ def _observation(number: int, people: int) -> Resource:
         "resourceType": "Observation",
         "id": f"o{number}",
         "status": "final",
+        "category": [{"coding": [{"system": _CATEGORIES, "code": rng.choice(["laboratory", "vital-signs", "exam"])}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": f"{rng.randint(1000, 1200)}-1"}]},
         "subject": {"reference": f"Patient/p{rng.randrange(people)}"},
         "effectiveDateTime": f"20{rng.randint(10, 25)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T10:00:00Z",
@@ -71,15 +84,37 @@ def _observation(number: int, people: int) -> Resource:
     }
 
 
+def _request(number: int, people: int) -> Resource:
+    rng = random.Random(-number)
+    return {
+        "resourceType": "ServiceRequest",
+        "id": f"s{number}",
+        "status": rng.choices(["active", "completed", "revoked"], [30, 60, 10])[0],
+        "intent": "order",
+        "subject": {"reference": f"Patient/p{rng.randrange(people)}"},
+        "authoredOn": f"20{rng.randint(20, 25)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+    }
+
+
+def _resource(number: int, people: int) -> Resource:
+    """Of nine resources three are people, five observations and one is a referral."""
+    if number % 3 == 0:
+        return _person(number // 3)
+    return _request(number, people) if number % 9 == 8 else _observation(number, people)
+
+
+def _moment(number: int) -> int:
+    """When a resource was stored: one a second."""
+    return _NOW + number * 1_000_000
+
+
 def fill(store: DbStore, first: int, last: int) -> float:
     """Store resources ``first`` to ``last``, a third of them people; CPU microseconds of this process each."""
     spent = 0.0
-    for low in range(first, last, 300):
-        numbers = range(low, min(low + 300, last))
-        made = [_person(n // 3) if n % 3 == 0 else _observation(n, low // 3 + 1) for n in numbers]
-        drafts = [Draft(one) for one in made]
+    for low in range(first, last, _TOGETHER):
+        drafts = [Draft(_resource(n, low // 3 + 1)) for n in range(low, min(low + _TOGETHER, last))]
         began = time.process_time()
-        store.write(lambda unit, drafts=drafts, low=low: unit.resources.put_all(drafts, now_us=_NOW + low))  # type: ignore[misc]
+        store.write(lambda unit, drafts=drafts, low=low: unit.resources.put_all(drafts, now_us=_moment(low)))  # type: ignore[misc]
         spent += time.process_time() - began
     return spent / (last - first) * 1e6
 
@@ -99,10 +134,15 @@ def _timed(work: Callable[[int], Any], people: int) -> float:
 def searched(store: DbStore, template: str, number: int) -> None:
     """One page of a search, made for the person of a number."""
     person = _person(number)
-    text = template.format(n=number, family=person["name"][0]["family"], born=person["birthDate"])
-    type_, _, query = text.partition("?")
+    name = person["name"][0]
+    stored = datetime.fromtimestamp(_moment(number * 3) // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = template.format(
+        n=number, family=name["family"], given=name["given"][0], born=person["birthDate"], stored=stored
+    )
+    place, _, query = text.partition("?")
+    within, _, type_ = place.rpartition("/")
     with store.reading() as reading:
-        search(reading.resources, parse_query(type_, parse_qsl(query), search_definitions()), None)
+        search(reading.resources, parse_query(type_, parse_qsl(query), search_definitions(), within=within), None)
 
 
 def read(store: DbStore, number: int) -> None:

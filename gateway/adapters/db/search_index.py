@@ -58,8 +58,8 @@ DATE: Final = Table(
     _number("low"),
     _number("high"),
     _shard(),
-    Index("search_date_low", "p", "low", "key"),
-    Index("search_date_high", "p", "high", "key"),
+    Index("search_date_low", "p", "low", "key", "high"),
+    Index("search_date_high", "p", "high", "key", "low"),
     sqlite_with_rowid=False,
 )
 NUMBER: Final = Table(
@@ -70,7 +70,7 @@ NUMBER: Final = Table(
     Column("low", Float(53), primary_key=True),
     Column("high", Float(53), primary_key=True),
     _shard(),
-    Index("search_number_low", "p", "low", "key"),
+    Index("search_number_low", "p", "low", "key", "high"),
     sqlite_with_rowid=False,
 )
 LINK: Final = Table(

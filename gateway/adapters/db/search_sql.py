@@ -36,22 +36,37 @@ class KeySet:
     table: str
     condition: str
     column: str = "key"
+    ordered: str = ""  # the column whose index holds the set as one run, where more than one index might be taken
 
-    def probe(self, key: str) -> str:
+    def probe(self, key: str, words: "Words") -> str:
         """Whether the resource with the key belongs to it.
 
         The key is to be looked up, not the value: an expression around the value keeps planners from its index.
         """
         condition = _VALUE.sub(lambda found: _HIDDEN[found[1]], self.condition).replace("@", "x.")
-        return f"EXISTS (SELECT 1 FROM {self.table} x WHERE x.{self.column} = {key} AND {condition})"
+        return f"EXISTS (SELECT 1 FROM {self.table} x WHERE x.{self.column} = {key} AND {condition}{words.apart})"
 
     def keys(self) -> str:
         """All its keys, with doubles."""
         return f"SELECT x.{self.column} AS key FROM {self.table} x WHERE {self.condition.replace('@', 'x.')}"
 
+    def first_keys(self, words: "Words") -> str:
+        """As :meth:`keys`, to be followed by a LIMIT.
+
+        PostgreSQL thinks that a few rows of anything are found soon in whatever it walks, and walks the keys of
+        everybody; the order that only the right index gives keeps it to that one.
+        """
+        ordered = f" ORDER BY x.{self.ordered}" if self.ordered and words.dialect == "postgresql" else ""
+        return self.keys() + ordered
+
 
 _VALUE: Final = re.compile(r"@(low|high|target|value)\b")
 _HIDDEN: Final = {"low": "+x.low", "high": "+x.high", "target": "+x.target", "value": "(x.value || '')"}
+
+
+_DATE_INDEX: Final = {  # which end of the range the first test of a prefix is about; "ne" is about both
+    "eq": "low", "lt": "low", "le": "low", "sa": "low", "ap": "low", "gt": "high", "ge": "high", "eb": "high",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -71,6 +86,11 @@ class Words:
     def join(self) -> str:
         """An inner join that is walked from left to right, where the database can be told so."""
         return "CROSS JOIN" if self.dialect == "sqlite" else "JOIN"
+
+    @property
+    def apart(self) -> str:
+        """Ends a probe: PostgreSQL would make a join of it, beginning at the set that is only to be looked into."""
+        return "" if self.dialect == "sqlite" else " OFFSET 0"
 
     def every(self, values: Sequence[int], kind: str) -> str:
         """A table of the values with one column ``value``."""
@@ -113,16 +133,17 @@ class Compiler:
                 return self._any(parameter, modifier, values, row)
 
     def keys(self, criterion: Criterion, type_: str) -> str:
-        """A SELECT of the keys of the live resources of a type that fulfil the criterion."""
+        """A SELECT of the keys of the live resources of a type that fulfil the criterion; a LIMIT follows."""
         positive = self.set_of(criterion)
         if positive is not None:
-            return positive.keys()
+            return positive.first_keys(self.words)
         if isinstance(criterion, AnyOf):
-            return " UNION ALL ".join(self.keys(one, type_) for one in criterion.criteria)
+            return " UNION ALL ".join(f"SELECT * FROM ({self.keys(one, type_)}) u" for one in criterion.criteria)
         row = f"r{len(self.words.values)}"
+        ordered = f" ORDER BY {row}.updated_us" if by_time(criterion) else ""
         return (
             f"SELECT {row}.key FROM resource {row} WHERE {row}.type = {self.words.bind(type_)}"
-            f" AND {row}.method <> 'DELETE' AND {self.probe(criterion, type_, row)}"
+            f" AND {row}.method <> 'DELETE' AND {self.probe(criterion, type_, row)}{ordered}"
         )
 
     def set_of(self, criterion: Criterion) -> KeySet | None:
@@ -176,7 +197,7 @@ class Compiler:
             f"EXISTS (SELECT 1 FROM search_link {link} {self.words.join} resource {far}"
             f" ON {far}.type = {self.words.bind(other)} AND {far}.key = {link}.{there}"
             f" WHERE {self.sources(parameter, f'{link}.p')} AND {link}.{here} = {row}.key AND {far}.method <> 'DELETE'"
-            f" AND {self.probe(inner, other, far)})"
+            f" AND {self.probe(inner, other, far)}{self.words.apart})"
         )
 
     # -- leaves --------------------------------------------------------------------------------------------------------
@@ -192,7 +213,7 @@ class Compiler:
             return "(" + " OR ".join(self._composite(parameter, value, row) for value in values) + ")"
         if _in_runs(values):
             return "(1 = 1)"  # a run of hashes cannot be probed: the evaluator decides
-        return self._set(parameter, modifier, values).probe(f"{row}.key")
+        return self._set(parameter, modifier, values).probe(f"{row}.key", self.words)
 
     def _composite(self, parameter: Parameter, value: Value, row: str) -> str:
         """Each part by the parameter that it is made of; whether they meet in one node is for the evaluator to say."""
@@ -213,11 +234,14 @@ class Compiler:
             token = parameter.kind == "token"
             numbers = [text_number(one) if token else number_of(one) for one in parameter.sources]
             tests = [self._text(parameter, modifier, value) for value in values if isinstance(value, TextValue)]
-            return KeySet("search_text", f"{self.words.among('@p', numbers)} AND ({' OR '.join(tests)})")
+            condition = f"{self.words.among('@p', numbers)} AND ({' OR '.join(tests)})"
+            return KeySet("search_text", condition, ordered="value" if len(numbers) == len(tests) == 1 else "")
         p = self.sources(parameter, "@p")
         if isinstance(first, DateValue):
             tests = [self._date(value) for value in values if isinstance(value, DateValue)]
-            return KeySet("search_date", f"{p} AND ({' OR '.join(tests)})")
+            single = len(tests) == len(parameter.sources) == 1
+            ordered = _DATE_INDEX.get(first.prefix, "") if single else ""
+            return KeySet("search_date", f"{p} AND ({' OR '.join(tests)})", ordered=ordered)
         tests = [self._number(value) for value in values if isinstance(value, QuantityValue)]
         return KeySet("search_number", f"{p} AND ({' OR '.join(tests)})")
 
@@ -315,33 +339,26 @@ class Compiler:
     def _updated(self, value: DateValue, row: str) -> str:
         """As :meth:`_date` for meta.lastUpdated, which tells milliseconds of the microseconds that are kept."""
         column, bind = f"{row}.updated_us", self.words.bind
-
-        def from_(edge: int) -> str:  # the millisecond begins at the edge or later; NOT of it: before
-            return f"{column} >= {bind(-(-edge // _MS) * _MS)}"
-
-        def above(edge: int) -> str:  # the millisecond ends behind the edge; NOT of it: at the edge or before
-            return f"{column} >= {bind(edge // _MS * _MS)}"
-
-        a, b = value.low, value.high
+        a, b = _from(value.low), _above(value.high)
         match value.prefix:
             case "eq":
-                return f"({from_(a)} AND NOT {above(b)})"
+                return f"({column} >= {bind(a)} AND {column} < {bind(b)})"
             case "ne":
-                return f"(NOT {from_(a)} OR {above(b)})"
+                return f"({column} < {bind(a)} OR {column} >= {bind(b)})"
             case "gt":
-                return above(b)
+                return f"{column} >= {bind(b)}"
             case "lt":
-                return f"(NOT {from_(a)})"
-            case "ge":
-                return f"({above(b)} OR ({from_(a)} AND NOT {above(b)}))"
+                return f"{column} < {bind(a)}"
+            case "ge":  # above the range or inside
+                return f"{column} >= {bind(min(a, b))}"
             case "le":
-                return f"(NOT {from_(a)} OR ({from_(a)} AND NOT {above(b)}))"
+                return f"{column} < {bind(max(a, b))}"
             case "sa":
-                return from_(b)
+                return f"{column} >= {bind(_from(value.high))}"
             case "eb":
-                return f"(NOT {above(a)})"
+                return f"{column} < {bind(_above(value.low))}"
         margin = approximation(value)
-        return f"(NOT {from_(b + margin)} AND {above(a - margin)})"
+        return f"({column} < {bind(_from(value.high + margin))} AND {column} >= {bind(_above(value.low - margin))})"
 
     def _number(self, value: QuantityValue) -> str:
         bind = self.words.bind
@@ -369,13 +386,26 @@ class Compiler:
         return f"({test})"
 
 
+def _from(edge: int) -> int:
+    """The first microsecond whose millisecond begins at the edge or later."""
+    return -(-edge // _MS) * _MS
+
+
+def _above(edge: int) -> int:
+    """The first microsecond whose millisecond ends behind the edge."""
+    return edge // _MS * _MS
+
+
+def by_time(criterion: Criterion) -> bool:
+    """Whether it is about when a resource was stored."""
+    return isinstance(criterion, Match) and criterion.parameter.code == "_lastUpdated"
+
+
 def of_row(criterion: Criterion) -> bool:
     """Whether the probe looks at the resource's own columns, not only at its key."""
     if isinstance(criterion, AnyOf):
         return any(map(of_row, criterion.criteria))
-    return isinstance(criterion, Missing) or (
-        isinstance(criterion, Match) and criterion.parameter.code == "_lastUpdated"
-    )
+    return isinstance(criterion, Missing) or by_time(criterion)
 
 
 def inexact(criterion: Criterion) -> bool:

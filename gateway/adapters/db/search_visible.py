@@ -80,7 +80,7 @@ def visible_part(words: Words, shown: Shown, type_: str, row: str) -> str:
         return _part(words, shown, "r")
     return (
         f"EXISTS (SELECT 1 FROM resource v WHERE v.type = {words.bind(type_)} AND v.key = {row}.key"
-        f" AND {_part(words, shown, 'v')})"
+        f" AND {_part(words, shown, 'v')}{words.apart})"
     )
 
 
@@ -95,7 +95,7 @@ def _part(words: Words, shown: Shown, row: str) -> str:
         now = words.bind(shown.now_us)
         parts.append(
             f"EXISTS (SELECT 1 FROM consent_form w WHERE w.subject = {row}.subject"
-            f" AND w.low_us <= {now} AND w.high_us >= {now} AND ({permitted}))"
+            f" AND w.low_us <= {now} AND w.high_us >= {now} AND ({permitted}){words.apart})"
         )
         parts.append(_inherited(words, row))
     return "(" + " OR ".join(parts) + ")"
@@ -109,7 +109,7 @@ def _granted(words: Words, grant: Grant, row: str) -> str:
 def _inherited(words: Words, row: str) -> str:
     """No Consent of its own but a link to another record, whose Consents may speak for it: for the engine to say."""
     return (
-        f"(NOT EXISTS (SELECT 1 FROM consent_form w WHERE w.subject = {row}.subject) AND EXISTS (SELECT 1"
+        f"(NOT EXISTS (SELECT 1 FROM consent_form w WHERE w.subject = {row}.subject{words.apart}) AND EXISTS (SELECT 1"
         f" FROM resource p WHERE p.type = 'Patient' AND p.id = substr({row}.subject, 9) AND EXISTS (SELECT 1"
-        f" FROM search_link l WHERE l.p = {words.bind(number_of(_LINK))} AND l.key = p.key)))"
+        f" FROM search_link l WHERE l.p = {words.bind(number_of(_LINK))} AND l.key = p.key{words.apart}){words.apart}))"
     )

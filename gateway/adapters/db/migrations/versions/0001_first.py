@@ -334,8 +334,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("p", "key", "low", "high", "shard"),
         sqlite_with_rowid=False,
     )
-    op.create_index("search_date_high", "search_date", ["p", "high", "key"], unique=False)
-    op.create_index("search_date_low", "search_date", ["p", "low", "key"], unique=False)
+    op.create_index("search_date_high", "search_date", ["p", "high", "key", "low"], unique=False)
+    op.create_index("search_date_low", "search_date", ["p", "low", "key", "high"], unique=False)
     op.create_table(
         "search_hash",
         sa.Column("h", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -364,7 +364,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("p", "key", "low", "high", "shard"),
         sqlite_with_rowid=False,
     )
-    op.create_index("search_number_low", "search_number", ["p", "low", "key"], unique=False)
+    op.create_index("search_number_low", "search_number", ["p", "low", "key", "high"], unique=False)
     op.create_table(
         "search_system",
         sa.Column("p", sa.Integer(), autoincrement=False, nullable=False),
