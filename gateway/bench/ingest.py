@@ -109,7 +109,7 @@ def _floor(store: DbStore, run_loop: RunLoop = asyncio.run) -> AbstractContextMa
 
 @contextmanager
 def _receiver(submit: Callable[[Sequence[Prepared]], "Future[list[Reply]]"]) -> Iterator[Address]:
-    receiver = Receiver([Listener(port=0, peer_limit=512)], submit, lambda _id: b"", Arrivals())
+    receiver = Receiver([Listener(port=0, peer_limit=512)], submit, lambda _id, _feed, _address: b"", Arrivals())
     addresses = receiver.start()
     try:
         yield addresses[0]

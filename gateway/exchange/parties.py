@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from gateway.exchange.ports.resources import Stored
-from gateway.exchange.ports.store import Unit
+from gateway.exchange.ports.store import Reading
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.referrals.lifecycle import is_referral
 
@@ -23,7 +23,7 @@ def reference_of(node: object) -> str:
     return "/".join(parts[-2:]) if len(parts) >= 2 and not str(text).startswith("#") else ""
 
 
-def task_of(unit: Unit, request: Stored, body: Resource) -> JsonObject | None:
+def task_of(unit: Reading, request: Stored, body: Resource) -> JsonObject | None:
     """The newest referral Task about a request."""
     subject = reference_of(body.get("subject"))
     found = [
@@ -38,7 +38,7 @@ def task_of(unit: Unit, request: Stored, body: Resource) -> JsonObject | None:
     return None
 
 
-def parties_of(unit: Unit, nodes: Sequence[object]) -> dict[str, None]:
+def parties_of(unit: Reading, nodes: Sequence[object]) -> dict[str, None]:
     """The references of parties, and through a PractitionerRole its practitioner and organization; in order."""
     out: dict[str, None] = {}
     for node in nodes:
@@ -47,7 +47,7 @@ def parties_of(unit: Unit, nodes: Sequence[object]) -> dict[str, None]:
     return out
 
 
-def behind(unit: Unit, reference: str) -> Iterator[str]:
+def behind(unit: Reading, reference: str) -> Iterator[str]:
     """The reference, and of a PractitionerRole its practitioner and organization."""
     if not reference:
         return

@@ -38,11 +38,6 @@ def nothing_arrived(_unit: Unit, _stored: Sequence[Stored], _now_us: int) -> Non
     """Nobody wants to hear of new records."""
 
 
-def nothing_to_say(_message: Message, _unit: Unit) -> bytes:
-    """No query is answered."""
-    return b""
-
-
 @dataclass(frozen=True, slots=True)
 class Processing:
     """What processing needs of the other parts.
@@ -63,7 +58,6 @@ class Processing:
     triggers: Mapping[str, Trigger]
     saver: Saver
     arrived: Callable[[Unit, Sequence[Stored], int], None] = nothing_arrived
-    respond: Callable[[Message, Unit], bytes] = nothing_to_say
     answers: ReferralAnswers = field(default_factory=ReferralAnswers)
     directory: Directory = field(default_factory=Directory)
     speaks_for: Mapping[str, str] = field(default_factory=dict)
@@ -124,12 +118,12 @@ def apply(
     received = unit.inbox.claim(work.received.id)
     if received is None:
         return None
-    stored = save_conversion(unit, work, processing, now_us=now_us)
+    stored = [] if _asks(work, processing) else save_conversion(unit, work, processing, now_us=now_us)
     processing.arrived(unit, stored, now_us)
     done = received._replace(
         state=State.PROCESSED,
         attempts=received.attempts + 1,
-        result=_result(unit, received, work.message, processing, now_us=now_us, ack_id=ack_id),
+        result=_result(received, work.message, now_us=now_us, ack_id=ack_id),
     )
     outputs = tuple(f"{one.reference}/_history/{one.version}" for one in stored)
     attempt = Attempt(received.id, done.attempts, now_us, State.PROCESSED, reason=reason, outputs=outputs)
@@ -154,7 +148,8 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         **conversion.labels,
     }
     if late or cancels:
-        past = [_answering(unit, _again(one, processing), processing) for one in _history(unit, received)]
+        again = [_again(one, processing) for one in _history(unit, received)]
+        past = [_answering(unit, one, processing) for one in again if not _asks(one, processing)]
         events = sorted([*past, work], key=lambda one: _order(one.received))
         state.fold(events, processing.triggers, arriving=work)
         for one in past:
@@ -174,6 +169,12 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         for reference, resource in state.changed.items()
     ]
     return processing.saver.save(unit, drafts, now_us=now_us)
+
+
+def _asks(work: Work, processing: Processing) -> bool:
+    """Whether it asks for something and changes nothing (REF^I15)."""
+    row = processing.triggers.get(work.conversion.event)
+    return row is not None and row.effect == "ask"
 
 
 def _answering(unit: Unit, work: Work, processing: Processing) -> Work:
@@ -387,13 +388,8 @@ def failed(
     return done
 
 
-def _result(
-    unit: Unit, received: Received, message: Message, processing: Processing, *, now_us: int, ack_id: str
-) -> bytes:
+def _result(received: Received, message: Message, *, now_us: int, ack_id: str) -> bytes:
     head = message.header
-    response = processing.respond(message, unit)
-    if response:
-        return response
     owed = due(head.raw(15), head.raw(16), Outcome.OK)
     if owed.application is None or (received.answer and not enhanced(head.raw(15), head.raw(16))):
         return b""

@@ -33,6 +33,11 @@ _NEW, _RECEIVED = Admission.NEW, State.RECEIVED  # looked at for every message
 _LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")  # table 0203: what a facility files its patients under
 
 
+def no_kind(_kind: str, _trigger: str, _msh_15: str, _msh_16: str) -> bool:
+    """No message has an application answer of its own."""
+    return False
+
+
 def any_kind(_kind: str, _trigger: str) -> bool:
     """Accept every type of message."""
     return True
@@ -48,6 +53,8 @@ class Feed:
         wait: answer an original-mode message after processing.
         conflict: what becomes of a control id that comes again with other content.
         supports: whether a type and trigger can be processed at all; others are rejected (200, 201).
+        answered: whether a type and trigger (with MSH-15 and MSH-16) has an application answer of its own (reply.py),
+            which is due after processing.
         senders: ``MSH-3.1^MSH-4.1`` values that this connection may send as (from its certificate); empty: any.
         by_sender: what is agreed with single senders, by ``MSH-3.1^MSH-4.1``; it stands before the rest.
         sequence: the sender numbers its messages (sequence.py).
@@ -59,6 +66,7 @@ class Feed:
     wait: bool = False
     conflict: Literal["quarantine", "accept"] = "quarantine"
     supports: Callable[[str, str], bool] = any_kind
+    answered: Callable[[str, str, str, str], bool] = no_kind
     senders: frozenset[str] = frozenset()
     by_sender: "tuple[tuple[str, Feed], ...]" = ()
     sequence: bool = False
@@ -104,6 +112,7 @@ class Prepared(NamedTuple):
     conflict: str = "quarantine"
     alarm: str = ""  # for the operator; no value of the message
     numbered: Numbered | None = None  # where the sender numbers its messages
+    answered: bool = False  # its application answer is made anew each time
 
 
 class Reply(NamedTuple):
@@ -155,7 +164,9 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
     queried = message.kind in QUERIES
     owed = _owed(head, Outcome.OK)
     # in enhanced mode the outcome decides whether MSH-16 wants to hear of it (ER, SU), and it is not known yet
+    answered = feed.answered(message.kind, message.trigger, head.raw(15), head.raw(16))
     waits = wants_any(head.raw(16)) if _enhanced(head) else feed.wait or queried
+    waits = waits or answered
     code = owed.accept if waits or owed.accept else owed.application
     answer = acknowledge(head, code, control_id=ack_id, now_us=now_us, expected=number) if code else b""
     lane, lane_2 = lanes_in(payload, seen, source)
@@ -176,9 +187,9 @@ def judge(payload: bytes, feed: Feed, *, now_us: int, ack_id: str, peer: str = "
 
     conflicting = partial(_conflict_answer, head, ack_id, now_us)
     if number is None:
-        return Prepared(received, waits, conflicting, feed.conflict)
+        return Prepared(received, waits, conflicting, feed.conflict, answered=answered)
     numbered = Numbered(number, partial(_numbered_answer, head, ack_id, now_us))
-    return Prepared(received, waits, conflicting, feed.conflict, numbered=numbered)
+    return Prepared(received, waits, conflicting, feed.conflict, numbered=numbered, answered=answered)
 
 
 def _numbered_answer(head: Segment, ack_id: str, now_us: int, expected: int, error: DoorwayError | None) -> bytes:
@@ -204,13 +215,14 @@ class _Known:
     """What every message with the same header shares: the header without MSH-7 and MSH-10."""
 
     __slots__ = (
-        "answer", "begins", "component", "evn", "kind", "mark", "mrg", "others", "pid", "repetition", "source", "waits"
+        "answer", "answered", "begins", "component", "evn", "kind", "mark", "mrg", "others", "pid", "repetition",
+        "source", "waits",
     )  # fmt: skip
 
     def __init__(self, judged: Prepared, marks: bytes, answer: "tuple[bytes, bytes, bytes, bytes] | None") -> None:
         self.source = judged.message.source
         self.kind = judged.message.kind
-        self.waits = judged.waits
+        self.waits, self.answered = judged.waits, judged.answered
         self.answer = answer  # around time, id and asked id; None: no answer at once
         self.begins = _id_begins(self.source)
         self.mark, self.component, self.repetition = marks[:1], marks[1:2], marks[2:3]
@@ -282,7 +294,7 @@ class Intake:
             peer,
         )
         conflicting = partial(_conflict_of, payload, self._feed, ack_id, now_us)
-        return Prepared(received, known.waits, conflicting, self._feed.conflict)
+        return Prepared(received, known.waits, conflicting, self._feed.conflict, "", None, known.answered)
 
     def _learn(self, key: tuple[bytes, ...], parts: Sequence[bytes], mark: bytes) -> _Known | None:
         """Judge a message of this header once, with marks in the places that differ from message to message."""
@@ -423,6 +435,8 @@ def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received
     if admission is Admission.NEW:
         return Reply(message.id, message.answer, waits=prepared.waits)
     if admission is Admission.REPEATED:
+        if prepared.answered:
+            return Reply(found.id, found.answer, b"", True, admission)
         waits = prepared.waits and not found.result and found.state is State.RECEIVED
         return Reply(found.id, found.answer, found.result, waits, admission)
     return _conflicting(unit, prepared)
@@ -430,7 +444,11 @@ def _reply(unit: Unit, prepared: Prepared, admission: Admission, found: Received
 
 def result_of(inbox: InboxReader, id_: str) -> bytes | None:
     """The application acknowledgement of a kept message: empty where it wants none; None while it is not processed."""
-    found = inbox.get(id_)
+    return result_in(inbox.get(id_))
+
+
+def result_in(found: Received | None) -> bytes | None:
+    """:func:`result_of` a message that has been read."""
     return None if found is None or (found.state is State.RECEIVED and not found.result) else found.result
 
 

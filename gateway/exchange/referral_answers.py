@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.exchange.parties import parsed, parties_of, reference_of, task_of
 from gateway.exchange.ports.resources import Stored
-from gateway.exchange.ports.store import Unit
+from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_text import token
 from gateway.kernel.fhir import JsonObject, Resource
@@ -24,13 +24,13 @@ from gateway.mapping.hl7v2.outbound import OWN_NUMBER
 from gateway.profiles.search_parameters import Definitions
 from gateway.referrals.lifecycle import reachable
 
-Named: TypeAlias = "Callable[[Unit, str, str], Sequence[Stored]]"  # ServiceRequests with an identifier, whoever asks
+Named: TypeAlias = "Callable[[Reading, str, str], Sequence[Stored]]"  # ServiceRequests with an identifier, whoever asks
 Referral: TypeAlias = tuple[str, JsonObject | None]  # reference of the ServiceRequest, its newest Task
 _SAME_NUMBER: Final = 16  # requests under one number that are looked at
 _TOLD: Final = ("statusReason", "businessStatus", "output")
 
 
-def nobody(_unit: Unit, _system: str, _value: str) -> Sequence[Stored]:
+def nobody(_unit: Reading, _system: str, _value: str) -> Sequence[Stored]:
     """Without a search nothing is found by its number."""
     return ()
 
@@ -38,7 +38,7 @@ def nobody(_unit: Unit, _system: str, _value: str) -> Sequence[Stored]:
 def by_number(definitions: Definitions) -> Named:
     """Finds by search, as anybody would; nothing of it is told to anybody."""
 
-    def named(unit: Unit, system: str, value: str) -> Sequence[Stored]:
+    def named(unit: Reading, system: str, value: str) -> Sequence[Stored]:
         query = parse_query("ServiceRequest", [("identifier", token(system, value))], definitions)
         found = unit.resources.candidates("ServiceRequest", query.criteria, limit=_SAME_NUMBER)
         return [one.stored for one in found]
@@ -77,7 +77,7 @@ class ReferralAnswers:
     def _ours(self, unit: Unit, said: Resource, sender: str, answers: str) -> Referral | None:
         allowed = {self.organizations[sender]} if sender in self.organizations else set()
         told = unit.outbox.find(answers) if answers else []
-        for one in self._numbered(unit, said):
+        for one in self.numbered(unit, said):
             if one.id == said["id"] or one.deleted:
                 continue
             task, doing = _standing(unit, one)
@@ -86,7 +86,8 @@ class ReferralAnswers:
                 return one.reference, task
         return None
 
-    def _numbered(self, unit: Unit, said: Resource) -> Iterator[Stored]:
+    def numbered(self, unit: Reading, said: Resource) -> Iterator[Stored]:
+        """The stored requests that have a number of this one, whoever made them."""
         for number in said.get("identifier", ()):
             system, value = str(number.get("system", "")), str(number.get("value", ""))
             if system == OWN_NUMBER:

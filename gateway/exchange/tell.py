@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 from gateway.exchange.deliver import queue_delivery
 from gateway.exchange.parties import behind, parsed, parties_of, reference_of, task_of
 from gateway.exchange.ports.resources import Stored
-from gateway.exchange.ports.store import Unit
+from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
-from gateway.kernel.fhir import Resource
+from gateway.kernel.fhir import JsonObject, Resource
 from gateway.referrals.lifecycle import is_referral
 
 EventOf: TypeAlias = "Callable[[Resource | None, Resource], str]"
@@ -59,15 +59,7 @@ class Tell:
         task = task_of(unit, stored, request)
         asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
         doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
-        subject = reference_of(request.get("subject"))
-        mentioned = [
-            request.get("encounter"), *request.get("reasonReference", ()), *request.get("supportingInfo", ()),
-            *request.get("insurance", ()), *_payors(unit, request),
-        ]  # fmt: skip
-        references = [
-            stored.reference, *([f"Task/{task['id']}"] if task else []), *([subject] if subject else []),
-            *asked, *doing, *(found for one in mentioned if (found := reference_of(one))),
-        ]  # fmt: skip
+        references = told_of(unit, stored, request, task)
         fresh = stored.version == 1 and stored.updated_us >= now_us  # a Task that follows later is a change
         for name, partner in self._partners.items():
             if partner.sender and partner.sender == source:
@@ -83,7 +75,7 @@ class Tell:
             else:
                 continue
             queue_delivery(
-                unit, name, kind, list(dict.fromkeys(references)), cause=f"{stored.reference}/{now_us}",
+                unit, name, kind, references, cause=f"{stored.reference}/{now_us}",
                 now_us=now_us, lane=stored.reference,
             )  # fmt: skip
 
@@ -106,6 +98,22 @@ class Tell:
                         unit, name, event, references, cause=f"{one.reference}/{one.version}", now_us=now_us,
                         lane=patient,
                     )  # fmt: skip
+
+
+def told_of(unit: Reading, stored: Stored, request: Resource, task: JsonObject | None) -> list[str]:
+    """The references of everything that a message about a referral may tell of; what of it leaves is for the gate."""
+    subject = reference_of(request.get("subject"))
+    asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
+    doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
+    mentioned = [
+        request.get("encounter"), *request.get("reasonReference", ()), *request.get("supportingInfo", ()),
+        *request.get("insurance", ()), *_payors(unit, request),
+    ]  # fmt: skip
+    references = [
+        stored.reference, *([f"Task/{task['id']}"] if task else []), *([subject] if subject else []),
+        *asked, *doing, *(found for one in mentioned if (found := reference_of(one))),
+    ]  # fmt: skip
+    return list(dict.fromkeys(references))
 
 
 def _before(unit: Unit, one: Stored) -> Resource | None:
@@ -150,7 +158,7 @@ def _kind(request: Resource, *, fresh: bool, answers: bool) -> str:
     return "REF^I12" if fresh else "REF^I13"
 
 
-def _payors(unit: Unit, request: Resource) -> list[object]:
+def _payors(unit: Reading, request: Resource) -> list[object]:
     """References to who pays by the coverages of a request: AUT cannot be told without."""
     named = [reference_of(one) for one in request.get("insurance", ())]
     found = [unit.resources.get(*one.split("/", 1)) for one in named if one.startswith("Coverage/")]

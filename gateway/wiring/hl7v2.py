@@ -1,6 +1,7 @@
 """The HL7 v2 bridge: converters, listeners, senders, the answers to queries."""
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from gateway.adapters.mllp.service import MllpService
     from gateway.codecs.er7 import Message
     from gateway.exchange.process_messages import Processing
+    from gateway.exchange.query import AskerOf
     from gateway.exchange.referral_answers import ReferralAnswers
+    from gateway.exchange.reply import Replies
     from gateway.mapping.hl7v2.convert import Conversion, Converter
 
 from gateway.wiring.parts import clock, consent_knowledge, linker, now_us, saver, search_definitions, speakers
@@ -152,11 +155,12 @@ def mllp_listeners(settings: Settings, supports: Callable[[str, str], bool]) -> 
     from gateway.adapters.mllp.receiver import Listener
     from gateway.adapters.mllp.tls import server_context
     from gateway.exchange.receive import Feed
+    from gateway.exchange.reply import answered
 
     def taken(one: MllpFeed, name: str = "") -> Feed:
         wait = settings.mllp_wait_for_processing if one.wait_for_processing is None else one.wait_for_processing
         charset = one.default_charset or settings.mllp_default_charset
-        return Feed(name, charset, one.charset, wait, one.conflict, supports, sequence=one.sequence_numbers)
+        return Feed(name, charset, one.charset, wait, one.conflict, supports, answered, sequence=one.sequence_numbers)
 
     of_listener, by_sender = dict[str, Feed](), list[tuple[str, Feed]]()
     for source, one in hl7v2_sources(settings).items():
@@ -248,7 +252,7 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
     from gateway.adapters.http.seal import CursorSeal
     from gateway.codecs.er7 import Message
     from gateway.exchange.enumeration import Watch
-    from gateway.exchange.query import Asker, Queries
+    from gateway.exchange.query import Queries
     from gateway.exchange.receive import Feed as Incoming
     from gateway.kernel.fhir import Resource
     from gateway.mapping.hl7v2.convert import Feed
@@ -260,23 +264,41 @@ def mllp_queries(settings: Settings, store: Store, arrivals: Callable[[], int]) 
         found = converter.convert(Message.parse(question), feed).resources
         return next((one for one in found if one["resourceType"] == "Patient"), {"resourceType": "Patient"})
 
-    def asker_of(sender: str, certified: bool, address: str) -> Asker:
-        one = settings.mllp_askers.get(sender)
-        near = one is not None and any(ip_address(address) in network for network in one.networks)
-        return Asker(one.organization, one.purpose) if one is not None and (certified or near) else Asker()
-
     key = store.write(lambda unit: unit.clients.keep_secret("cursor", os.urandom(32)))
     outbound = load_outbound()
     queries = Queries(
         store, linker(settings), consent_knowledge(settings), search_definitions(settings.data_folder), patient_of,
         outbound,
-        CursorSeal(key), asker_of, ZoneInfo(settings.time_zone), Watch(settings.match_people_per_hour),
+        CursorSeal(key), _askers(settings), ZoneInfo(settings.time_zone), Watch(settings.match_people_per_hour),
     )  # fmt: skip
 
     def answers(payload: bytes, taken: Incoming, address: str, ack_id: str) -> bytes:
         return queries.answer(payload, taken, address=address, now_us=arrivals(), ack_id=ack_id)
 
     return answers
+
+
+def _askers(settings: Settings) -> "AskerOf":
+    """Who stands behind a sender: believed by its certificate or its network, else nobody."""
+    from gateway.exchange.query import Asker
+
+    def asker_of(sender: str, certified: bool, address: str) -> Asker:
+        one = settings.mllp_askers.get(sender)
+        near = one is not None and any(ip_address(address) in network for network in one.networks)
+        return Asker(one.organization, one.purpose) if one is not None and (certified or near) else Asker()
+
+    return asker_of
+
+
+def mllp_replies(settings: Settings, store: Store, processing: "Processing", arrivals: Callable[[], int]) -> "Replies":
+    """What makes the application answers to referrals and orders."""
+    from gateway.adapters.files.hl7v2_tables import load_outbound
+    from gateway.exchange.reply import Replies
+
+    return Replies(
+        store, processing, consent_knowledge(settings), load_outbound(), _askers(settings),
+        ZoneInfo(settings.time_zone), arrivals, lambda: secrets.token_hex(10),
+    )  # fmt: skip
 
 
 def record_agreements(settings: Settings, store: Store) -> None:
@@ -297,7 +319,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     from gateway.adapters.mllp.receiver import Arrivals, Receiver
     from gateway.adapters.mllp.service import MllpService
     from gateway.adapters.worker import InboxWorker, Retention
-    from gateway.exchange.receive import admit_all, result_of
+    from gateway.exchange.receive import admit_all
 
     record_agreements(settings, store)
     processing = hl7v2_processing(settings)
@@ -307,10 +329,6 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     def supports(kind: str, trigger: str) -> bool:
         return kind in types if not trigger else (kind, trigger) in kinds or (kind, "*") in kinds
 
-    def result(id_: str) -> bytes | None:
-        with store.reading() as reading:
-            return result_of(reading.inbox, id_)
-
     def oldest() -> int | None:
         with store.reading() as reading:
             return reading.inbox.oldest_open_us()
@@ -319,7 +337,7 @@ def mllp_service(settings: Settings, store: Store) -> "MllpService":
     receiver = Receiver(
         mllp_listeners(settings, supports),
         lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
-        result,
+        mllp_replies(settings, store, processing, arrivals).result,
         arrivals,
         lambda: service.inbox.wake(),
         mllp_queries(settings, store, arrivals),

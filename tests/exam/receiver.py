@@ -19,7 +19,7 @@ def main() -> None:
     receiver = Receiver(
         [Listener(port=0)],
         lambda prepared: store.submit(lambda unit: admit_all(unit, prepared)),
-        lambda _id: b"",
+        lambda _id, _feed, _address: b"",
         Arrivals(),
     )
     print(receiver.start()[0][1], flush=True)

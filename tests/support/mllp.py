@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from gateway.adapters.mllp.receiver import Arrivals, Listener, Receiver
 from gateway.exchange.ports.store import Store
-from gateway.exchange.receive import admit_all, result_of
+from gateway.exchange.receive import Feed, admit_all, result_of
 
 
 @contextmanager
 def receiving(store: Store, *listeners: Listener) -> Iterator[Receiver]:
     """A running receiver that keeps messages in ``store``."""
 
-    def result(id_: str) -> bytes | None:
+    def result(id_: str, _feed: Feed, _address: str) -> bytes | None:
         with store.reading() as reading:
             return result_of(reading.inbox, id_)
 

@@ -90,8 +90,8 @@ class Owner(Protocol):
         """The response to a query; b"" when it is none: then it is a message like any other."""
         ...
 
-    async def result(self, id_: str, timeout_s: float) -> bytes | None:
-        """The application acknowledgement of a message, b"" where it wants none; None: not in time."""
+    async def result(self, id_: str, feed: Feed, address: str, timeout_s: float) -> bytes | None:
+        """The application answer to a message, b"" where it wants none; None: not in time."""
         ...
 
 
@@ -493,7 +493,7 @@ class Connection(asyncio.Protocol):
             raise Busy("the store is slow", fix="send again, unchanged") from None
 
     async def _send_result(self, id_: str) -> bool:
-        found = await self._owner.result(id_, self._one.result_timeout_s)
+        found = await self._owner.result(id_, self._feed, self._address, self._one.result_timeout_s)
         self._send(found or b"")
         await self._drained()
         return found is not None

@@ -32,7 +32,7 @@ log = logging.getLogger("doorway.mllp")
 
 Submit: TypeAlias = "Callable[[Sequence[Prepared]], Future[list[Reply]]]"  # keeps the messages in one transaction
 Answers: TypeAlias = Callable[[bytes, Feed, str, str], bytes]  # payload, feed, address, MSH-10 of ours -> response
-ResultOf: TypeAlias = Callable[[str], bytes | None]  # the application acknowledgement, b"" for none; None: not yet
+ResultOf: TypeAlias = Callable[[str, Feed, str], bytes | None]  # id, feed, address -> answer; b"" none, None not yet
 _Asked: TypeAlias = tuple[Sequence[Prepared], Done]
 _HEADER: Final = 1_024  # where MSH-9 stands
 _GROUP: Final = 256  # frames that go into one transaction at most
@@ -62,7 +62,7 @@ class Receiver:
 
     Args:
         submit: keeps messages; its future answers after the commit.
-        result_of: reads the application acknowledgement of a message; may block.
+        result_of: the application answer to a message, for a connection of that feed and address; may block.
         now_us: arrival times.
         kept: called after each commit: there is work.
         answers: answers a query at once; b"" for what is none; may block.
@@ -237,15 +237,14 @@ class Receiver:
         """Whether it may be a query that is answered on the connection."""
         return self._answers is not None and b"QBP" in payload[:_HEADER]
 
-    async def result(self, id_: str, timeout_s: float) -> bytes | None:
-        """Wait, within bounds, for the application acknowledgement of a message, b"" where it wants none; None: not in
-        time."""
+    async def result(self, id_: str, feed: Feed, address: str, timeout_s: float) -> bytes | None:
+        """Wait, within bounds, for the application answer to a message, b"" where it wants none; None: not in time."""
         event = self._waiting.setdefault(id_, asyncio.Event())
         deadline = time.monotonic() + timeout_s
         try:
             while True:
                 event.clear()  # looked at before it is waited for: it may have been processed before anybody waited
-                found = await asyncio.to_thread(self._result_of, id_)
+                found = await asyncio.to_thread(self._result_of, id_, feed, address)
                 left = deadline - time.monotonic()
                 if found is not None or left <= 0:
                     return found

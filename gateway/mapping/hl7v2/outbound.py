@@ -210,10 +210,13 @@ def notices_of(codes: Iterable[str], texts: Mapping[str, Mapping[str, str]]) -> 
 
 
 def segments_about(
-    structure: str, resources: Sequence[JsonObject], outbound: Outbound
+    structure: str, resources: Sequence[JsonObject], outbound: Outbound, control: str = ""
 ) -> list[tuple[str, Mapping[int, Value]]]:
-    """The segments that a table makes of resources, without a header, for a message that is put together elsewhere."""
-    return _Writer(resources, outbound).all(outbound.rows[structure])
+    """The segments that a table makes of resources, without a header, for a message that is put together elsewhere.
+
+    ``control`` is ORC-1 where the table asks for it.
+    """
+    return _Writer(resources, outbound, control).all(outbound.rows[structure])
 
 
 def _grouped(rows: Sequence[OutRow]) -> Iterable[list[list[OutRow]]]:
@@ -443,6 +446,28 @@ def _cwe(node: Any, writer: _Writer) -> Components | None:
     return (*parts, None, None, node.get("text")) if entries or node.get("text") else None
 
 
+_STATES: Final = {  # Task.status -> table 0283, user-defined; C and X beside the A, E, P and R that it suggests
+    "draft": ("P", "Pending"), "requested": ("P", "Pending"), "accepted": ("A", "Accepted"),
+    "in-progress": ("A", "Accepted"), "on-hold": ("A", "Accepted"), "rejected": ("R", "Rejected"),
+    "failed": ("X", "Cancelled"), "cancelled": ("X", "Cancelled"), "completed": ("C", "Completed"),
+    "entered-in-error": ("X", "Cancelled"),
+}  # fmt: skip
+
+
+def _referral_state(task: Any, writer: _Writer) -> Components | None:
+    """RF1-1 of an answer: where the Task stands now; what a partner called it stands beside as the alternate."""
+    said = _cwe(task.get("businessStatus"), writer)
+    state = _STATES.get(str(task.get("status")))
+    if state is None:
+        return said
+    own = (*state, "HL70283")
+    if said is None:
+        return own
+    if said[0] == state[0] or said[2] == own[2]:  # another code of the same table is of an earlier day
+        return said if said[0] == state[0] else own
+    return (*own, *said[:3], *said[6:])
+
+
 def _xcn(node: Any, _: _Writer) -> Components | None:
     if not isinstance(node, dict) or node.get("resourceType") != "Practitioner":
         return None
@@ -561,6 +586,7 @@ def _decoded(node: Any, _: _Writer) -> str | None:
 _CONVERSIONS: Final[Mapping[str, Callable[[Any, _Writer], "str | Components | None"]]] = {
     "CX": _cx, "EI": _ei, "XPN": _xpn, "XAD": _xad, "XTN": _xtn, "CWE": _cwe, "XCN": _xcn, "XON": _xon, "PLN": _pln,
     "OWN": _own, "PL": _pl, "DTM": _dtm, "text": _text, "FT": _formatted, "base64": _decoded, "payor": _payor,
+    "RF1-1": _referral_state,
     "OBX-2": lambda node, writer: _measured(node, writer)[0], "OBX-5": lambda node, writer: _measured(node, writer)[1],
     "OBX-6": lambda node, writer: _measured(node, writer)[2],
 }  # fmt: skip

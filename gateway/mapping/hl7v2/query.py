@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, TypeAlias
 
-from gateway.codecs.ack import acknowledge, answer_of
+from gateway.codecs.ack import answer_of
 from gateway.codecs.er7 import DELETE, Message, Segment
 from gateway.codecs.er7_build import Fields, Value, build, segment_text
 from gateway.kernel.errors import DoorwayError, Invalid, Unsupported
 from gateway.kernel.fhir import JsonObject, Resource
+from gateway.mapping.hl7v2.answer import response
 from gateway.mapping.hl7v2.outbound import Outbound, segments_about
 
 DEMOGRAPHICS: Final = "Q22"  # IHE ITI-21
@@ -159,13 +160,9 @@ def respond(
 
     It is in the charset of the query, or in UTF-8 and says so where that charset lacks a character.
     """
-    head, marks, codec = message.header, message.delimiters, message.codec
+    marks, codec = message.delimiters, message.codec
     code = "AA" if error is None else answer_of(error).outcome.value[1]
     status = {"AA": "OK" if page.people else "NF"}.get(code, code)
-    acked = acknowledge(head, code, control_id=control_id, now_us=now_us, error=error)
-    lines = acked.decode(codec, "surrogateescape").rstrip("\r").split("\r")
-    msh = lines[0].split(marks.field)
-    msh[8] = (marks.component or " ").join(_ANSWERS[message.trigger])
     qpd = message.first("QPD")
     counts = {4: str(page.total), 5: str(len(page.people)), 6: str(page.remaining)} if error is None else {}
     tag, name = (qpd.get(2) or "", _ce(qpd)) if qpd is not None else ("", None)
@@ -178,13 +175,8 @@ def respond(
     texts = [segment_text(segment, fields, delimiters=marks, codec=codec) for segment, fields in told]
     if qpd is not None:
         texts.insert(1, qpd.text)
-    rest = [*lines[1:], *texts]
-    try:
-        return ("\r".join([marks.field.join(msh), *rest]) + "\r").encode(codec)
-    except UnicodeEncodeError:
-        msh += [""] * (18 - len(msh))
-        msh[17] = "UNICODE UTF-8"
-        return ("\r".join([marks.field.join(msh), *rest]) + "\r").encode("utf-8", "replace")
+    typed = _ANSWERS[message.trigger]
+    return response(message, code, typed, texts, control_id=control_id, now_us=now_us, error=error)
 
 
 def _ce(qpd: Segment) -> Value:

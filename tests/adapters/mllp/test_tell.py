@@ -89,7 +89,8 @@ def test_an_accepted_referral_is_answered_to_the_hospital_that_asked(both: Both)
     (sent,) = both.west.received
     message = Message.parse(sent)
     assert message.header.raw(9) == "RRI^I12^RRI_I12"
-    assert message.get("RF1-6.1") == "R-5"
+    assert (message.get("RF1-1.1"), message.get("RF1-1.3"), message.get("RF1-6.1")) == ("A", "HL70283", "R-5")
+    assert (message.get("RF1-11.1"), message.get("RF1-11.3")) == ("r1", OWN_NUMBER)
     assert (message.get("PID-3.1"), message.get("PID-5.1")) == ("c1712345", "Zqtell")
     assert [prd.get(1) for prd in message.all("PRD")] == ["RP", "RT"]
     assert both.east.received == []
