@@ -24,6 +24,7 @@ from gateway.exchange.hmis_release import NOTHING, NOTICES_FILE, Agencies, Askin
 from gateway.exchange.hmis_rows import ORDER, facts_of
 from gateway.exchange.hmis_store_export import restored
 from gateway.exchange.hmis_versions import columns_of
+from gateway.exchange.link_people import one_person
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.rows import RowState
 from gateway.exchange.ports.store import Reading
@@ -289,11 +290,8 @@ class Delta:
     def _person(self, resource: Resource) -> str:
         """PersonalID of the client, by the record itself or by the records of the same person."""
         patient = str((resource.get("for") or resource.get("subject") or {}).get("reference", ""))
-        references = {patient}
-        known = self._reading.links.known([patient]).get(patient)
-        if known is not None and known.person:
-            references |= {member.patient for member in self._reading.links.members(known.person)}
-        people = (_parsed(stored) for stored in self._reading.resources.many(sorted(references)).values())
+        records = one_person(self._reading.links, patient)
+        people = (_parsed(stored) for stored in self._reading.resources.many(records).values())
         keys = {_key(person, f"{self._bound.base}/PersonalID") for person in people if self._ours(person)} - {""}
         if len(keys) != 1:
             raise _Aside("the patient is not one client of this source")

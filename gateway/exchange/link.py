@@ -118,13 +118,19 @@ class Linker:
         self._unmerged(unit, stored.reference, saver, now_us)
         person = traits_of(patient, self.reader)
         custodian = custodian_of(patient, stored)
-        if not self._entered(unit, person, custodian, now_us) and not again:
+        before = unit.links.known((person.key,)).get(person.key)
+        if not enter(unit.links, person, custodian, self.root, now_us=now_us, before=before) and not again:
             return Arrived()
+        if before is None:
+            self._back(unit, person.key, saver, now_us)
         return self._compare(unit, person, custodian, saver, now_us)
 
-    def _entered(self, unit: Unit, person: Traits, custodian: str, now_us: int) -> bool:
-        before = unit.links.known((person.key,)).get(person.key)
-        return enter(unit.links, person, custodian, self.root, now_us=now_us, before=before)
+    def _back(self, unit: Unit, patient: str, saver: Saver, now_us: int) -> None:
+        """A record that was not in the index, such as a merged one, is of the person that its links say."""
+        for edge in unit.links.edges(patient):
+            if edge.state is EdgeState.LINKED:
+                self.persons.join(unit, edge.one, edge.other, saver=saver, now_us=now_us)
+                return
 
     def index(self, unit: Unit, stored: Sequence[Stored], *, now_us: int) -> int:
         """Put many Patients into the index without comparing them: the first half of comparing a whole store."""

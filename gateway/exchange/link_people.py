@@ -112,6 +112,11 @@ def component(links: LinkReader, start: Iterable[str], among: Collection[str] | 
     return frozenset(found)
 
 
+def one_person(links: LinkReader, patient: str) -> list[str]:
+    """Every record of the person of a record, itself included: those that were merged into another one too."""
+    return sorted(component(links, (patient,)))
+
+
 def _there(edge: Edge, here: str) -> str:
     return edge.other if edge.one == here else edge.one
 

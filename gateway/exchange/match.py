@@ -14,7 +14,7 @@ import orjson
 
 from gateway.consent.release import Released
 from gateway.exchange.link import Linker
-from gateway.exchange.link_people import component
+from gateway.exchange.link_people import component, one_person
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.kernel.errors import Invalid, NotFound
@@ -179,7 +179,7 @@ def _same_number(a: Traits, b: Traits) -> bool:
 def _one_person(reading: Readable, gate: Gate, answers: Sequence[Found]) -> bool:
     """Whether the answers are records of one person, by links between records that the asker may see."""
     first = answers[0].stored.reference
-    stored = list(reading.resources.many(_records_of(reading, first)).values())
+    stored = list(reading.resources.many(one_person(reading.links, first)).values())
     seen = {s.reference for s in gate.release(stored).resources}
     return {found.stored.reference for found in answers} <= component(reading.links, (first,), seen)
 
@@ -227,7 +227,7 @@ def cross_reference(
     seen = [stored for stored in own if any(_pair(i) == source for i in _identifiers(stored))]
     if not seen:
         raise NotFound("unknown identifier", at="sourceIdentifier")
-    references = {reference for stored in seen for reference in _records_of(reading, stored.reference)}
+    references = {reference for stored in seen for reference in one_person(reading.links, stored.reference)}
     others = gate.release(list(reading.resources.many(sorted(references)).values())).resources
     known = {stored.reference for stored in others}  # who is joined by a hidden record only is not told to be joined
     joined = component(reading.links, (stored.reference for stored in seen), known)
@@ -253,11 +253,6 @@ def _pair(identifier: JsonObject) -> tuple[str, str]:
 def _wanted(identifier: JsonObject, source: tuple[str, str], targets: Sequence[str]) -> bool:
     system, _ = pair = _pair(identifier)
     return bool(system) and pair != source and (not targets or system in targets)
-
-
-def _records_of(reading: Readable, patient: str) -> list[str]:
-    own = reading.links.known((patient,)).get(patient)
-    return [known.patient for known in reading.links.members(own.person)] if own and own.person else [patient]
 
 
 def demographics_query(

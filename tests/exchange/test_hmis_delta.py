@@ -17,6 +17,7 @@ from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_delta import SIDE_FILE, Delta
 from gateway.exchange.hmis_joined import SENT
 from gateway.exchange.hmis_release import Asking
+from gateway.exchange.ports.links import Edge, EdgeState
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.save import Saver
@@ -273,6 +274,23 @@ def test_a_patient_of_elsewhere_is_left_to_staff_who_may_see_the_person() -> Non
     assert told(store) == ([], [], 1)  # whose referral it is they may not know
     put(store, signed("hps", patient=whose))
     assert told(store) == ([], ["Task/t1"], 0)
+
+
+def test_a_referral_under_a_number_that_was_merged_since_is_still_the_clients() -> None:
+    store = hmis()
+    (request, task), whose = referral(), {"reference": "Patient/hp"}
+    put(store, {"resourceType": "Patient", "id": "hp"}, {**request, "subject": whose}, {**task, "for": whose})
+    put(store, signed("hps", patient=whose))
+    client = str(SOURCE.reference("Client", "1")["reference"])
+
+    def tie(one: str, other: str) -> None:  # as a merge leaves it: by an edge, no longer in the index
+        edge = Edge(min(one, other), max(one, other), EdgeState.LINKED, "certain", 0.0, 1, "EHR^W")
+        store.write(lambda unit: unit.links.hold(edge))
+
+    tie("Patient/hp", "Patient/survivor")
+    assert told(store) == ([], ["Task/t1"], 0)
+    tie("Patient/survivor", client)
+    assert told(store) == (["Event"], [], 0)
 
 
 @pytest.mark.parametrize("why", ["no consent", "revoked", "no agreement", "another purpose"])

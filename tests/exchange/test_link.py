@@ -291,6 +291,23 @@ def test_a_merge_is_one_person_and_its_undoing_takes_it_back(store: Store) -> No
     assert digest(store) == before
 
 
+def test_a_merge_that_is_taken_back_gives_a_record_its_person_again(store: Store) -> None:
+    stranger = {"name": [{"family": "Zqother", "given": ["Ann"]}], "birthDate": "1950-01-09", "gender": "female"}
+    bare: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis"), patient("x", "hospital"), patient("y", "hospital", **stranger, **bare))
+    before = people(store)
+    assert before == {frozenset({"Patient/h", "Patient/x"}), frozenset({"Patient/y"})}
+    into = [{"other": {"reference": "Patient/y"}, "type": "replaced-by"}]
+    save(store, patient("x", "hospital", active=False, link=into), now_us=NOW + 10)
+    assert people(store) == {frozenset({"Patient/h", "Patient/y"})}
+    save(store, patient("x", "hospital"), now_us=NOW + 20)
+    assert people(store) == before
+    assert (links(store, "h"), links(store, "x"), links(store, "y")) == ({"Patient/x"}, {"Patient/h"}, set())
+    with store.reading() as reading:
+        (person,) = reading.resources.of_type("Person")
+        assert [one["target"]["reference"] for one in orjson.loads(person.body)["link"]] == ["Patient/h", "Patient/x"]
+
+
 def test_a_reviewer_decides_and_two_must_where_the_site_says_so(store: Store) -> None:
     two = Linker(load_model(), default_reader(), Rules(two_people=True))
     save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN), linker=two)

@@ -13,6 +13,7 @@ from gateway.consent.release import Released
 from gateway.exchange.audit_viewers import TRAIL
 from gateway.exchange.clients import admit
 from gateway.exchange.history import Moment, moment_of, newest_first
+from gateway.exchange.link_people import one_person
 from gateway.exchange.ports.resources import ResourceReader, Stored
 from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.rest.ask import Answer, Ask
@@ -414,10 +415,8 @@ class Finds:
 
     def _record_of(self, reading: Reading, own: Stored) -> list[Stored]:
         """The one file of the person: this record and those linked with it; each resource is judged by itself."""
-        known = reading.links.known([own.reference]).get(own.reference)
-        linked = [one.patient for one in reading.links.members(known.person)] if known and known.person else []
         out = {own.reference: own}
-        for one in reading.resources.compartment(sorted({own.reference, *linked})):
+        for one in reading.resources.compartment(one_person(reading.links, own.reference)):
             out.setdefault(one.reference, one)
         return list(out.values())
 

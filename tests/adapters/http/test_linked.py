@@ -46,3 +46,22 @@ def test_the_version_that_a_write_answers_with_is_the_current_one(small: World) 
     etag = small.ehr("GET", f"/Patient/{id_}").headers["etag"]
     assert made.headers["etag"] == etag
     assert small.ehr("PUT", f"/Patient/{id_}", {**PERSON, "id": id_, "active": True}, If_Match=etag).status_code == 200
+
+
+def test_what_was_written_under_a_number_that_was_merged_stays_in_the_one_file(small: World) -> None:
+    other: dict[str, Any] = {**PERSON, "identifier": [{"system": "urn:zq:mrn", "value": "temporary"}]}
+    kept, merged = small.ehr.create(PERSON)["id"], small.ehr.create(other)["id"]
+    visit = {
+        "resourceType": "Encounter", "status": "finished", "subject": {"reference": f"Patient/{merged}"},
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "EMER"},
+    }  # fmt: skip
+    seen = small.ehr.create(visit)["id"]
+    into = {"other": {"reference": f"Patient/{kept}"}, "type": "replaced-by"}
+    gone = {**other, "id": merged, "active": False, "link": [into]}
+    assert small.ehr("PUT", f"/Patient/{merged}", gone).status_code == 200
+    for patient in (kept, merged):
+        found = small.ehr("GET", f"/Patient/{patient}/$everything").json()["entry"]
+        assert {kept, merged, seen} <= {one["resource"]["id"] for one in found}
+    asked = "urn:zq:mrn%7Ctemporary"
+    answer = small.ehr("GET", f"/Patient/$ihe-pix?sourceIdentifier={asked}")
+    assert "219099999" in answer.text
