@@ -282,12 +282,26 @@ def _check_depth(resource: JsonObject, at: str) -> None:
         depth += 1
         if depth > DEPTH_LIMIT:
             raise Malformed("nested too deeply", at=at, fix=f"at most {DEPTH_LIMIT} levels")
+        if depth == _ENTRIES_DEPTH:
+            level = [node for node in level if _may_exceed(node, DEPTH_LIMIT - depth + 1)]
         level = [
             child
             for node in level
             for child in (node.values() if isinstance(node, dict) else node)
             if isinstance(child, (dict, list))
         ]
+
+
+_ENTRIES_DEPTH: Final = 3  # where the entries of a Bundle stand: many, and hardly any of them deep
+
+
+def _may_exceed(node: Any, levels: int) -> bool:
+    """Whether a node has so many brackets, those in its strings too, that it may go deeper than ``levels``."""
+    try:
+        text = write(node)
+    except TypeError:  # too deep to be written
+        return True
+    return text.count(b"{") + text.count(b"[") > levels
 
 
 def _check_escapes(resource: JsonObject, at: str) -> None:
@@ -365,6 +379,11 @@ def entry_texts(document: Document) -> list[str | None]:
     """The text of ``entry[i].resource`` of a Bundle, for each entry in order; None where an entry has no resource."""
     if not isinstance(document.resource.get("entry"), list) or "entry" not in document.spans:
         return []
+    if document.compact:  # each part of it is what is written from its reading
+        return [
+            orjson.dumps(entry["resource"]).decode() if isinstance(entry, dict) and "resource" in entry else None
+            for entry in document.resource["entry"]
+        ]
     text, found = document.text, []
     index = skip_space(text, document.spans["entry"][0] + 1)
     for entry in document.resource["entry"]:

@@ -53,6 +53,7 @@ class Structure:
         self.after_extension: After | None = None
         self._checks: dict[str, ObjectCheck | None] = {}
         self._good: set[tuple[After, bytes]] = set()
+        self._good_links: set[tuple[After, str]] = set()
 
     def remembered(self, check: After) -> After:
         """The check of an element that depends on its content alone: content that was found good is not run again."""
@@ -72,6 +73,29 @@ class Structure:
                 if len(good) >= _KNOWN_LIMIT:
                     good.clear()
                 good.add(key)
+            return None
+
+        return known
+
+    def remembered_link(self, check: After) -> After:
+        """The check of a Reference whose literal is all that it says: one person's resources refer to the same few.
+
+        Where it is looked up, in a Bundle or among contained resources, it does not depend on its content alone.
+        """
+        good = self._good_links
+
+        def known(node: Any, path: str, run: Run) -> None:
+            literal = node.get("reference") if type(node) is dict and len(node) == 1 else None
+            if type(literal) is not str or run.bundle is not None or literal[:1] == "#":
+                return check(node, path, run)
+            if (check, literal) in good:
+                return None
+            before = len(run.issues)
+            check(node, path, run)
+            if len(run.issues) == before and len(literal) <= _KNOWN_SIZE:
+                if len(good) >= _KNOWN_LIMIT:
+                    good.clear()
+                good.add((check, literal))
             return None
 
         return known
@@ -236,7 +260,10 @@ class ObjectCheck:
             else:
                 after.append(_bound(valueset, codes, use.code))
         if use.code == "Reference":
-            after.append(_referring(use.targets, facts.resource_types))
+            reference = self._structure.of("Reference")
+            assert reference is not None
+            referring = _all_of([reference.check, _referring(use.targets, facts.resource_types)])
+            after.append(self._structure.remembered_link(referring))
         elif use.code not in PRIMITIVES and use.code != "Resource":
             check = self._structure.of(use.code)
             if check is None:
@@ -244,10 +271,6 @@ class ObjectCheck:
             after.insert(0, check.check)
         elif use.code == "Resource":
             after.append(self._nested(contained=element.name == "contained"))
-        if use.code == "Reference":
-            reference = self._structure.of("Reference")
-            assert reference is not None
-            after.insert(0, reference.check)
         if use.code in _REMEMBERED:
             after = [self._structure.remembered(_all_of(after))]
         if path != use.code:  # a backbone's own rules hang on its type

@@ -184,6 +184,27 @@ def test_the_texts_of_bundle_entries_are_cut_out_unchanged() -> None:
     assert json_text.entry_texts(json_text.read(b'{"entry":[]}')) == []
 
 
+@pytest.mark.parametrize("nested", ["1", '{"v":"}]"}', "[[],{}]"])
+def test_the_texts_of_a_compact_bundle_are_those_that_a_walk_finds(nested: str) -> None:
+    body = f'{{"entry":[{{"a":[3],"resource":{{"n":{nested},"t":"é"}}}},{{"x":1}},{{"resource":7}},4]}}'.encode()
+    compact = json_text.read(body)
+    assert compact.compact
+    assert json_text.entry_texts(compact) == json_text.entry_texts(json_text._read(body, "body"))
+
+
+@pytest.mark.parametrize("strings", ["", '"]","[{","}"', '"' + "[" * 90 + '"'])
+def test_depth_is_counted_to_the_level_whatever_brackets_strings_hold(strings: str) -> None:
+    wide = ",".join(['{"a":[1]}'] * 70)
+    for levels, good in ((json_text.DEPTH_LIMIT, True), (json_text.DEPTH_LIMIT + 1, False)):
+        deep = "[" * (levels - 2) + strings + "]" * (levels - 2)
+        for body in (f'{{"entry":[{wide},{deep}]}}', f'{{ "entry": [{deep},{wide}]}}'):
+            if good:
+                json_text.read(body.encode())
+            else:
+                with pytest.raises(Malformed, match="too deeply"):
+                    json_text.read(body.encode())
+
+
 def test_links_are_rewritten_in_references_uris_and_narrative_but_not_in_identifiers() -> None:
     resource = {
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": "urn:uuid:1"}],

@@ -27,7 +27,8 @@ from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, Reje
 from gateway.exchange.search_run import CURSOR
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import Category, DoorwayError, Fault, Invalid, Malformed, NotFound, TooLarge, Unsupported
-from gateway.kernel.fhir import JsonObject, Resource, references_in
+from gateway.kernel.fhir import Resource, references_in
+from gateway.kernel.identifiers import beside
 
 ENTRY_LIMIT: Final = 5_000
 _RESTFUL: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]{1,60}/[A-Za-z0-9.-]{1,64})(?:/_history/.*)?")
@@ -240,10 +241,11 @@ class Batches:
         """Give every entry its identity, then make every link between entries literal, then check what results."""
         targets: dict[str, str] = {}
         seen: dict[str, int] = {}  # by target, or by condition of a create
+        first = self.core.new_id()
         for step in steps:
             try:
                 self._askable(step)
-                step.target = self._identity(unit, step)
+                step.target = self._identity(unit, step, first)
             except DoorwayError as error:
                 failed[step.index] = error
                 continue
@@ -294,8 +296,11 @@ class Batches:
         within = f"{step.type}/{step.id}" if step.id else ""
         self.finds.query(type_, pairs, step.ask, strict=step.ask.handling != "lenient", within=within)
 
-    def _identity(self, unit: Unit, step: _Step) -> str:
-        """``Type/id`` of what the entry will touch; a conditional match is looked up among the visible."""
+    def _identity(self, unit: Unit, step: _Step, first: str) -> str:
+        """``Type/id`` of what the entry will touch; a conditional match is looked up among the visible.
+
+        What is new gets an id beside ``first``.
+        """
         if step.method == "POST":
             if step.operation:
                 raise Unsupported("operations are not run inside a transaction", at="request.url")
@@ -303,7 +308,7 @@ class Batches:
                 found = self.core.matches(unit, step.ask, step.type, step.ask.if_none_exist, "request.ifNoneExist")
                 if found:
                     return found[0].reference
-            step.id = self.core.new_id()
+            step.id = beside(self.core.new_id(), first)
             return f"{step.type}/{step.id}"
         if step.criteria and step.method in ("PUT", "PATCH", "DELETE"):
             found = self.core.matches(unit, step.ask, step.type, step.criteria, "request.url")
@@ -314,7 +319,7 @@ class Batches:
                 given = json_text.parse(step.text.encode()).get("id")
                 step.id = given if isinstance(given, str) else ""
                 if not step.id:
-                    step.id, step.method = self.core.new_id(), "POST"
+                    step.id, step.method = beside(self.core.new_id(), first), "POST"
             if not step.id:
                 return ""
             if step.method == "POST":
@@ -486,6 +491,8 @@ def _etag(value: Any, at: str) -> int | None:
 
 def _placed(index: int, method: str, url: str, ask: Ask, at: str) -> _Step:
     """The interaction that a request's method and url name."""
+    if method == "POST" and url.isalpha():  # a create, as most entries are
+        return _Step(index, method, url, "", "", "", ask)
     path, _, criteria = url.removeprefix(ask.base).lstrip("/").partition("?")
     parts = [part for part in path.split("/") if part]
     if len(parts) < 2 and "".join(parts) in _OF_ALL and (parts or criteria):  # what is asked of the server as a whole
@@ -508,17 +515,20 @@ def _placed(index: int, method: str, url: str, ask: Ask, at: str) -> _Step:
 
 
 def _entry(ask: Ask, answer: Answer) -> Entry:
-    response: JsonObject = {"status": f"{answer.status} {_TEXT.get(answer.status, '')}".strip()}
+    """An answer as an entry; its ``response`` is put together as text, since there are many."""
+    status = f"{answer.status} {_TEXT.get(answer.status, '')}".strip()
+    told = [f'"status":"{status}"']
+    full_url = ""
     if answer.location:
-        response["location"] = f"{ask.base}/{answer.location}"
+        full_url = f"{ask.base}/{answer.location.partition('/_history')[0]}"
+        told.append(f'"location":{json_text.write(f"{ask.base}/{answer.location}").decode()}')
     if answer.version is not None:
-        response["etag"] = f'W/"{answer.version}"'
+        told.append(f'"etag":"W/\\"{answer.version}\\""')
     if answer.updated_us is not None:
-        response["lastModified"] = instant(answer.updated_us)
-    body = b"" if ask.returning == "minimal" and answer.location else answer.body
+        told.append(f'"lastModified":"{instant(answer.updated_us)}"')
+    body = answer.body if ask.returning == "representation" or not answer.location else b""
     if ask.returning == "OperationOutcome" and answer.location:
-        body = b""
         issue = Issue("information", "informational", "created" if answer.status == 201 else "updated")
-        response["outcome"] = {"resourceType": "OperationOutcome", "issue": [issue.as_fhir()]}
-    full_url = f"{ask.base}/{answer.location.partition('/_history')[0]}" if answer.location else ""
-    return Entry(body, full_url, more=b'"response":' + json_text.write(response))
+        outcome = {"resourceType": "OperationOutcome", "issue": [issue.as_fhir()]}
+        told.append(f'"outcome":{json_text.write(outcome).decode()}')
+    return Entry(body, full_url, more=f'"response":{{{",".join(told)}}}'.encode())

@@ -299,7 +299,7 @@ class Rest:
             return self._store(unit, ask, _with_id(document, stored_id), stored_id, "PUT", None)
         _check_consent(ask, current)
         if type_ == "Consent" and _patient_of(seen.resources[0]) != document.resource.get("patient"):
-            document = with_own_links(unit.resources, ask.client, document)
+            document = with_own_links(unit.resources, ask.client, [document])[0]
             if _patient_of(seen.resources[0]) != document.resource.get("patient"):
                 raise Invalid(
                     "the patient of a Consent does not change", at="Consent.patient", fix="write a new Consent"
@@ -414,18 +414,18 @@ class Rest:
         Raises:
             Forbidden: scope.
         """
-        drafts = []
-        for type_, document, id_ in items:
+        for type_ in dict.fromkeys(type_ for type_, _, _ in items):
             ask.caller.scopes.constraints(type_, "c")
-            drafts.append(_draft(ask, with_own_links(unit.resources, ask.client, document), id_, "POST"))
+        documents = with_own_links(unit.resources, ask.client, [document for _, document, _ in items])
+        drafts = [_draft(ask, one, item[2], "POST") for one, item in zip(documents, items, strict=True)]
         written = self.saver.save(unit, drafts, now_us=ask.now_us)
-        return [self._answer(unit, ask, one, "create", created=True, changed=True) for one in written]
+        return self._answers(unit, ask, written, "create", created=True)
 
     def _store(
         self, unit: Unit, ask: Ask, document: Document, id_: str, method: str, current: Stored | None,
         shown: Stored | None = None,
     ) -> Answer:  # fmt: skip
-        document = with_own_links(unit.resources, ask.client, document)
+        document = with_own_links(unit.resources, ask.client, [document])[0]
         anew = False
         if current is not None and shown is not None and not current.deleted and shown.body != current.body:
             document, anew = with_withheld(document, shown, current)
@@ -435,20 +435,26 @@ class Rest:
         interaction = {"POST": "create", "PUT": "update", "PATCH": "patch"}[method]
         created = current is None or current.deleted
         changed = current is None or stored.version != current.version
-        return self._answer(unit, ask, stored, interaction, created=created, changed=changed)
+        return self._answers(unit, ask, [stored], interaction, created=created, changed=changed)[0]
 
-    def _answer(
-        self, unit: Unit, ask: Ask, stored: Stored, interaction: str, *, created: bool, changed: bool
-    ) -> Answer:
-        """Record and answer a write; links that the gateway keeps in a Patient may tell of records of others, and what
+    def _answers(
+        self, unit: Unit, ask: Ask, written: Sequence[Stored], interaction: str, *, created: bool, changed: bool = True
+    ) -> list[Answer]:
+        """Record and answer writes; links that the gateway keeps in a Patient may tell of records of others, and what
         others wrote before may hold what the writer was never shown."""
-        own = stored.version == 1 and (stored.type != "Patient" or b'"link"' not in stored.body)
-        released = self.gate.own(ask, [stored]) if own else self.gate.sight(unit.resources, ask).release([stored])
+        own = [one.version == 1 and (one.type != "Patient" or b'"link"' not in one.body) for one in written]
+        shown = iter(self.gate.own(ask, [one for one, mine in zip(written, own, strict=True) if mine]).resources)
+        bodies = [
+            next(shown).body if mine else _body(self.gate.sight(unit.resources, ask).release([one]).resources)
+            for one, mine in zip(written, own, strict=True)
+        ]
         if ask.written is not None:  # inside a transaction: one record tells of all that it wrote
-            ask.written.append(stored)
+            ask.written.extend(written)
         else:
-            self.gate.record(unit, ask, interaction, what=stored.reference, written=[stored] if changed else [])
-        return Answer.of(201 if created else 200, stored, _body(released.resources), location=True)
+            for one in written:
+                self.gate.record(unit, ask, interaction, what=one.reference, written=[one] if changed else [])
+        status = 201 if created else 200
+        return [Answer.of(status, one, body, location=True) for one, body in zip(written, bodies, strict=True)]
 
 
 def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:

@@ -7,7 +7,7 @@ form that the gateway gives itself (UUID version 8, or version 5 for records of 
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.codecs import json_text
@@ -48,12 +48,22 @@ def own_links(reader: ResourceReader, client: str, literals: Iterable[str]) -> d
     return {literal: stored for literal, stored in wanted.items() if stored in there}
 
 
-def with_own_links(reader: ResourceReader, client: str, document: json_text.Document) -> json_text.Document:
-    """The document with references to the client's own ids as they are stored; itself when there are none."""
-    targets = own_links(reader, client, references_of(document.text, document.resource))
+def with_own_links(
+    reader: ResourceReader, client: str, documents: Sequence[json_text.Document]
+) -> list[json_text.Document]:
+    """The documents with references to the client's own ids as they are stored: one look for all of them."""
+    named = [references_of(document.text, document.resource) for document in documents]
+    targets = own_links(reader, client, {literal for literals in named for literal in literals})
     if not targets:
-        return document
-    return json_text.read(json_text.with_links(document.text, targets).encode())
+        return list(documents)
+    return [
+        _linked(document, {literal: targets[literal] for literal in literals if literal in targets})
+        for document, literals in zip(documents, named, strict=True)
+    ]
+
+
+def _linked(document: json_text.Document, targets: Mapping[str, str]) -> json_text.Document:
+    return json_text.read(json_text.with_links(document.text, targets).encode()) if targets else document
 
 
 def in_query(
