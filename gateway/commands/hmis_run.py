@@ -397,7 +397,7 @@ def _write_rejects(place: Path, notes: list[dict[str, Any]]) -> None:
 
 def _import_summary(report: Any, dry_run: bool) -> None:
     said = "would be " if dry_run else ""
-    click.echo(f"{report.mode} import of FY{report.version}{' (dry run: nothing was kept)' if dry_run else ''}")
+    click.echo(f"{report.mode} import, format {report.version}{' (dry run: nothing was kept)' if dry_run else ''}")
     for file, counts in report.counts.items():
         click.echo(f"  {file:<24} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())))
     for file, names in report.unknown_columns.items():
