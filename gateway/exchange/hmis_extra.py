@@ -17,7 +17,8 @@ from gateway.exchange.ports.store import Reading, Unit
 HEADER: Final = ""  # the key under which a file's columns are kept
 _AGAIN: Final = "\x1f"  # stands before the number of a column whose name came before
 _TOGETHER: Final = 1_000
-Refuse = Callable[[Mapping[str, str]], bool]  # whether a row belongs to a client or project that must not be known
+Refuse = Callable[[Reading, Sequence[Mapping[str, str]]], list[bool]]  # which rows name what must not be known
+Look = Callable[[Callable[[Reading], Any]], Any]
 
 
 def labelled(header: Sequence[str], places: Iterable[int]) -> list[tuple[str, int]]:
@@ -99,7 +100,7 @@ class OwnFile:
     def run(self, write: Callable[[Callable[[Unit], Any]], Any], full: bool) -> dict[str, int]:
         """Store the rows; how many there are of each kind."""
         counts: dict[str, int] = {}
-        rows = self._rows(counts)
+        rows = self._rows()
         names = [name for name, _ in self._columns]
         write(lambda unit: keep_columns(unit, self._source, self.name, names))
         while batch := list(islice(rows, _TOGETHER)):
@@ -111,15 +112,12 @@ class OwnFile:
                 counts[Kind.DELETED.value] = gone
         return counts
 
-    def _rows(self, counts: dict[str, int]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    def _rows(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         """Key, what decides its age, and cells."""
         for number, cells in enumerate(self._conversion.rows(self._seen), 1):
             if not cells:
                 continue
             told = extra_cells(self._columns, self._width, cells)
-            if self._refuse(told):
-                counts[Kind.REFUSED.value] = counts.get(Kind.REFUSED.value, 0) + 1
-                continue
             key = cells[self._key].strip() if 0 <= self._key < len(cells) else ""
             key = key if key and key not in self._keys else f"{number:010d}"
             self._keys.add(key)
@@ -129,9 +127,14 @@ class OwnFile:
     def _batch(self, unit: Unit, rows: Sequence[tuple[str, str, dict[str, str]]]) -> list[Kind]:
         known = unit.rows.extras(self._source, self.name, [key for key, _, _ in rows])
         kinds, texts = [], {}
-        for key, age, cells in rows:
+        refused = self._refuse(unit, [cells for _, _, cells in rows])
+        for (key, age, cells), not_ours in zip(rows, refused, strict=True):
             before = json.loads(known[key]) if key in known else None
-            if before is not None and before["row"] == cells:
+            if not_ours:
+                kinds.append(Kind.REFUSED)
+                if before is not None:
+                    texts[key] = ""
+            elif before is not None and before["row"] == cells:
                 kinds.append(Kind.UNCHANGED)
             elif before is not None and before["age"] > age:
                 kinds.append(Kind.OLDER)
@@ -154,3 +157,28 @@ class OwnFile:
                     gone[key] = ""
         unit.rows.put_extras(self._source, self.name, gone)
         return len(gone)
+
+
+def drop_refused(
+    look: Look, write: Callable[[Callable[[Unit], Any]], Any], source: str, file: str, refuse: Refuse
+) -> None:
+    """Take the rows of a file that HUD does not know out of the store which name what must not be known any more."""
+    after = HEADER
+    while page := look(partial(_page, source=source, file=file, after=after)):
+        after = page[-1][0]
+        refused = look(partial(_refused, refuse=refuse, rows=[json.loads(text)["row"] for _, text in page]))
+        gone = {key: "" for (key, _), not_ours in zip(page, refused, strict=True) if not_ours}
+        if gone:
+            write(partial(_put, source=source, file=file, texts=gone))
+
+
+def _page(reading: Reading, source: str, file: str, after: str) -> list[tuple[str, str]]:
+    return reading.rows.extra_page(source, file, after, _TOGETHER)
+
+
+def _refused(reading: Reading, refuse: Refuse, rows: Sequence[Mapping[str, str]]) -> list[bool]:
+    return refuse(reading, rows)
+
+
+def _put(unit: Unit, source: str, file: str, texts: Mapping[str, str]) -> None:
+    unit.rows.put_extras(source, file, texts)

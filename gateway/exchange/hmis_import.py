@@ -8,7 +8,7 @@ deltas may come in any order.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ from typing import Any, Final
 from gateway.exchange.hmis_absent import Absent, absent_rows
 from gateway.exchange.hmis_convert import NO_HEADER, Conversion, FileSeen, headless
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
-from gateway.exchange.hmis_joined import JOINED
+from gateway.exchange.hmis_joined import JOINED, SENT
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_rows import (
     LABELLED,
@@ -421,13 +421,9 @@ class Import:
                 self.report.note(name, 0, "a second file of this name, or an empty one: not kept")
                 continue
             taken.add(name.casefold())
-            counts = OwnFile(self._conversion, seen, self._exported, self._not_ours).run(
+            counts = OwnFile(self._conversion, seen, self._exported, self._victims.theirs).run(
                 self._write, self.report.mode == "full"
             )
             self.report.counts[name.removesuffix(".csv")] = counts
             self._tick(seen.bytes)
-
-    def _not_ours(self, told: Mapping[str, str]) -> bool:
-        """Whether a row of an unknown file is about a client or project of a victim service provider."""
-        cells = {name.strip().casefold(): cell.strip() for name, cell in told.items()}
-        return self._victims.names(self._look, cells.get("projectid", ""), cells.get("personalid", ""))
+        self._victims.sweep(self._look, self._write, {*self._conversion.maps, SENT})

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.exchange.hmis_convert import Conversion
+from gateway.exchange.hmis_extra import drop_refused
 from gateway.exchange.hmis_rows import WRITTEN, Kind, Outcome, Row, Shape, age_of, moment
 from gateway.exchange.hmis_write import HOUSEHOLD, TOGETHER, VICTIMS, RowWriter, Write, groups
 from gateway.exchange.ports.rows import RowState
@@ -21,6 +22,7 @@ from gateway.exchange.ports.store import Reading, Unit
 
 CLIENTS: Final = "refused clients"  # no file of HUD's: the digests of clients, and of rows with their age
 ROWS: Final = "refused rows"
+OWN_FILES: Final = "own files"  # what is still to be done: rows of unknown files may name what was refused since
 _MOST: Final = 1_000_000
 _AT_ONCE: Final = 1_000
 Look = Callable[[Callable[[Reading], Any]], Any]
@@ -56,7 +58,8 @@ class Victims:
 
     def meet(self, reading: Reading, shape: Shape, rows: Sequence[Row]) -> None:
         """Look up what was refused of these rows; :meth:`column` and :meth:`settle` are asked about them only."""
-        if not self._any:
+        self._clients, self._rows = set(), {}
+        if not self._any or not shape.table.personal:
             return
         file, clients, named = shape.file.name, set(), set()
         for row in rows:
@@ -82,11 +85,21 @@ class Victims:
         named = row.cells[shape.enrollment].strip() if shape.needs_enrollment else ""
         return "EnrollmentID" if named and self._digest("Enrollment", named) in self._rows else ""
 
-    def names(self, look: Look, project: str, person: str) -> bool:
-        """Whether a row of an unknown file that names these is about a victim service provider's client or project."""
-        if self._serves(project) or not (self._any and person):
-            return self._serves(project)
-        return bool(look(lambda reading: reading.rows.digests(self._source, CLIENTS, [self._digest("Client", person)])))
+    def theirs(self, reading: Reading, rows: Sequence[Mapping[str, str]]) -> list[bool]:
+        """Which rows of an unknown file name a client, an enrollment or a project of a victim service provider.
+
+        Args:
+            rows: their cells by column.
+        """
+        told = [{name.strip().casefold(): cell.strip() for name, cell in row.items()} for row in rows]
+        found = [self._serves(row.get("projectid", "")) for row in told]
+        if not self._any:
+            return found
+        clients = [self._digest("Client", row.get("personalid", "")) for row in told]
+        stays = [self._digest("Enrollment", row.get("enrollmentid", "")) for row in told]
+        hidden = set(reading.rows.digests(self._source, CLIENTS, sorted({*clients})))
+        gone = set(reading.rows.digests(self._source, ROWS, sorted({*stays})))
+        return [f or c in hidden or s in gone for f, c, s in zip(found, clients, stays, strict=True)]
 
     def _client(self, person: str) -> bool:
         return bool(self._clients) and self._digest("Client", person) in self._clients
@@ -155,6 +168,19 @@ class Victims:
         self.meet(reading, shape, rows)
         return reading.rows.get(self._source, "Enrollment", [row.key for row in rows])
 
+    def sweep(self, look: Look, write: Write, known: Container[str]) -> None:
+        """Rows of unknown files that name what was refused since they came; then nothing of it is left to be done.
+
+        Args:
+            known: what is kept beside the rows of known files.
+        """
+        if not look(lambda reading: reading.rows.todo(self._source, OWN_FILES, 1)):
+            return
+        for file in look(lambda reading: reading.rows.extra_files(self._source)):
+            if file not in known:
+                drop_refused(look, write, self._source, file, self.theirs)
+        write(lambda unit: unit.rows.done(self._source, OWN_FILES, ["all"]))
+
     def settle(self, unit: Unit, shape: Shape, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
         """Remember which rows were refused, and forget it of those that are not any more."""
         if not shape.table.personal:
@@ -188,9 +214,14 @@ class Victims:
         )
 
     def _remember(self, unit: Unit, states: Sequence[RowState]) -> None:
-        if states:
-            self._any = True
-            unit.rows.put(states)
+        """Keep what says that rows or clients were refused; of those that were not before more is to be looked at."""
+        if not states:
+            return
+        self._any = True
+        known = unit.rows.digests(self._source, states[0].file, [state.key for state in states])
+        if len(known) < len(states):
+            unit.rows.put_todo(self._source, OWN_FILES, ["all"])
+        unit.rows.put(states)
 
     def _take_again(self, unit: Unit, persons: Sequence[str]) -> None:
         """Clients who are known elsewhere now."""

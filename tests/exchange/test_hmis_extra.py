@@ -142,6 +142,25 @@ def test_what_is_unknown_of_a_victim_service_provider_is_refused_and_a_hashed_ex
     assert "Seenzq" not in json.dumps(back(store, hash_names=True))
 
 
+PEOPLE = {
+    "Client": [["PersonalID", "LastName"], ["1", "Hiddenzq"], ["2", "Bzq"]],
+    "Enrollment": [["EnrollmentID", "PersonalID", "ProjectID"], ["e1", "1", "p"], ["e2", "2", "q"]],
+    "Project": [PROJECT, ["p", "o", "2026-01-01"], ["q", "r", "2026-01-01"]],
+}
+PETS = [["PetID", "PersonalID", "EnrollmentID"], ["a", "1", ""], ["b", "", "e1"], ["c", "2", "e2"], ["d", "2", "e1"]]
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_rows_of_unknown_files_go_with_the_client_or_enrollment_that_is_refused_later(
+    store: Store, told_first: bool
+) -> None:
+    flag = {"Organization": [["OrganizationID", "VictimServiceProvider", "DateUpdated"], ["o", "1", "2026-01-02"]]}
+    come = {**PEOPLE, "CustomPet": PETS}
+    for day, files in enumerate((flag, come) if told_first else (come, flag), 1):
+        run(store, export(f"2026-02-{day:02d}", "1", files))
+    assert [row[0] for row in back(store)["CustomPet.csv"][1:]] == ["c"]
+
+
 def test_another_source_is_imported_and_exported_by_tables_only(store: Store) -> None:
     folder = Path(__file__).parents[1] / "examples/hifis"
     files: Mapping[str, bytes] = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
