@@ -1,9 +1,9 @@
 """A partner's answer to a referral of ours moves that referral, not a copy of it.
 
 A message names a request by the number that it had when we told of it (RF1-6, ORC-2, OBR-2): an identifier of the
-stored ServiceRequest, or its id where it has none. It counts as an answer when its sender is the destination of an
-Organization that is to do the request, or when it acknowledges (MSA-2) a message in which that destination was told of
-it. Anybody else who uses the number speaks of a request of his own.
+stored ServiceRequest, or its id where it has none. It counts as an answer when its sender is the destination or a feed
+of an Organization that is to do the request, or when it acknowledges (MSA-2) a message in which that destination was
+told of it. Anybody else who uses the number speaks of a request of his own.
 
 What an answer says of the request goes to its Task: the state (forwards only, in as many steps as it took elsewhere),
 why, notes, results and the partner's own number. Who asked, for whom and what for stays as the asker wrote it.
@@ -51,7 +51,7 @@ class ReferralAnswers:
     """Who answers for whom, and how a request is found by its number.
 
     Args:
-        organizations: sender (``MSH-3^MSH-4``) to the Organization of its destination.
+        organizations: sender (``MSH-3^MSH-4``) to the Organization of its destination or feed.
         destinations: destination to its Organization; without any nobody answers.
     """
 

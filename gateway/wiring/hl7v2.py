@@ -87,12 +87,13 @@ def hl7v2_processing(settings: Settings) -> "Processing":
 
 
 def referral_answers(settings: Settings) -> "ReferralAnswers":
-    """Whose messages answer our referrals: those of the destinations that they were told to."""
+    """Whose messages answer our referrals: those of the destinations that they were told to, and of their feeds."""
     from gateway.exchange.referral_answers import ReferralAnswers, by_number
 
     partners = settings.mllp_destinations
+    named = {f"{one.application}^{one.facility}": one.organization for one in partners.values() if one.application}
     return ReferralAnswers(
-        {f"{one.application}^{one.facility}": one.organization for one in partners.values() if one.application},
+        speakers(settings) | named,
         {name: one.organization for name, one in partners.items()},
         by_number(search_definitions(settings.data_folder)),
     )

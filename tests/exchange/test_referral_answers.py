@@ -105,6 +105,14 @@ def test_a_destination_without_a_name_is_known_by_the_message_that_it_answers(st
     assert len(held) == (0 if known else 1)
 
 
+def test_a_feed_that_speaks_for_the_organization_answers_for_it(store: Store) -> None:
+    feed = {"senders": ["ANY^BODY"], "organization": "Organization/west"}
+    known = Settings.model_validate({"mllp_destinations": {"west": DESTINATION}, "mllp_feeds": {"west": feed}})
+    desk = Desk(store, known)
+    desk.rri("A", 1, msa="unheard", sender="ANY|BODY")
+    assert desk.answered() == "accepted"
+
+
 def test_it_moves_forwards_only_and_what_we_did_since_stands(store: Store) -> None:
     desk = Desk(store)
     desk.rri("A", 5)
