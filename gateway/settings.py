@@ -4,11 +4,15 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from gateway.kernel.errors import Invalid
+
+_ID: Final = r"[A-Za-z0-9\-.]{1,64}"
+OrganizationReference: TypeAlias = Annotated[str, Field(pattern=rf"^Organization/{_ID}$")]
+PartyReference: TypeAlias = Annotated[str, Field(pattern=rf"^(Organization|HealthcareService)/{_ID}$")]
 
 
 class MllpDestination(BaseModel):
@@ -17,7 +21,7 @@ class MllpDestination(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     address: str  # host:port
-    organization: str  # Organization/id: consent is decided for it, at each try
+    organization: OrganizationReference  # consent is decided for it, at each try
     purpose: str = "TREAT"  # v3 PurposeOfUse
     application: str = ""  # MSH-5
     facility: str = ""  # MSH-6
@@ -37,7 +41,7 @@ class MllpAsker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    organization: str  # Organization/id
+    organization: OrganizationReference
     purpose: str = "TREAT"  # v3 PurposeOfUse
     networks: list[IPvAnyNetwork] = Field(default_factory=list)  # such as 10.20.0.0/16, a VPN's addresses
 
@@ -57,11 +61,9 @@ class MllpFeed(BaseModel):
     time_zone: str = ""  # IANA name or +hh:mm: of times without offset
     site: str = ""  # overlay below mappings/sites
     jurisdiction: str = ""
-    organization: str = ""  # Organization/id for which it speaks: what it sends is that organization's own
-    # its names and numbers of other organizations: the Organization/id or HealthcareService/id that it means
-    parties: dict[str, Annotated[str, Field(pattern=r"^(Organization|HealthcareService)/[A-Za-z0-9\-.]{1,64}$")]] = (
-        Field(default_factory=dict)
-    )
+    organization: OrganizationReference = ""  # for which it speaks: what it sends is that organization's own
+    # its names and numbers of other organizations: whom it means
+    parties: dict[str, PartyReference] = Field(default_factory=dict)
     conflict: Literal["quarantine", "accept"] = "quarantine"  # a control id that comes again with other content
     wait_for_processing: bool | None = None
     sequence_numbers: bool = False  # MSH-13 counts the messages: what is missing is waited for
@@ -111,11 +113,13 @@ class Settings(BaseModel):
     http_certificate_clients: dict[str, list[str]] = Field(default_factory=dict)  # certificate name: clients it may be
     jurisdiction: str = "us"  # us or ca: which profiles, identifiers and consent template apply
     time_zone: str = "UTC"  # civil zone in which consent dates begin and end
-    organization_labels: dict[str, list[str]] = Field(default_factory=dict)  # Organization/id: what naming it tells
+    organization_labels: dict[OrganizationReference, list[str]] = Field(
+        default_factory=dict
+    )  # Organization/id: what naming it tells
     break_glass_roles: list[str] = Field(default_factory=list)  # system|code of registrations that may; none: nobody
     break_glass_minutes: int = Field(default=60, ge=1)  # from the first use of a token
     privacy_officer_roles: list[str] = Field(default_factory=list)  # system|code: may have any decision explained
-    privacy_officer: str = ""  # Organization/id that is told of each emergency access
+    privacy_officer: OrganizationReference = ""  # that is told of each emergency access
     link_same_at_bits: float = 3.5  # log2 of the odds that two records are one person: linked from here when certain
     link_review_at_bits: float = 0.0  # from here a reviewer decides
     link_within_source: bool = False  # whether doubles of one custodian wait for review too

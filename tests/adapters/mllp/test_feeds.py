@@ -98,6 +98,8 @@ def test_the_conversion_gets_charset_zone_overlay_and_custodian_of_the_sender() 
         ({"a": {"senders": ["EHR"]}}, "mllp_feeds.a"),
         ({"a": {"senders": ["E^W"], "time_zone": "Mars/Base"}}, "zone"),
         ({"a": {"senders": ["E^W"], "conflict": "ignore"}}, "mllp_feeds.a.conflict"),
+        ({"a": {"senders": ["E^W"], "organization": "west"}}, "mllp_feeds.a.organization"),
+        ({"a": {"senders": ["E^W"], "parties": {"Homes": "Patient/1"}}}, "mllp_feeds.a.parties"),
     ],
 )
 def test_a_mistake_stops_the_start_and_says_where(feeds: dict[str, Any], at: str) -> None:
