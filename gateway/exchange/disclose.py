@@ -63,9 +63,8 @@ class Knowledge:
     """What decisions rest on beside Consents; built once, shared by all requests of a store.
 
     ``zone`` is the civil zone in which consent dates begin and end. ``domain_permit`` is what holds where no Consent
-    says anything. ``privileged`` are groups whose members may break the glass. ``feeds`` are the HL7 v2 senders that
-    speak for an organization, by ``Organization/id``: what they created is its own. The caches are keyed by the exact
-    text of a resource, so a changed Consent is read anew by the next request, in every process.
+    says anything. ``privileged`` are groups whose members may break the glass. The caches are keyed by the exact text
+    of a resource, so a changed Consent is read anew by the next request, in every process.
     """
 
     vocabulary: Vocabulary = field(repr=False)
@@ -75,7 +74,6 @@ class Knowledge:
     domain_permit: bool = False
     privileged: frozenset[str] = frozenset()
     notices: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # notice -> language -> text
-    feeds: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     bindings: Bindings = field(default_factory=Bindings, repr=False, compare=False)
     askers: Askers = field(default_factory=Askers, repr=False, compare=False)
     disagreements: Disagreements = field(default_factory=Disagreements, repr=False, compare=False)
@@ -151,12 +149,7 @@ class Knowledge:
 
 
 def read_knowledge(
-    read_data: ReadData,
-    *,
-    zone: tzinfo = UTC,
-    domain_permit: bool = False,
-    privileged: Iterable[str] = (),
-    feeds: Mapping[str, frozenset[str]] | None = None,
+    read_data: ReadData, *, zone: tzinfo = UTC, domain_permit: bool = False, privileged: Iterable[str] = ()
 ) -> Knowledge:
     """Everything that the gate needs, from the shipped tables.
 
@@ -171,7 +164,6 @@ def read_knowledge(
         domain_permit=domain_permit,
         privileged=frozenset(privileged),
         notices=read_notices(DictReader(StringIO(read_data("terminology/policies/notices.csv")))),
-        feeds=feeds or {},
     )
 
 
@@ -192,9 +184,10 @@ class Gate:
         self.request = request
         self._knowledge = knowledge
         self._us = instant_us(request.now)
-        self._creators = knowledge.feeds.get(request.organization, frozenset()) | ({request.client} - {""})
+        self._creators = frozenset({request.client, request.organization} - {""})
         self._asked: Asked | None = None
         self._related: list[Resource] = []
+        self._known: frozenset[str] = frozenset()  # their references
         self._agreed: bool | None = None
         self._own: dict[str, Stored] | None = None
         self._unlabelled: frozenset[str] = frozenset()  # organizations of which more is known than labels say yet
@@ -508,11 +501,13 @@ class Gate:
     def _with_actors(self, programs: Sequence[Program]) -> Asked:
         """The request, with the groups and instances that the rules name looked up."""
         asked = self._asks()
+        if len(self._known) != len(self._related):
+            self._known = frozenset(f"{r.get('resourceType')}/{r.get('id')}" for r in self._related)
+        known = self._known
+        if all(program.actors <= known and not program.related for program in programs):
+            return asked
         named = frozenset[str]().union(*(program.actors for program in programs))
         targets = frozenset[str]().union(*(program.related for program in programs))
-        known = {f"{r.get('resourceType')}/{r.get('id')}" for r in self._related}
-        if not targets and named <= known:
-            return asked
         more = self._resources.many(sorted(named - known))
         links = {
             reference: self._knowledge.view(stored).refers
@@ -529,6 +524,10 @@ class Gate:
         A link counts for the record that holds it: links of the gateway stand on both. One that somebody else's record
         points at this one with would make the answer hang on what else is judged beside it.
         """
+        if len(patients) == 1 and patients[0] in self._current:  # as a read has it
+            refers = self._knowledge.view(self._current[patients[0]]).refers
+            if not any(other.startswith("Patient/") and other != patients[0] for other in refers):
+                return {patients[0]: frozenset()}
         beside: dict[str, set[str]] = {patient: set() for patient in patients}
         walked: set[str] = set()
         todo = set(patients)

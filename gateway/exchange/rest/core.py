@@ -79,7 +79,7 @@ class Rest:
         work only reads.
         """
 
-        def attempt(unit: Unit) -> T | DoorwayError:
+        def attempt(unit: Unit) -> "T | DoorwayError":  # quoted: it would be worked out for each request
             admit(unit, ask.caller)
             try:
                 return work(unit)
@@ -459,7 +459,9 @@ class Rest:
 
 def _draft(ask: Ask, document: Document, id_: str, method: str) -> Draft:
     fresh = method == "POST"  # a create is always under an id of ours
-    return Draft({**document.resource, "id": id_}, None, method, ask.client, document=document, fresh=fresh)
+    owner = ask.caller.client.organization
+    made = {**document.resource, "id": id_}
+    return Draft(made, None, method, ask.client, document=document, fresh=fresh, owner=owner)
 
 
 def _check_consent(ask: Ask, current: Stored) -> None:
