@@ -19,7 +19,7 @@ from gateway.kernel.errors import Conflict
 from gateway.kernel.fhir import subject_of
 
 STATE: Final = Table("store_state", METADATA, text_c("name", primary_key=True), text_c("value"))
-INDEX_VERSION: Final = 3  # raise it when rows_of or consent.view.pack gives other rows for the same resource
+INDEX_VERSION: Final = 4  # raise it when rows_of or consent.view.pack gives other rows for the same resource
 
 _NAME: Final = "derived"
 _GET: Final = Sql("SELECT value FROM store_state WHERE name = :name")

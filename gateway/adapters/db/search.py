@@ -6,6 +6,7 @@ set is small, the search walks one index in the order of the answer and stops wh
 where keys order it, that of the first sort key where one is asked for. So neither planner has a choice to get wrong.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,7 @@ from typing import Final
 
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_order import OWN, Walk, behind, in_sql, sort_expression, walkable_sort
-from gateway.adapters.db.search_sql import Compiler, Words, by_time, inexact, of_row
+from gateway.adapters.db.search_sql import Compiler, Within, Words, by_time, inexact, of_row, ranges
 from gateway.adapters.db.search_visible import visible_keys, visible_part
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
@@ -38,6 +39,7 @@ _SMALL: Final = 1_000  # keys that cost nothing to carry around
 _CARRIED: Final = 5_000  # keys that are still cheaper to carry than to look for, when no index can be walked
 _WALKED: Final = 2_000  # values of a sort key that are walked for a page; is it not full by then, a set is sorted
 _CHUNK: Final = 500
+_TRIED: Final = 200  # given keys that are looked at together, at first
 
 COLUMNS: Final = "r.type, r.id, r.version, r.updated_us, r.method, r.body, r.source, r.facets, r.owner"
 WIDTH: Final = COLUMNS.count(",") + 1
@@ -60,6 +62,14 @@ class _Plan:
     source: str = "resource r"
     row: str = "r"  # or x0: keys of live resources of the type, which need not be touched
     keyed: bool = False  # its keys are given: no range of keys is to be walked instead
+    given: list[int] | None = None  # the keys, in order, where they are the source
+
+    def source_in(self, words: Words, keys: Sequence[int] | None = None) -> str:
+        """The source, with ``keys`` or else with all that are given."""
+        if self.given is None:
+            return self.source
+        of = words.every(self.given if keys is None else keys, "bigint")
+        return f"(SELECT k.value AS key FROM {of} k) x0"
 
 
 class DbSearch:
@@ -77,7 +87,7 @@ class DbSearch:
         if not all(in_sql(sort) for sort in sorts):
             return self._sorted_here(type_, criteria, sorts, after, limit, shown)
         keys = None if shown is None else visible_keys(self._session, shown, type_, _CARRIED)
-        walk = walkable_sort(sorts) if keys is None else None
+        walk = walkable_sort(type_, sorts) if keys is None else None
         plan = self._shown_plan(type_, criteria, sorts, shown, keys, walk)
         found: list[Candidate] = []
         while not plan.impossible and len(found) < limit:
@@ -88,6 +98,8 @@ class DbSearch:
                 if rows is None:
                     walk = None
                     plan = self._shown_plan(type_, criteria, sorts, shown, keys, walk)
+                    if plan.impossible:
+                        break
             if rows is None:
                 rows = self._rows(plan, type_, sorts, after, wanted)
             for row in rows:
@@ -110,14 +122,22 @@ class DbSearch:
             return 0
         if plan.confirm:
             return sum(1 for _ in islice(self._all(type_, criteria), limit))
-        inner = f"SELECT 1 FROM {plan.source} WHERE {' AND '.join(plan.conditions) or '1 = 1'}"
-        if limit is not None:
-            if plan.row == "r":
-                # by an index: PostgreSQL would read the table from its beginning
-                inner += f" ORDER BY {'r.updated_us' if any(map(by_time, criteria)) else 'r.key'}"
-            inner += f" LIMIT {plan.words.bind(limit)}"
-        text = f"SELECT count(*) FROM ({inner}) q"
-        return int(self._session.connection.execute(text, plan.words.values).fetchone()[0])
+        if plan.given is not None and not plan.conditions:
+            return len(plan.given) if limit is None else min(limit, len(plan.given))
+        # an index that ends early: PostgreSQL would read the table from its beginning
+        order = "r.updated_us" if any(map(by_time, criteria)) else "r.key"
+        ordered = f" ORDER BY {order}" if plan.row == "r" else ""
+        found = 0
+        for keys in _parts(plan.given, limit):
+            words = Words(plan.words.dialect, dict(plan.words.values))
+            inner = f"SELECT 1 FROM {plan.source_in(words, keys)} WHERE {' AND '.join(plan.conditions) or '1 = 1'}"
+            if limit is not None:
+                inner += f"{ordered} LIMIT {words.bind(limit - found)}"
+            text = f"SELECT count(*) FROM ({inner}) q"
+            found += int(self._session.connection.execute(text, words.values).fetchone()[0])
+            if found == limit:
+                break
+        return found
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
@@ -162,7 +182,7 @@ class DbSearch:
         if driver is not None:  # index rows belong to live resources of the type: the resources need not be touched
             plan.source, plan.row = f"({driver.keys()}) x0", "x0"
         elif keys is not None and by_key and bare:
-            plan.source, plan.row = f"(SELECT k.value AS key FROM {words.every(sorted(keys), 'bigint')} k) x0", "x0"
+            plan.given, plan.row = sorted(keys), "x0"
         else:
             plan.conditions = [f"r.type = {words.bind(type_)}", "r.method <> 'DELETE'"]
             if keys is not None:
@@ -177,51 +197,59 @@ class DbSearch:
     ) -> tuple[set[int] | None, set[int]]:
         """The intersection of the small key sets (None: there is none), and which criteria it settles.
 
-        What was found is remembered as long as nothing changes: the count of a page asks for the same.
-        """
-        memo, key = self._session.memo, ("small sets", type_, *map(id, criteria), *bounds, alone)
-        known = memo.get(key)
-        if known is None:
-            known = memo[key] = self._looked_for(type_, criteria, bounds, alone=alone), tuple(criteria)  # for their ids
-        found: tuple[set[int] | None, set[int]] = known[0]
-        return found
-
-    def _looked_for(
-        self, type_: str, criteria: Sequence[Criterion], bounds: Sequence[int], *, alone: bool
-    ) -> tuple[set[int] | None, set[int]]:
-        """Small sets.
-
         Which is smallest is found out by reading a few rows of each, then more: a planner's statistics may be missing
         or old, and what a value matches differs from value to value.
         """
         if any(isinstance(one, Match) and one.parameter.code == "_id" and not one.modifier for one in criteria):
             return None, set()  # the ids drive
-        ranked = sorted(enumerate(criteria), key=lambda one: _rank(one[1]))
-        worth = [(index, one) for index, one in ranked if _rank(one) < _NEVER_SMALL]
+        worth = self._worth_reading(criteria)
         if alone and len(criteria) == 1 and self._walkable(criteria[0]):
             return None, set()  # nothing to intersect with: walk it
-        for index, criterion in worth if len(worth) > 1 else ():  # one that is tiny saves reading those that are not
-            found = self._keys(type_, criterion, _FEW)
+        for places, criterion in worth if len(worth) > 1 else ():  # one that is tiny saves reading those that are not
+            found = self._set(type_, criterion, _FEW)
             if found is not None:
-                return found, {index}
+                return found, set(places)
+        walked = alone and any(of_row(one) or self._walkable(one) for one in criteria)
         for bound in bounds:
+            if bound != bounds[0] and walked:
+                break
             keys: set[int] | None = None
             settled: set[int] = set()
-            for index, criterion in worth:
-                found = self._keys(type_, criterion, bound)
+            for places, criterion in worth:
+                # a range is read in one go: walking something else would look at many that lie outside
+                found = self._set(type_, criterion, bounds[-1] if isinstance(criterion, Within) else bound)
                 if found is not None:
                     keys = found if keys is None else keys & found
-                    settled.add(index)
+                    settled.update(places)
                     if len(keys) <= _FEW:
                         return keys, settled
-            if keys is not None or (alone and any(of_row(one) or self._walkable(one) for _, one in worth)):
+            if keys is not None:
                 return keys, settled
         return None, set()
+
+    def _worth_reading(self, criteria: Sequence[Criterion]) -> list[tuple[tuple[int, ...], Criterion | Within]]:
+        """Criteria that may have small sets, with their places; the ends of a range are one, where they may be."""
+        compiler = Compiler(Words(self._session.dialect), self._session)
+        joined = {places: one for places, one in ranges(criteria).items() if compiler.one_each(one.parameter)}
+        inside = {place for places in joined for place in places}
+        single = [((place,), one) for place, one in enumerate(criteria) if place not in inside]
+        worth: list[tuple[tuple[int, ...], Criterion | Within]] = [*single, *joined.items()]
+        return sorted((one for one in worth if _rank(one[1]) < _NEVER_SMALL), key=lambda one: _rank(one[1]))
 
     def _walkable(self, criterion: Criterion) -> bool:
         return Compiler(Words(self._session.dialect), self._session).walkable(criterion) is not None
 
-    def _keys(self, type_: str, criterion: Criterion, bound: int) -> set[int] | None:
+    def _set(self, type_: str, criterion: Criterion | Within, bound: int) -> set[int] | None:
+        """As :meth:`_keys`, deleted ones too where it is about times; remembered, for the count asks the same again."""
+        parts = criterion.matches if isinstance(criterion, Within) else (criterion,)
+        known = self._session.memo.get(key := ("set", type_, bound, *map(id, parts)))
+        if known is None:
+            found = self._keys(type_, criterion, bound, live=False)
+            known = self._session.memo[key] = found, parts  # held for their ids
+        keys: set[int] | None = known[0]
+        return keys
+
+    def _keys(self, type_: str, criterion: Criterion | Within, bound: int, *, live: bool = True) -> set[int] | None:
         """The keys that fulfil the criterion; None when there are more than ``bound``, here or on the way."""
         words = Words(self._session.dialect)
         compiler = Compiler(words, self._session)
@@ -235,7 +263,7 @@ class DbSearch:
                 return inner
             text = self._joined_keys(compiler, type_, criterion, sorted(inner))
         else:
-            text = compiler.keys(criterion, type_)
+            text = compiler.keys(criterion, type_, live=live)
         text += f" LIMIT {words.bind(bound + 1)}"
         rows = self._session.connection.execute(text, words.values).fetchall()
         return {row[0] for row in rows} if len(rows) <= bound else None
@@ -252,10 +280,23 @@ class DbSearch:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def _rows(self, plan: _Plan, type_: str, sorts: Sequence[Sort], after: Place | None, limit: int) -> list[Row]:
+        if plan.given is None or sorts:
+            return self._part(plan, type_, sorts, after, limit, None)
+        start = 0 if after is None else bisect_right(plan.given, int(after[-1]))
+        rows: list[Row] = []
+        for some in _parts(plan.given[start:], limit):  # in their order: a page ends early
+            rows += self._part(plan, type_, sorts, None, limit - len(rows), some)
+            if len(rows) == limit:
+                break
+        return rows
+
+    def _part(
+        self, plan: _Plan, type_: str, sorts: Sequence[Sort], after: Place | None, limit: int, keys: list[int] | None
+    ) -> list[Row]:
         words = Words(plan.words.dialect, dict(plan.words.values))
         key = f"{plan.row}.key"
         sort_columns = [f"{sort_expression(words, sort, plan.row)} AS s{index}" for index, sort in enumerate(sorts)]
-        inner = f"SELECT {', '.join([*sort_columns, f'{key} AS key'])} FROM {plan.source}"
+        inner = f"SELECT {', '.join([*sort_columns, f'{key} AS key'])} FROM {plan.source_in(words, keys)}"
         conditions = list(plan.conditions)
         if after is not None and not sorts:
             conditions.append(f"{'+' if plan.keyed else ''}{key} > {words.bind(after[-1])}")
@@ -289,31 +330,40 @@ class DbSearch:
         words = Words(self._session.dialect)
         if after is not None and after[0] == last_value(sorts[0]):
             return None
-        begin = "" if after is None else f" AND {walk.from_(words.bind(after[0]))}"
-        edge = self._session.connection.execute(*walk.edge(words, begin, _WALKED)).fetchone()
-        words = Words(self._session.dialect)
-        compiler = Compiler(words, self._session)
-        conditions = [walk.best(words)]
-        if after is not None:
-            conditions.append(walk.from_(words.bind(after[0])))
+        compiler, row = Compiler(words, self._session), walk.row
+        inside = [] if after is None else [walk.from_(words.bind(after[0]))]
+        inside += self._inside(walk, compiler, criteria, sorts[0])
+        edge = self._session.connection.execute(walk.edge(words, inside, _WALKED), words.values).fetchone()
+        conditions = [walk.best(words), *inside]
         if edge is not None:
             conditions.append(walk.to(words.bind(edge[0])))
         for criterion in criteria:
-            if of_row(criterion):
-                of_type = f"r.type = {words.bind(type_)} AND r.key = x0.key"
+            if of_row(criterion) and row != "r":
+                of_type = f"r.type = {words.bind(type_)} AND r.key = {row}.key"
                 probe = compiler.probe(criterion, type_, "r")
                 conditions.append(f"EXISTS (SELECT 1 FROM resource r WHERE {of_type} AND {probe}{words.apart})")
             else:
-                conditions.append(compiler.probe(criterion, type_, "x0"))
+                conditions.append(compiler.probe(criterion, type_, row))
         if shown is not None:
-            conditions.append(visible_part(words, shown, type_, "x0"))
-        columns = [f"x0.{walk.column} AS s0"]
-        columns += [f"{sort_expression(words, sort, 'x0')} AS s{index}" for index, sort in enumerate(sorts) if index]
-        inner = f"SELECT {', '.join([*columns, 'x0.key AS key'])} FROM {walk.table} x0 WHERE {' AND '.join(conditions)}"
+            conditions.append(visible_part(words, shown, type_, row))
+        columns = [f"{row}.{walk.column} AS s0"]
+        columns += [f"{sort_expression(words, sort, row)} AS s{index}" for index, sort in enumerate(sorts) if index]
+        of = f"{walk.table} {row} WHERE {' AND '.join(conditions)}"
+        inner = f"SELECT {', '.join([*columns, f'{row}.key AS key'])} FROM {of}"
         if after is not None:
             inner = f"SELECT * FROM ({inner}) q WHERE {behind(words, sorts, after)}"
         rows = self._page(words, type_, sorts, inner, limit)
         return rows if len(rows) == limit else None
+
+    def _inside(self, walk: Walk, compiler: Compiler, criteria: Sequence[Criterion], sort: Sort) -> list[str]:
+        """What the criteria about the date that is sorted by say of the values that are walked."""
+        same = [one for one in criteria if isinstance(one, Match) and one.parameter.name == sort.parameter.name]
+        same = [one for one in same if not one.modifier and len(one.values) == 1]
+        if sort.parameter.kind != "date" or not same or not compiler.one_each(sort.parameter):
+            return []
+        if walk.source is None:
+            return [compiler.probe(one, walk.type, walk.row) for one in same]
+        return compiler.begins(sort.parameter, [one.values[0] for one in same], f"{walk.row}.low")
 
     def _all(self, type_: str, criteria: Sequence[Criterion], shown: Shown | None = None) -> Iterator[Candidate]:
         after: Place | None = None
@@ -360,9 +410,11 @@ _FEW: Final = 50
 _NEVER_SMALL: Final = 9
 
 
-def _rank(criterion: Criterion) -> int:
+def _rank(criterion: Criterion | Within) -> int:
     """Which criteria are tried first: those that tend to be selective and are cheap to read."""
     match criterion:
+        case Within():
+            return 3
         case AnyOf(criteria):
             return max(_rank(one) for one in criteria)
         case Match(_, "not", _):
@@ -375,6 +427,17 @@ def _rank(criterion: Criterion) -> int:
             return 5 if _rank(inner) < _NEVER_SMALL else _NEVER_SMALL
         case Missing():
             return _NEVER_SMALL
+
+
+def _parts(keys: list[int] | None, limit: int | None) -> Iterator[list[int] | None]:
+    """The keys in growing parts, so that a few matches are found without looking at all; no keys: one part."""
+    if keys is None or limit is None:
+        yield keys
+        return
+    start, size = 0, max(limit, _TRIED)
+    while start < len(keys):
+        yield keys[start : start + size]
+        start, size = start + size, size * 4
 
 
 def _among(words: Words, keys: Sequence[int], column: str = "r.key") -> str:

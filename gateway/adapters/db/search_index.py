@@ -2,7 +2,8 @@
 
 A row belongs to a source (gateway.profiles.search_parameters), so that parameters that look at the same path share it.
 Tokens are 63-bit hashes, one a token: the upper bits tell source and system, so that all codes of a system are one run;
-``search_system`` knows the systems of a source, so that a code without its system is found by a few hashes. Every other
+``search_system`` knows the systems of a source, so that a code without its system is found by a few hashes, and which
+dates some resource has several of (:data:`SEVERAL`). Every other
 primary key begins with what is probed for a known resource; a second index serves the search for unknown ones. Which
 parameters find anything at all is one number beside the body. Rows are derived from the body alone, so an update writes
 only the difference to what the old body gave.
@@ -15,9 +16,10 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, SmallInteger, Table
+from sqlalchemy import text as sa_text
 
 from gateway.adapters.db.engine import Session
-from gateway.adapters.db.schema import METADATA, text_c
+from gateway.adapters.db.schema import METADATA, partial_index, text_c
 from gateway.codecs.json_text import write as write_json
 from gateway.exchange.search_match import URI_LIMIT, present
 from gateway.kernel.fhir import JsonObject, Resource
@@ -38,6 +40,7 @@ def _shard() -> "Column[int]":
     return Column("shard", SmallInteger, primary_key=True, autoincrement=False)
 
 
+LONG_US: Final = 2_764_800_000_000  # 32 days; a range that is longer is also found by its end
 HASH: Final = Table("search_hash", METADATA, _number("h"), _number("key"), _shard(), sqlite_with_rowid=False)
 SYSTEM: Final = Table("search_system", METADATA, _source(), text_c("system", primary_key=True), sqlite_with_rowid=False)
 TEXT: Final = Table(
@@ -59,7 +62,7 @@ DATE: Final = Table(
     _number("high"),
     _shard(),
     Index("search_date_low", "p", "low", "key", "high"),
-    Index("search_date_high", "p", "high", "key", "low"),
+    partial_index("search_date_high", "p", "high", "key", "low", where=sa_text(f"high > low + {LONG_US}")),
     sqlite_with_rowid=False,
 )
 NUMBER: Final = Table(
@@ -140,6 +143,7 @@ class Rows:
     present: int = 0
 
 
+SEVERAL: Final = "several"  # stands for the system of a source of dates
 NOTHING: Final = Rows()  # of what is not there; nobody adds to it
 
 # rows by table, tables without any left out; systems; bits
@@ -190,6 +194,10 @@ class _Indexer:
                         _join(rows, self._found(type_, name, item, sources))
         for source in self._definitions.always(type_):
             _add(rows, source, resource)
+        found = rows.tables["search_date"]
+        if len(found) > 1:
+            numbers = [row[0] for row in found]
+            rows.systems.update((one, SEVERAL) for one in set(numbers) if numbers.count(one) > 1)
         return rows
 
     def _beginning_at(self, type_: str, name: str, known: dict[str, tuple[Source, ...]]) -> tuple[Source, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gateway.adapters.db.search_index import number_of
 from gateway.adapters.db.search_sql import Words
@@ -33,43 +33,64 @@ class Walk:
 
     table: str
     column: str
-    source: int
+    type: str
+    source: int | None  # none: a column of the resource
     descending: bool
 
-    def edge(self, words: Words, begin: str, most: int) -> tuple[str, dict[str, Any]]:
-        """The value so many rows on, and what is bound; none: there are fewer."""
-        way = " DESC" if self.descending else ""
-        text = f"SELECT x0.{self.column} FROM {self.table} x0 WHERE x0.p = {words.bind(self.source)}{begin}"
-        text += f" ORDER BY x0.{self.column}{way} LIMIT 1 OFFSET {words.bind(most)}"
-        return text, words.values
+    @property
+    def row(self) -> str:
+        """The alias of its rows."""
+        return "r" if self.source is None else "x0"
+
+    def scope(self, words: Words) -> str:
+        """The run of the index."""
+        if self.source is None:
+            return f"r.type = {words.bind(self.type)}"
+        return f"x0.p = {words.bind(self.source)}"
+
+    def edge(self, words: Words, conditions: Sequence[str], most: int) -> str:
+        """The value so many rows on; none: there are fewer."""
+        column, way = f"{self.row}.{self.column}", " DESC" if self.descending else ""
+        where = " AND ".join([self.scope(words), *conditions])
+        return (
+            f"SELECT {column} FROM {self.table} {self.row} WHERE {where}"
+            f" ORDER BY {column}{way} LIMIT 1 OFFSET {words.bind(most)}"
+        )
 
     def from_(self, value: str) -> str:
         """Where the walk begins, that value with it."""
-        return f"x0.{self.column} {'<=' if self.descending else '>='} {value}"
+        return f"{self.row}.{self.column} {'<=' if self.descending else '>='} {value}"
 
     def to(self, value: str) -> str:
         """Where it ends, that value with it."""
-        return f"x0.{self.column} {'>=' if self.descending else '<='} {value}"
+        return f"{self.row}.{self.column} {'>=' if self.descending else '<='} {value}"
 
     def best(self, words: Words) -> str:
-        """Of the values of one resource only that which it is sorted by, once."""
+        """Live ones; of the values of one resource only that which it is sorted by, once."""
+        if self.source is None:
+            return f"{self.scope(words)} AND r.method <> 'DELETE'"
         better, column = ">" if self.descending else "<", self.column
         if column == "low":  # hidden from planners: the key is to be looked up
             worse = f"(+b.low {better} x0.low OR (+b.low = x0.low AND +b.high > x0.high))"
         else:
             worse = f"(b.value || '') {better} x0.value"
         return (
-            f"x0.p = {words.bind(self.source)} AND NOT EXISTS (SELECT 1 FROM {self.table} b WHERE b.p = x0.p"
+            f"{self.scope(words)} AND NOT EXISTS (SELECT 1 FROM {self.table} b WHERE b.p = x0.p"
             f" AND b.key = x0.key AND {worse}{words.apart})"
         )
 
 
-def walkable_sort(sorts: Sequence[Sort]) -> Walk | None:
-    """How the first sort key is walked; None where columns of the resource or several sources are sorted by."""
-    if not sorts or any(sort.parameter.code in OWN for sort in sorts) or len(sorts[0].parameter.sources) != 1:
+def walkable_sort(type_: str, sorts: Sequence[Sort]) -> Walk | None:
+    """How the first sort key is walked; None where there is none, or several indexes hold it."""
+    if not sorts:
         return None
-    table, column = _SORT_TABLES[sorts[0].parameter.kind]
-    return Walk(table, column, number_of(sorts[0].parameter.sources[0]), sorts[0].descending)
+    parameter, descending = sorts[0].parameter, sorts[0].descending
+    if parameter.code in OWN:
+        return Walk("resource", "id" if parameter.code == "_id" else "updated_us", type_, None, descending)
+    if len(parameter.sources) != 1 or any(sort.parameter.code in OWN for sort in sorts):
+        return None
+    table, column = _SORT_TABLES[parameter.kind]
+    return Walk(table, column, type_, number_of(parameter.sources[0]), descending)
 
 
 def sort_expression(words: Words, sort: Sort, row: str) -> str:

@@ -6,9 +6,18 @@ The same text runs on both databases, but for placeholders and the name of one f
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from gateway.adapters.db.search_index import identified, number_of, text_number, token_hash, token_run, type_hash
+from gateway.adapters.db.search_index import (
+    LONG_US,
+    SEVERAL,
+    identified,
+    number_of,
+    text_number,
+    token_hash,
+    token_run,
+    type_hash,
+)
 from gateway.adapters.db.session import DialectName, Session
 from gateway.exchange.search import AnyOf, Chain, Criterion, Has, Match, Missing
 from gateway.exchange.search_match import URI_LIMIT, approximation
@@ -27,6 +36,7 @@ from gateway.profiles.search_parameters import Parameter
 
 _TOP: Final = "\U0010ffff"
 _MS: Final = 1_000
+_GONE: Final = "'DELETE'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class KeySet:
     condition: str
     column: str = "key"
     ordered: str = ""  # the column whose index holds the set as one run, where more than one index might be taken
+    branches: tuple[tuple[str, str], ...] = ()  # conditions that give it together, each with the column of its index
 
     def probe(self, key: str, words: "Words") -> str:
         """Whether the resource with the key belongs to it.
@@ -48,7 +59,7 @@ class KeySet:
 
     def keys(self) -> str:
         """All its keys, with doubles."""
-        return f"SELECT x.{self.column} AS key FROM {self.table} x WHERE {self.condition.replace('@', 'x.')}"
+        return " UNION ALL ".join(self._select(condition) for condition, _ in self._runs())
 
     def first_keys(self, words: "Words") -> str:
         """As :meth:`keys`, to be followed by a LIMIT.
@@ -56,17 +67,85 @@ class KeySet:
         PostgreSQL thinks that a few rows of anything are found soon in whatever it walks, and walks the keys of
         everybody; the order that only the right index gives keeps it to that one.
         """
-        ordered = f" ORDER BY x.{self.ordered}" if self.ordered and words.dialect == "postgresql" else ""
-        return self.keys() + ordered
+        if words.dialect == "sqlite":
+            return self.keys()
+        ways = [
+            self._select(condition) + (f" ORDER BY x.{ordered}" if ordered else "")
+            for condition, ordered in self._runs()
+        ]
+        return ways[0] if len(ways) == 1 else " UNION ALL ".join(f"SELECT * FROM ({way}) u" for way in ways)
+
+    def _runs(self) -> tuple[tuple[str, str], ...]:
+        return self.branches or ((self.condition, self.ordered),)
+
+    def _select(self, condition: str) -> str:
+        return f"SELECT x.{self.column} AS key FROM {self.table} x WHERE {condition.replace('@', 'x.')}"
 
 
 _VALUE: Final = re.compile(r"@(low|high|target|value)\b")
 _HIDDEN: Final = {"low": "+x.low", "high": "+x.high", "target": "+x.target", "value": "(x.value || '')"}
 
 
-_DATE_INDEX: Final = {  # which end of the range the first test of a prefix is about; "ne" is about both
-    "eq": "low", "lt": "low", "le": "low", "sa": "low", "ap": "low", "gt": "high", "ge": "high", "eb": "high",
-}  # fmt: skip
+class Bounds(NamedTuple):
+    """What follows for a range [low, high) from a test of a date: none where nothing does."""
+
+    from_: int | None = None  # low is at least this
+    to: int | None = None  # low is before this
+    above: int | None = None  # high is behind this
+
+
+def bounds_of(value: DateValue) -> Bounds:
+    """What follows for the dates that a value matches."""
+    a, b = value.low, value.high
+    match value.prefix:
+        case "eq":
+            return Bounds(a, b)
+        case "gt":
+            return Bounds(above=b)
+        case "ge":
+            return Bounds(above=a)
+        case "lt":
+            return Bounds(to=a)
+        case "le":
+            return Bounds(to=b)
+        case "sa":
+            return Bounds(b)
+        case "eb":
+            return Bounds(to=a + 1)
+        case "ap":
+            margin = approximation(value)
+            return Bounds(to=b + margin, above=a - margin)
+    return Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Several criteria about one date, each with one value: the two ends of a range."""
+
+    matches: tuple[Match, ...]
+
+    @property
+    def parameter(self) -> Parameter:
+        """The date."""
+        return self.matches[0].parameter
+
+    @property
+    def values(self) -> tuple[DateValue, ...]:
+        """What it is compared with."""
+        return tuple(value for one in self.matches for value in one.values if isinstance(value, DateValue))
+
+
+def ranges(criteria: Sequence[Criterion]) -> dict[tuple[int, ...], Within]:
+    """Criteria that are the ends of one range, by their places."""
+    found: dict[str, list[int]] = {}
+    for index, one in enumerate(criteria):
+        if isinstance(one, Match) and one.parameter.kind == "date" and not one.modifier and len(one.values) == 1:
+            found.setdefault(one.parameter.name, []).append(index)
+    return {
+        tuple(places): Within(tuple(one for place in places if isinstance(one := criteria[place], Match)))
+        for places in found.values()
+        if len(places) > 1
+    }
 
 
 @dataclass(slots=True)
@@ -132,18 +211,29 @@ class Compiler:
             case Match(parameter, modifier, values):
                 return self._any(parameter, modifier, values, row)
 
-    def keys(self, criterion: Criterion, type_: str) -> str:
-        """A SELECT of the keys of the live resources of a type that fulfil the criterion; a LIMIT follows."""
+    def keys(self, criterion: Criterion | Within, type_: str, *, live: bool = True) -> str:
+        """A SELECT of the keys of the resources of a type that fulfil the criterion; a LIMIT follows.
+
+        Args:
+            live: only those that are not deleted; else times are looked up in their index alone.
+        """
+        if isinstance(criterion, Within):
+            if not by_time(criterion.matches[0]):
+                return self._dates(criterion.parameter, criterion.values).first_keys(self.words)
+            tests = " AND ".join(self.probe(one, type_, "r") for one in criterion.matches)
+            of_type = f"r.type = {self.words.bind(type_)}" + (" AND r.method <> 'DELETE'" if live else "")
+            return f"SELECT r.key FROM resource r WHERE {of_type} AND {tests} ORDER BY r.updated_us"
         positive = self.set_of(criterion)
         if positive is not None:
             return positive.first_keys(self.words)
         if isinstance(criterion, AnyOf):
             return " UNION ALL ".join(f"SELECT * FROM ({self.keys(one, type_)}) u" for one in criterion.criteria)
         row = f"r{len(self.words.values)}"
-        ordered = f" ORDER BY {row}.updated_us" if by_time(criterion) else ""
+        timed = by_time(criterion)
         return (
             f"SELECT {row}.key FROM resource {row} WHERE {row}.type = {self.words.bind(type_)}"
-            f" AND {row}.method <> 'DELETE' AND {self.probe(criterion, type_, row)}{ordered}"
+            f"{'' if timed and not live else f' AND {row}.method <> {_GONE}'} AND {self.probe(criterion, type_, row)}"
+            f"{f' ORDER BY {row}.updated_us' if timed else ''}"
         )
 
     def set_of(self, criterion: Criterion) -> KeySet | None:
@@ -174,6 +264,27 @@ class Compiler:
         if isinstance(first, LinkValue) and len(first.targets) == 1 and len(criterion.parameter.sources) == 1:
             return self._set(criterion.parameter, criterion.modifier, criterion.values)
         return None
+
+    def one_each(self, parameter: Parameter) -> bool:
+        """Whether no resource has several of this date, so that all criteria about it are about the same one."""
+        if parameter.code == "_lastUpdated":
+            return True
+        return len(parameter.sources) == 1 and SEVERAL not in self._systems(parameter.sources[0])
+
+    def begins(self, parameter: Parameter, values: Sequence[Value], low: str) -> list[str]:
+        """Conditions on the beginning of a date that fulfils all the values, of which a resource has one."""
+        bounds = [bounds_of(value) for value in values if isinstance(value, DateValue)]
+        tests = [f"{low} >= {self.words.bind(one.from_)}" for one in bounds if one.from_ is not None]
+        tests += [f"{low} < {self.words.bind(one.to)}" for one in bounds if one.to is not None]
+        above = max((one.above for one in bounds if one.above is not None), default=None)
+        if above is not None:
+            words = Words(self._session.dialect)
+            long = f"x.high > x.low + {LONG_US} AND x.high > {words.bind(above)}"
+            text = f"SELECT 1 FROM search_date x WHERE x.p = {words.bind(number_of(parameter.sources[0]))} AND {long}"
+            text += f" ORDER BY {'x.high' if words.dialect == 'postgresql' else '1'} LIMIT 1"
+            if self._session.connection.execute(text, words.values).fetchone() is None:
+                tests.append(f"{low} > {self.words.bind(above - LONG_US)}")
+        return tests
 
     def sources(self, parameter: Parameter, column: str) -> str:
         """A condition that an index row belongs to one of the sources of a parameter."""
@@ -238,12 +349,34 @@ class Compiler:
             return KeySet("search_text", condition, ordered="value" if len(numbers) == len(tests) == 1 else "")
         p = self.sources(parameter, "@p")
         if isinstance(first, DateValue):
-            tests = [self._date(value) for value in values if isinstance(value, DateValue)]
-            single = len(tests) == len(parameter.sources) == 1
-            ordered = _DATE_INDEX.get(first.prefix, "") if single else ""
-            return KeySet("search_date", f"{p} AND ({' OR '.join(tests)})", ordered=ordered)
+            wanted = [value for value in values if isinstance(value, DateValue)]
+            if len(wanted) == 1:
+                return self._dates(parameter, wanted)
+            return KeySet("search_date", f"{p} AND ({' OR '.join(map(self._date, wanted))})")
         tests = [self._number(value) for value in values if isinstance(value, QuantityValue)]
         return KeySet("search_number", f"{p} AND ({' OR '.join(tests)})")
+
+    def _dates(self, parameter: Parameter, values: Sequence[DateValue]) -> KeySet:
+        """Rows that all the values match.
+
+        How a range begins is in an index; how it ends only where it is long, for what is short begins soon before it
+        ends: so the ends of a period bound both what is read of the one and of the other.
+        """
+        tests = [self.sources(parameter, "@p"), *map(self._date, values)]
+        bounds = [bounds_of(value) for value in values]
+        tests += [f"@low >= {self.words.bind(one.from_)}" for one in bounds if one.from_ is not None]
+        tests += [f"@low < {self.words.bind(one.to)}" for one in bounds if one.to is not None]
+        plain, single = " AND ".join(tests), len(parameter.sources) == 1
+        above = [one.above for one in bounds if one.above is not None]
+        if not above or any(one.from_ is not None for one in bounds):
+            bounded = any(one.from_ is not None or one.to is not None for one in bounds)
+            return KeySet("search_date", plain, ordered="low" if single and bounded else "")
+        high = max(above)
+        short = f"{plain} AND @low > {self.words.bind(high - LONG_US)}"
+        long = f"{plain} AND @high > @low + {LONG_US} AND @high > {self.words.bind(high)}"
+        return KeySet(
+            "search_date", plain, branches=((short, "low" if single else ""), (long, "high" if single else ""))
+        )
 
     def _tokens(self, parameter: Parameter, values: tuple[Value, ...]) -> KeySet:
         tests = []
@@ -282,10 +415,19 @@ class Compiler:
             return [token_hash(source, wanted.system, wanted.code)] if only in (None, wanted.system) else []
         if only is not None:
             return [token_hash(source, only, wanted.code)]
-        words = Words(self._session.dialect)
-        query = f"SELECT system FROM search_system WHERE p = {words.bind(number_of(source))}"
-        systems = self._session.connection.execute(query, words.values)
-        return [token_hash(source, system, wanted.code) for (system,) in systems]
+        return [token_hash(source, system, wanted.code) for system in self._systems(source)]
+
+    def _systems(self, source: str) -> list[str]:
+        """What stands for a source in search_system; remembered as long as nothing changes."""
+        memo, key = self._session.memo, ("systems", source)
+        known = memo.get(key)
+        if known is None:
+            words = Words(self._session.dialect)
+            query = f"SELECT system FROM search_system WHERE p = {words.bind(number_of(source))}"
+            rows = self._session.connection.execute(query, words.values).fetchall()
+            known = memo[key] = [system for (system,) in rows]
+        found: list[str] = known
+        return found
 
     def _present(self, parameter: Parameter, row: str, missing: bool) -> str:
         if parameter.code in {"_id", "_lastUpdated"}:

@@ -334,7 +334,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("p", "key", "low", "high", "shard"),
         sqlite_with_rowid=False,
     )
-    op.create_index("search_date_high", "search_date", ["p", "high", "key", "low"], unique=False)
+    op.create_index(
+        "search_date_high",
+        "search_date",
+        ["p", "high", "key", "low"],
+        unique=False,
+        sqlite_where=sa.text("high > low + 2764800000000"),
+        postgresql_where=sa.text("high > low + 2764800000000"),
+    )
     op.create_index("search_date_low", "search_date", ["p", "low", "key", "high"], unique=False)
     op.create_table(
         "search_hash",
