@@ -24,6 +24,7 @@ from gateway.exchange.rest.bundles import Entry, bundle
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, Rejected, issues_of
+from gateway.exchange.search_match import holds
 from gateway.exchange.search_run import CURSOR
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import Category, DoorwayError, Fault, Invalid, Malformed, NotFound, TooLarge, Unsupported
@@ -65,6 +66,15 @@ class _Step:
             self.index, self.method, self.type, self.id, self.criteria, self.operation, ask, self.full_url, self.text,
             compact=self.compact,
         )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """What links inside a transaction are resolved by."""
+
+    steps: Sequence[_Step]  # those that have an identity
+    targets: Mapping[str, str]  # what entries call one another, to ``Type/id``
+    meant: dict[str, str] = field(default_factory=dict)  # conditional references, to the ``Type/id`` of their match
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +282,20 @@ class Batches:
                 local = _RESTFUL.fullmatch(step.full_url)
                 if local and step.method == "POST":
                     targets.setdefault(local[1], step.target)
-        for step in steps:
-            if step.index in failed or step.method not in ("POST", "PUT", "PATCH"):
+        around = _Bundle([one for one in steps if one.index not in failed], targets)
+        literal: dict[int, str] = {}
+        for step in around.steps:
+            if step.method not in ("POST", "PUT", "PATCH"):
                 continue
             try:
-                step.text = self._literal(unit, step, targets)
+                literal[step.index] = self._literal(unit, step, around)
+            except DoorwayError as error:
+                failed[step.index] = error
+        for step in around.steps:
+            if step.index not in literal:
+                continue
+            step.text = literal[step.index]
+            try:
                 self._parsed(step)
             except DoorwayError as error:
                 failed[step.index] = error
@@ -328,8 +347,8 @@ class Batches:
             return self.core.target(unit, step.ask, step.type, step.id, "d" if step.method == "DELETE" else "u")
         return f"{step.type}/{step.id}" if step.id else ""
 
-    def _literal(self, unit: Unit, step: _Step, targets: Mapping[str, str]) -> str:
-        text = json_text.with_links(step.text, targets)
+    def _literal(self, unit: Unit, step: _Step, around: "_Bundle") -> str:
+        text = json_text.with_links(step.text, around.targets)
         if "urn:uuid:" in text and step.type != "Bundle":
             self._whole(step, text)
         if "?" not in text:
@@ -338,18 +357,45 @@ class Batches:
         conditions: dict[str, str] = {}
         for literal in references_in(json_text.parse(text.encode(), at=at)):
             found = _CONDITION.fullmatch(literal)
-            if found is None or literal in conditions:
-                continue
-            try:
-                matches = self.core.find(unit.resources, found[1], found[2], step.ask, 2)
-            except Malformed as error:
-                raise Malformed(f"a conditional reference: {error.message}", at="resource", fix=error.fix) from None
-            if len(matches) > 1:
-                raise ManyMatches("resource")
-            if not matches:
-                raise Invalid("a conditional reference has no match", at="resource")
-            conditions[literal] = matches[0].reference
+            if found is not None:
+                if literal not in around.meant:
+                    around.meant[literal] = self._match(unit, step.ask, found[1], found[2], around)
+                conditions[literal] = around.meant[literal]
         return json_text.with_links(text, conditions)
+
+    def _match(self, unit: Unit, ask: Ask, type_: str, criteria: str, around: "_Bundle") -> str:
+        """``Type/id`` of the one match of a conditional reference.
+
+        R4 resolves them last, so it may be what this Bundle creates; what it updates counts as it will be, and what it
+        deletes is no match any more.
+        """
+        changed = {
+            one.target for one in around.steps if one.type == type_ and one.method in ("PUT", "DELETE") and one.target
+        }
+        try:
+            stored = self.core.find(unit.resources, type_, criteria, ask, 2 + len(changed))
+            matches = {one.reference for one in stored} - changed
+            matches |= {
+                one.target
+                for one in around.steps
+                if one.type == type_ and one.method in ("POST", "PUT") and one.id and one.target
+                and self._will_match(ask, one, criteria, around.targets)
+            }  # fmt: skip
+        except Malformed as error:
+            raise Malformed(f"a conditional reference: {error.message}", at="resource", fix=error.fix) from None
+        if len(matches) > 1:
+            raise ManyMatches("resource")
+        if not matches:
+            raise Invalid("a conditional reference has no match", at="resource")
+        return matches.pop()
+
+    def _will_match(self, ask: Ask, step: _Step, criteria: str, targets: Mapping[str, str]) -> bool:
+        """Whether what an entry writes fulfils a condition; one that asks other resources is not looked into."""
+        query = self.finds.query(step.type, parse_qsl(criteria, keep_blank_values=True), ask, strict=True)
+        text = json_text.with_links(step.text, targets)
+        resource = json_text.parse(text.encode(), at=f"Bundle.entry[{step.index}].resource")
+        made = {**resource, "id": step.target.partition("/")[2]}
+        return all(holds(one, made, lambda _criterion, _resource: False) for one in query.criteria)
 
     def _whole(self, step: _Step, text: str) -> None:
         """Refuse a reference to an entry that is not there: nobody could ever follow it."""

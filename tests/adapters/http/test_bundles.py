@@ -258,3 +258,29 @@ def test_what_is_asked_of_the_server_as_a_whole_is_answered_in_a_bundle(small: W
     assert small.ehr("POST", "", guarded).status_code == 200
     unguarded = bundle(entry("PUT", f"Patient/{made}", patient(id=made), ifMatch=""))
     assert small.ehr("POST", "", unguarded).status_code == 400
+
+
+def test_a_conditional_reference_finds_what_its_own_transaction_makes(world: World) -> None:
+    def about(value: str) -> dict[str, Any]:
+        return entry(
+            "POST", "Observation", {**OBSERVATION, "subject": {"reference": f"Patient?identifier=urn:s|{value}"}}
+        )
+
+    def subjects(*entries: dict[str, Any]) -> list[Any]:
+        answer = world.ehr("POST", "", bundle(*entries))
+        made = answer.json()
+        if answer.status_code != 200:
+            return [answer.status_code, [one["expression"] for one in made["issue"]]]
+        return [one["resource"].get("subject", {}).get("reference", one["resource"]["id"]) for one in made["entry"]]
+
+    there = world.ehr("POST", "/Patient", patient("c0")).json()
+    subject, person = subjects(about("c1"), entry("POST", "Patient", patient("c1")))
+    assert subject == f"Patient/{person}"
+    unless = entry("POST", "Patient", patient("c1"), ifNoneExist="identifier=urn:s|c1")
+    assert subjects(about("c1"), unless) == [f"Patient/{person}", person]
+    renamed = entry("PUT", f"Patient/{there['id']}", {**patient("c2"), "id": there["id"]})
+    assert subjects(about("c2"), renamed) == [f"Patient/{there['id']}", there["id"]]
+    back = entry("PUT", f"Patient/{there['id']}", {**patient("c0"), "id": there["id"]})
+    assert subjects(about("c2"), back) == [422, [["Bundle.entry[0].resource"]]]
+    assert subjects(about("c1"), entry("POST", "Patient", patient("c1"))) == [412, [["Bundle.entry[0].resource"]]]
+    assert subjects(about("c0"), entry("DELETE", f"Patient/{there['id']}")) == [422, [["Bundle.entry[0].resource"]]]
