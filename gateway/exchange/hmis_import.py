@@ -39,12 +39,13 @@ from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.rows import RowState
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.save import Saver
-from gateway.kernel.errors import Conflict, DoorwayError
+from gateway.kernel.errors import Conflict, DoorwayError, Invalid
 from gateway.kernel.fhir import JsonObject
 
 LOOK_ROWS: Final = 4_000  # whose hashes are looked up together
 BATCH_ROWS: Final = 500
 REJECTS_KEPT: Final = 10_000
+_OWN_NAMES: Final = ("doorway:", "doorway-link", "Organization/")  # what it writes itself, and whose own a record is
 OnArrival = Callable[[Unit, Sequence[str]], object]  # Patient references that were written in this transaction
 
 
@@ -126,6 +127,9 @@ class Import:
     Args:
         on_arrival: called in the transaction that wrote Patients, so that linking is part of the arrival.
         tick: called with the bytes read, for a progress bar.
+
+    Raises:
+        Invalid: the export names itself as the gateway does what is its own.
     """
 
     def __init__(
@@ -146,6 +150,8 @@ class Import:
         mode = said if options.refresh == "auto" else options.refresh
         self.report = ImportReport(conversion.source.name, conversion.version, mode)
         self._source = conversion.source.name
+        if self._source.startswith(_OWN_NAMES):
+            raise Invalid("names of this form are the gateway's own", at="Export.csv, ImplementationID")
         self._writer = RowWriter(conversion, saver, now_us)
         self._victims = Victims(conversion, self._writer, options.salt)
         self._absent = Absent()

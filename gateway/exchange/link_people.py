@@ -85,7 +85,10 @@ class Persons:
             return draft
         text = draft.document or read(draft.body if draft.body is not None else write(_first(draft.resource)))
         body = with_last_member(text, "link", linked["link"])  # as an amended version has it, so that equal stays equal
-        return Draft(linked, body, draft.method, draft.source, draft.labels, shared=draft.shared, anew=draft.anew)
+        return Draft(
+            linked, body, draft.method, draft.source, draft.labels,
+            owner=draft.owner, shared=draft.shared, anew=draft.anew,
+        )  # fmt: skip
 
 
 def _first(resource: Resource) -> Resource:

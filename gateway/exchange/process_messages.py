@@ -159,12 +159,14 @@ def save_conversion(unit: Unit, work: Work, processing: Processing, *, now_us: i
         state.add(conversion)
         replace_sets(conversion.snapshots, state.get, state.put)
         apply_effects(conversion.effects, state.get, state.put)
+    owner = processing.speaks_for.get(received.source, "")
     drafts = [
         Draft(
             resource,
             source=received.source,
             labels=labels.get(reference),
-            shared=_another(state.owners.get(reference, ""), received.source, processing.speaks_for),
+            owner=owner,
+            shared=state.owners.get(reference, owner or received.source) not in {owner, received.source},
         )
         for reference, resource in state.changed.items()
     ]
@@ -229,14 +231,17 @@ class _State:
         self._source = source
         self._found: dict[str, Resource | None] = {}
         self.changed: dict[str, Resource] = {}
-        self.owners: dict[str, str] = {}  # who created what is stored
+        # whose own what is stored is: numbers make ids, so who tells first of a hospital's patient by the hospital's
+        # number would own what that hospital tells of him later
+        self.owners: dict[str, str] = {}
 
     def get(self, reference: str) -> Resource | None:
         """The resource as it would be stored now."""
         if reference not in self._found:
             stored = self._unit.resources.get(*reference.split("/", 1))
             parsed = None if stored is None or stored.deleted else read(stored.body, at=reference).resource
-            self.owners[reference] = stored.owner if stored is not None and parsed is not None else ""
+            if stored is not None and parsed is not None:
+                self.owners[reference] = stored.owner
             self._found[reference] = _as_sent(parsed, self._source) if parsed is not None else None
         return self._found[reference]
 
@@ -304,16 +309,6 @@ class _State:
             if encounter is not None:
                 default = str(encounter.get("status", "unknown"))
                 self.put({**encounter, "status": visit_status(events, triggers, default=default)})
-
-
-def _another(owner: str, source: str, speaks_for: Mapping[str, str]) -> bool:
-    """Whether a record that a sender tells of was created by a sender of somebody else.
-
-    Numbers make ids: who tells first of a hospital's patient by the hospital's number would own what that hospital
-    tells of him later.
-    """
-    sender = "^" in owner or owner in speaks_for
-    return sender and owner != source and (speaks_for.get(owner) or owner) != (speaks_for.get(source) or source)
 
 
 def events_of(works: Iterable[Work]) -> dict[str, list[VisitEvent]]:

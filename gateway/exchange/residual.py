@@ -35,7 +35,7 @@ class Disagreements:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: client and feeds whose own records they are, the organization that may be their maker, the instant."""
+    """Who asks: by which names it owns records, the organization that may be their maker, the instant."""
 
     now_us: int
     creators: tuple[str, ...]

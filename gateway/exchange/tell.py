@@ -60,11 +60,13 @@ class Tell:
         asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
         doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
         references = told_of(unit, stored, request, task)
+        first = stored if stored.version == 1 else unit.resources.version(stored.type, stored.id, 1)
+        creator = first.source if first is not None else ""
         fresh = stored.version == 1 and stored.updated_us >= now_us  # a Task that follows later is a change
         for name, partner in self._partners.items():
             if partner.sender and partner.sender == source:
                 continue
-            mine = stored.owner in partner.speakers and source not in partner.speakers  # whatever it called who asks
+            mine = creator in partner.speakers and source not in partner.speakers  # whatever it called who asks
             if not mine and partner.organization not in {*asked, *doing}:
                 continue
             answers = partner.organization not in doing

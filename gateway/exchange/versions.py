@@ -108,7 +108,9 @@ def next_version(current: Stored | None, draft: Draft, view: View = no_view, *, 
     body = document_with_identity(document, id_, meta)
     made = {**document.resource, "resourceType": type_, "id": id_, "meta": meta}
     literals = references_of(body.decode(), made)
-    owner = draft.source if current is None or current.deleted else "" if draft.shared else current.owner
+    owner = draft.owner or draft.source
+    if current is not None and not current.deleted:
+        owner = "" if draft.shared else current.owner
     stored = Stored(type_, id_, version, now_us, draft.method, body, draft.source, view(made, literals), owner)
     return NewVersion(stored, made, facets_of(made, literals))
 

@@ -198,7 +198,7 @@ def consent_knowledge(settings: Settings) -> "Knowledge":
     from gateway.adapters.files.data import read_data
     from gateway.exchange.disclose import read_knowledge
 
-    knowledge = read_knowledge(read_data, zone=ZoneInfo(settings.time_zone), feeds=_feeds(settings))
+    knowledge = read_knowledge(read_data, zone=ZoneInfo(settings.time_zone))
     knowledge.disagreements.alarm = lambda type_: log.error("search index and consent disagree type=%s", type_)
     return knowledge
 

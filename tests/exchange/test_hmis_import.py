@@ -13,7 +13,7 @@ from gateway.exchange.hmis_import import Import, ImportReport, Options
 from gateway.exchange.hmis_rows import Kind
 from gateway.exchange.ports.store import Store, Unit
 from gateway.exchange.save import Saver
-from gateway.kernel.errors import Conflict
+from gateway.kernel.errors import Conflict, Invalid
 from gateway.kernel.fhir import Resource
 from tests.support.hmis import MemoryFiles, table
 
@@ -73,6 +73,15 @@ PROJECT = ["ProjectID", "OrganizationID", "DateUpdated"]
 def client(name: str, day: str, deleted: str = "", key: str = "1") -> list[str]:
     """A Client row."""
     return [key, name, f"{day} 00:00:00", f"{day} 00:00:00", deleted]
+
+
+@pytest.mark.parametrize("name", ["Organization/west", "doorway:agreements", "doorway-link"])
+def test_an_export_that_calls_itself_what_only_the_gateway_may_is_refused(name: str) -> None:
+    files = export("2026-02-01", "1", {"Client": [CLIENT, client("Azq", "2026-01-01")]})
+    files["Export.csv"] = files["Export.csv"].replace(b"source", name.encode())
+    with pytest.raises(Invalid) as refused:
+        run(MemoryStore(), files)
+    assert name not in str(refused.value)
 
 
 def test_a_second_import_changes_nothing(store: Store) -> None:

@@ -23,7 +23,7 @@ class Stored:
     body: bytes = field(repr=False)  # UTF-8 JSON with id and meta in place; b"" when deleted
     source: str = ""  # feed, export or client that wrote it
     facets: bytes = field(default=b"", repr=False, compare=False)  # consent.view.pack of the content; b"": not kept
-    owner: str = ""  # source of its first version since it last was created: whose own record it is, whoever updates it
+    owner: str = ""  # whose own it is, whoever updates it: Organization/id, or the source that created it
 
     @property
     def reference(self) -> str:
@@ -54,6 +54,7 @@ class Draft:
     fresh: bool = False  # its id was made for it a moment ago, so that nothing can be there already
     amend: bool = False  # only ``link``, which we derive, changes: in the newest version, without a new one
     over: int = 0  # the version that it was made from: nothing is written where another has come meanwhile; 0: any
+    owner: str = ""  # the Organization/id whose own it is if it is new; "": its source
     shared: bool = False  # others tell of it too: that its first teller created it makes it nobody's own any more
     anew: bool = False  # a new version even where the content comes out equal: its writer changed what he saw
 
@@ -61,7 +62,7 @@ class Draft:
         """The same with other labels."""
         return Draft(
             self.resource, self.body, self.method, self.source, labels, self.document, self.fresh, self.amend,
-            self.over, self.shared, self.anew,
+            self.over, self.owner, self.shared, self.anew,
         )  # fmt: skip
 
     def may_name(self, type_: str) -> bool:

@@ -339,7 +339,7 @@ def test_nobody_is_let_in_without_a_token_and_no_body_is_read_before(small: Worl
 
 def test_scopes_bound_what_a_client_may_do(small: World) -> None:
     id_ = small.ehr.create(PATIENT)["id"]
-    reader = small.caller("reader", "system/Patient.r")
+    reader = small.caller("reader", "system/Patient.r", organization="Organization/r")
     assert reader("POST", "/Patient", PATIENT).status_code == 403
     assert reader("GET", "/Patient?family=Zq").status_code == 403
     assert reader("GET", "/Observation/1").status_code == 403
@@ -448,3 +448,18 @@ def test_what_xml_cannot_hold_is_refused_when_it_is_written(small: World) -> Non
         answer = small.ehr("POST", "/Patient", {"resourceType": "Patient", "name": [{"family": f"Zq{letter}"}]})
         assert answer.status_code == 422
         assert answer.json()["issue"][0]["expression"] == ["Patient.name[0].family"]
+
+
+def test_a_record_is_the_organizations_whichever_of_its_clients_made_it(world: World) -> None:
+    id_ = world.ehr.create(
+        {"resourceType": "Observation", "status": "final", "code": {"text": "zq"}}
+        | {"subject": {"reference": "Patient/zq"}}
+    )["id"]
+    wards = world.caller("wards", "system/*.cruds")
+    assert wards("GET", f"/Observation/{id_}").status_code == 200
+    assert wards("GET", "/Observation?code:text=zq").json()["total"] == 1
+    assert world.other("GET", f"/Observation/{id_}").status_code == 404
+    moved = world.caller("ehr", "system/*.cruds", organization="Organization/moved")
+    assert moved("GET", f"/Observation/{id_}").status_code == 404  # its name goes to others, its records do not
+    assert moved("GET", "/Observation?code:text=zq").json()["total"] == 0
+    assert wards("DELETE", f"/Observation/{id_}").status_code == 204
