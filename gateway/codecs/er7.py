@@ -258,6 +258,11 @@ class Message:
 
     # -- segments ----------------------------------------------------------------------------------------------------
 
+    @property
+    def texts(self) -> list[str]:
+        """The own texts of the segments in order."""
+        return self._texts
+
     @cached_property
     def segments(self) -> list[Segment]:
         """Every segment in order."""

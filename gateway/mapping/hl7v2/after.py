@@ -1,13 +1,12 @@
 """What is added once the resources of a message have ids: Provenance targets, residue, snapshots, reasons."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 from gateway.codecs.er7 import DELETE, Segment
 from gateway.kernel.fhir import CONFIDENTIALITY, LEVEL, JsonObject, coding
-from gateway.kernel.identifiers import resource_id
 from gateway.mapping.hl7v2.conversion import KIND, RESIDUE, Element, Left, Snapshot
 from gateway.mapping.hl7v2.identity import SHARED, scope_system
 from gateway.mapping.hl7v2.interpret import Reasons
@@ -45,14 +44,14 @@ def provenance(resources: list[JsonObject]) -> None:
 
 
 def residue(
-    resources: list[JsonObject], left: Collection[Left], sender: str, control_id: str
+    resources: list[JsonObject], left: Collection[Left], sender: str, control_id: str, uid: Callable[..., str]
 ) -> dict[str, tuple[JsonObject, ...]]:
     """Append a Basic resource that keeps the leaves which no row maps; it belongs to the patient and is Level 3."""
     patient = next((r for r in resources if r["resourceType"] == "Patient"), None)
     labels = (coding(LEVEL, "L3"), coding(CONFIDENTIALITY, "R"))
     basic: JsonObject = {
         "resourceType": "Basic",
-        "id": resource_id("Basic", sender, control_id, "residue"),
+        "id": uid("Basic", sender, control_id, "residue"),
         "meta": {"security": list(labels)},
         "extension": [
             {

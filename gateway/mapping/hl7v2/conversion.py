@@ -1,6 +1,6 @@
 """What a message becomes: the resources with ids, what they do to stored state, and what no row mapped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -68,7 +68,7 @@ class Conversion:
     structure: str  # message map that was used
     control_id: str = field(repr=False)
     sender: str
-    resources: tuple[JsonObject, ...] = field(repr=False)  # with ids; dependencies first
+    resources: Sequence[JsonObject] = field(repr=False)  # with ids; dependencies first
     effects: tuple[Effect, ...] = ()
     deletions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Type/id -> elements the sender deletes
     residue: tuple[Left, ...] = field(default=(), repr=False)
@@ -87,10 +87,13 @@ class Conversion:
 
     def bundle(self) -> JsonObject:
         """A transaction Bundle (R4) of PUTs: run twice, it leaves the same state."""
-        return {**self._head(), "entry": [_entry(r) for r in self.resources]}
+        return {**self.head(), "entry": [_entry(r) for r in self.resources]}
 
     def bundle_bytes(self) -> bytes:
         """The Bundle as UTF-8 JSON, decimals with their digits; entries of remembered things are written once."""
+        bundle: bytes | None = getattr(self.resources, "bundle", None)
+        if bundle is not None:
+            return bundle  # of a template: it was written already
         written, things = self.written, self.things
         out: list[bytes] = []
         for r in self.resources:
@@ -99,21 +102,28 @@ class Conversion:
                 out.append(there[1])
                 continue
             reference = f"{r['resourceType']}/{r['id']}"
-            made = b'{"fullUrl":"%b%b","resource":%b,"request":{"method":"PUT","url":"%b"}}' % (
-                _BASE, (ref := reference.encode()), orjson.dumps(r, default=_exact), ref,
-            )  # fmt: skip
+            made = entry_bytes(r)
             if things.get(reference) is r:
                 written[id(r)] = (r, made)
             out.append(made)
-        head = orjson.dumps(self._head())
+        head = orjson.dumps(self.head())
         return b'%b,"entry":[%b]}' % (head[:-1], b",".join(out))
 
-    def _head(self) -> JsonObject:
+    def head(self) -> JsonObject:
+        """The Bundle without its entries."""
         return {
             "resourceType": "Bundle",
             "id": resource_id("Bundle", self.sender, self.control_id),
             "type": "transaction",
         }
+
+
+def entry_bytes(resource: JsonObject) -> bytes:
+    """The Bundle entry of a resource as JSON."""
+    reference = f"{resource['resourceType']}/{resource['id']}".encode()
+    return b'{"fullUrl":"%b%b","resource":%b,"request":{"method":"PUT","url":"%b"}}' % (
+        _BASE, reference, orjson.dumps(resource, default=_exact), reference,
+    )  # fmt: skip
 
 
 def _entry(resource: JsonObject) -> JsonObject:

@@ -18,7 +18,8 @@ from gateway.mapping.hl7v2.job import Job, Rules
 from gateway.mapping.hl7v2.model import Tables, Trigger
 from gateway.mapping.hl7v2.plan import plans
 from gateway.mapping.hl7v2.program import Program
-from gateway.mapping.hl7v2.runtime import Memory
+from gateway.mapping.hl7v2.runtime import Memory, Run
+from gateway.mapping.hl7v2.shapes import Shapes
 from gateway.mapping.hl7v2.values import Stamps, ZoneOf
 
 _SENDERS: Final = 64  # whose doctors, places and codes are remembered at a time
@@ -69,6 +70,7 @@ class Converter:
         self._rules = Rules(tables)
         self._kinds: dict[tuple[str, str, str], Trigger] = {}
         self._memories: dict[tuple[str, ...], Memory] = {}
+        self.shapes = None if explain else Shapes(tables, planned, self._run)
 
     def memory_of(self, key: tuple[str, ...]) -> Memory:
         """What is remembered of one sender's texts."""
@@ -86,11 +88,35 @@ class Converter:
             Unsupported: no map for this message type and event.
             Invalid: a message that cannot be mapped as a whole, with place and fix.
         """
+        shapes = self.shapes
+        cut = shapes.cut(message, feed) if shapes is not None else None
+        if shapes is None or cut is None:
+            return self._run(message, feed)[0]
+        said = shapes.filled(*cut)
+        if said is None:
+            said = self._run(message, feed)[0]
+            shapes.notice(*cut, message, said)
+        return said
+
+    def by_rows(self, message: Message, feed: Feed = _NOTHING_AGREED) -> Conversion:
+        """Map one message row by row: the slow twin of what is filled in from a remembered shape."""
+        return self._run(message, feed)[0]
+
+    def forget(self) -> None:
+        """Let go of everything that was learned from messages."""
+        self._memories.clear()
+        if self.shapes is not None:
+            self.shapes.clear()
+
+    def _run(self, message: Message, feed: Feed, run_of: Callable[..., Run] = Run) -> tuple[Conversion, Run]:
+        """The long way: row by row."""
         trigger = self.trigger_of(message)
         program, reasons = self._program(trigger.structure)
-        return Job(
-            self._rules, program, trigger, message, feed, memory_of=self.memory_of, stamps_of=_stamps, reasons=reasons
-        ).run()
+        job = Job(
+            self._rules, program, trigger, message, feed, memory_of=self.memory_of, stamps_of=_stamps,
+            reasons=reasons, run_of=run_of,
+        )  # fmt: skip
+        return job.run(), job.cx
 
     def _program(self, structure: str) -> tuple[Program, Reasons | None]:
         if self.explain:  # reasons belong to one message

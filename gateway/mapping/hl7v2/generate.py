@@ -26,7 +26,7 @@ _QUICK: Final = {  # the usual case without a call, or with one that remembers; 
     "instant": "cx.stamp.instant({0})",
 }
 FILE: Final = "<tables of the HL7 v2 bridge>"
-_CODED: Final = frozenset({"CWE", "HD", "ID", "MSG", "PT", "FC"})  # data types of which a feed says the same few things
+CODED: Final = frozenset({"CWE", "HD", "ID", "MSG", "PT", "FC"})  # data types of which a feed says the same few things
 _OFTEN: Final = 2  # conditions that look at one component, from which on it is cut once
 
 
@@ -422,7 +422,7 @@ class Coded:
 
     def site(self, row: Row, mark: str) -> int:
         """The number of this use; 0 when its values are not remembered."""
-        if row.datatype.split("[")[0] not in _CODED or not self.pure(row.datatype):
+        if row.datatype.split("[")[0] not in CODED or not self.pure(row.datatype):
             return 0
         return self._sites.setdefault((row.datatype, row.vocabulary, mark), len(self._sites) + 1)
 

@@ -55,7 +55,6 @@ class Identities:
     def __init__(self, tables: Tables) -> None:
         space: dict[str, Any] = {"text": text_at, "along": _along, "named": identifier_key}
         source = "\n".join(_source(kind, rows) for kind, rows in tables.identities.items())
-        space |= {"uid": resource_id, "known": _cached_id}
         exec(compile(source, "<identities of the HL7 v2 bridge>", "exec"), space)  # noqa: S102  our own table
         self.rules: dict[str, Rule] = {kind: space[f"id_{kind}"] for kind in tables.identities}
         self._order = {name: index for index, name in enumerate(tables.order)}
@@ -73,7 +72,7 @@ class Identities:
 def _source(kind: str, rows: Iterable[Identity]) -> str:
     """A function ``(r, s)`` of resource and resolver: row after row, part after part, the first complete row wins."""
     lines = [f"def id_{kind}(r, s):"]
-    make = "known" if kind in SHARED else "uid"
+    make = "s.known" if kind in SHARED else "s.uid"
     for row in rows:
         depth, texts = 1, [repr(row.resource)]
         if len(row.parts) == 1 and row.parts[0].startswith("identifier"):
@@ -133,13 +132,15 @@ def text_at(node: Any) -> str | None:
 class Resolver:
     """Gives ids, joins doubles, and fills the references of one message."""
 
-    __slots__ = ("_counts", "_identities", "message", "sender")
+    __slots__ = ("_counts", "_identities", "known", "message", "sender", "uid")
 
     def __init__(self, identities: Identities, sender: str, control_id: str) -> None:
         self._identities = identities
         self.sender = sender
         self.message = control_id
         self._counts: dict[str, int] = {}
+        self.uid: Callable[..., str] = resource_id
+        self.known: Callable[..., str] = _cached_id  # of what comes again and again
 
     def count(self, kind: str) -> str:
         """The running number of a type in the message."""
@@ -231,7 +232,7 @@ class Resolver:
         kind: str = resource["resourceType"]
         rule = self._identities.rules.get(kind)
         found = rule(resource, self) if rule is not None else None
-        return found or resource_id(kind, self.sender, self.message, key_text(resource))
+        return found or self.uid(kind, self.sender, self.message, key_text(resource))
 
 
 def _not_on_itself(resource: JsonObject, reference: str) -> None:

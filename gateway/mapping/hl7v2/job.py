@@ -98,6 +98,7 @@ class Job:
         memory_of: Callable[[tuple[str, ...]], Memory],
         stamps_of: Callable[[str], Stamps],
         reasons: Reasons | None,
+        run_of: Callable[..., Run] = Run,
     ) -> None:
         self.rules = rules
         self.program = program
@@ -116,11 +117,15 @@ class Job:
         self.later: list[tuple[Connection, JsonObject, Mapping[str, int], Scope]] = []
         self.deleted: list[tuple[JsonObject, str]] = []
         self.dropped: set[int] = set()
-        self.cx = self._run(fields[7] if len(fields) > 7 else "", memory_of, stamps_of)
+        self.cx = self._run(fields[7] if len(fields) > 7 else "", memory_of, stamps_of, run_of)
         self.ledger: Ledger = self.cx.trace
 
     def _run(
-        self, sent: str, memory_of: Callable[[tuple[str, ...]], Memory], stamps_of: Callable[[str], Stamps]
+        self,
+        sent: str,
+        memory_of: Callable[[tuple[str, ...]], Memory],
+        stamps_of: Callable[[str], Stamps],
+        run_of: Callable[..., Run],
     ) -> Run:
         marks, message, tables, feed = self.message.delimiters, self.message, self.rules.tables, self.feed
         escape, doubtful = marks.escape, message.doubtful
@@ -137,7 +142,8 @@ class Job:
             "STRUCTURE": self.trigger.structure,
             "SENDER": self.sender,
         }
-        run = Run(
+        escaped = escaped or run_of is not Run  # over marks: each value through a call
+        run = run_of(
             (marks.repetition, marks.component, marks.subcomponent), self._plain if escaped else None,
             facts, stamps_of(zone), tables.authorities, tables.code_systems,
         )  # fmt: skip
@@ -166,7 +172,7 @@ class Job:
             raise Invalid("the message says nothing", at="MSH", fix="send the segments that the event demands")
         sets, lists = self._snapshots(resources)
         left = self.ledger.left.values()
-        labels = after.residue(resources, left, self.sender, self.control_id) if left else {}
+        labels = after.residue(resources, left, self.sender, self.control_id, cx.resolver.uid) if left else {}
         return Conversion(
             message.kind, message.trigger, self.trigger.structure, self.control_id, self.sender,
             tuple(resources), tuple([e.settled() for e in effects]),

@@ -23,6 +23,9 @@ _BARE_POINT: Final = re.compile(r"([+-]?)\.(\d+)", re.ASCII)
 _DTM: Final = re.compile(
     r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4}|Z)?", re.ASCII
 )
+_DAY: Final = r"([12]\d{3})(0[1-9]|1[0-2])(0[1-9]|1\d|2[0-8])"  # of every month
+_USUAL_DATE: Final = re.compile(_DAY, re.ASCII)
+_USUAL_TIME: Final = re.compile(_DAY + r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)([+-]\d{4})?", re.ASCII)
 _ISO: Final = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?)?)?", re.ASCII)
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*))+", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
@@ -145,6 +148,11 @@ def to_uri(text: str) -> str | None:
 @lru_cache(8192)
 def to_date(text: str) -> str | None:
     """A DTM or ISO date, precision kept, time dropped."""
+    usual = _USUAL_DATE.fullmatch(text)
+    return "-".join(usual.groups()) if usual else _any_date(text)
+
+
+def _any_date(text: str) -> str | None:
     text = text.strip()
     try:
         if _ISO.fullmatch(text):
@@ -168,6 +176,23 @@ def _compact(text: str) -> str:
 
 def to_datetime(text: str, zone: ZoneOf) -> str | None:
     """A DTM as dateTime: precision kept, the sender's zone where a time has none; an hour alone gives the date."""
+    return _usual_time(text, zone) or _any_time(text, zone)
+
+
+def _usual_time(text: str, zone: ZoneOf) -> str | None:
+    """What nearly every message sends, seconds and all; None of any other text, and where its offset is none."""
+    usual = _USUAL_TIME.fullmatch(text)
+    if usual is None:
+        return None
+    year, month, day, hour, minute, second, offset = usual.groups()
+    try:
+        shift = zone_of(offset) if offset else zone(int(year), int(month), int(day), int(hour), int(minute))
+    except ValueError:
+        return None
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second}{shift}" if shift else None
+
+
+def _any_time(text: str, zone: ZoneOf) -> str | None:
     found = _DTM.fullmatch(_compact(text))
     if found is None:
         return None
@@ -202,6 +227,10 @@ def zone_of(offset: str) -> str:
 
 def to_instant(text: str, zone: ZoneOf) -> str | None:
     """A DTM as instant: what is missing of the day's time is the day's beginning (R4 instant has no less)."""
+    return _usual_time(text, zone) or _any_instant(text, zone)
+
+
+def _any_instant(text: str, zone: ZoneOf) -> str | None:
     found = _DTM.fullmatch(_compact(text))
     if found is None or found[3] is None:
         return None
