@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import zlib
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
+from contextlib import suppress
 from types import coroutine
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -10,11 +12,15 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from gateway.adapters.http.entropy import ENTROPY
-from gateway.adapters.http.outcome import TimedOut
+from gateway.adapters.http.outcome import TimedOut, UnsupportedMedia
 from gateway.kernel.errors import Malformed, TooLarge
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 PARAMETERS_LIMIT: Final = 500
+# a body that was refused is let run out so far, so long, and while it comes: who is cut off sending never sees why
+_LINGER_BYTES: Final = 64 * 1024 * 1024
+_LINGER_S: Final = 5.0
+_LINGER_IDLE_S: Final = 0.5
 
 
 class _Names(dict[str, bytes]):
@@ -107,11 +113,39 @@ class Exchange:
         return pairs_of(text, at="query") if text else []
 
     async def body(self) -> bytes:
-        """The whole body.
+        """The whole body, unpacked where it came packed (gzip).
 
         Raises:
-            TimedOut: it did not arrive by the deadline; else as :meth:`_read`.
+            TimedOut: it did not arrive by the deadline. UnsupportedMedia: packed otherwise. Malformed: not gzip.
+            TooLarge: unpacked it is more than the limit. Else as :meth:`_read`.
         """
+        coding = self.header("content-encoding").strip().lower()
+        if coding in ("", "identity"):
+            return await self._arrived()
+        if coding not in ("gzip", "x-gzip"):
+            raise UnsupportedMedia(
+                "this Content-Encoding is not taken here", at="Content-Encoding", fix="gzip, or none"
+            )
+        return self._unpacked(await self._arrived())
+
+    def _unpacked(self, packed: bytes) -> bytes:
+        """The content of gzip members, never more of it than the limit."""
+        made = bytearray()
+        try:
+            while packed:
+                member = zlib.decompressobj(wbits=31)
+                made += member.decompress(packed, self._body_limit + 1 - len(made))
+                if len(made) > self._body_limit:
+                    raise TooLarge("the body is too large", at="body", fix=f"at most {self._body_limit} bytes")
+                if not member.eof:
+                    raise Malformed("not whole gzip", at="body")
+                packed = member.unused_data
+        except zlib.error:
+            raise Malformed("not gzip", at="body", fix="send it as Content-Encoding says") from None
+        return bytes(made)
+
+    async def _arrived(self) -> bytes:
+        """The whole body as it came, in time."""
         reading = self._read()
         try:
             waits = reading.send(None)
@@ -152,8 +186,14 @@ class Exchange:
                 self.read = True
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """Send the whole answer; the body is left out for HEAD, its length is not (RFC 9110)."""
+    async def answer(
+        self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"", *, unread: bool = False
+    ) -> None:
+        """Send the whole answer; the body is left out for HEAD, its length is not (RFC 9110).
+
+        Where the request's body was left ``unread``, what comes of it is thrown away for a while before the connection
+        is closed (RFC 9112, 9.6): a connection that is closed under its sender takes the answer with it.
+        """
         raw = self._raw(headers)
         if status not in (204, 304):
             raw.append((b"content-length", str(len(body)).encode()))
@@ -161,7 +201,24 @@ class Exchange:
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
         empty = self.method == "HEAD" or status in (204, 304)
+        if unread and "expect" not in self.headers:  # who waits to be asked for the body sends none
+            await self._send({"type": "http.response.body", "body": b"" if empty else body, "more_body": True})
+            await self._passed_over()
+            body = b""
         await self._send({"type": "http.response.body", "body": b"" if empty else body})
+
+    async def _passed_over(self) -> None:
+        """Let the rest of the body come, and forget it."""
+        left = _LINGER_BYTES
+        until = asyncio.get_running_loop().time() + _LINGER_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while left > 0:
+                    async with asyncio.timeout(_LINGER_IDLE_S):
+                        message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
 
     def _raw(self, headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
         raw = [(_NAMES[name], value.encode("latin-1")) for name, value in headers]

@@ -18,7 +18,7 @@ from gateway.adapters.http.exchange import Exchange, Gone, pairs_of
 from gateway.adapters.http.limits import Limits
 from gateway.adapters.http.metrics import Metrics
 from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form, read_preferences
-from gateway.adapters.http.outcome import NotAllowed, headers_of, outcome, outcome_of, status_of
+from gateway.adapters.http.outcome import NotAllowed, TimedOut, headers_of, outcome, outcome_of, status_of
 from gateway.adapters.http.route import METHODS, Place, place_of
 from gateway.adapters.http.tls import Bindings
 from gateway.adapters.http.wakes import Wakes
@@ -385,11 +385,12 @@ class FhirApi:
             ("Content-Type", CONTENT_TYPE[form]),
             ("Cache-Control", "no-store"),
         ]
-        if not exchange.read and (
-            exchange.header("content-length") not in ("", "0") or exchange.header("transfer-encoding")
-        ):
+        unread = not exchange.read and (
+            exchange.header("content-length") not in ("", "0") or bool(exchange.header("transfer-encoding"))
+        )
+        if unread:
             headers.append(("Connection", "close"))  # the body was not read: it must not be taken for a request
-        await exchange.answer(status_of(error), headers, body)
+        await exchange.answer(status_of(error), headers, body, unread=unread and not isinstance(error, TimedOut))
 
     async def _options(self, exchange: Exchange) -> None:
         headers = [

@@ -105,9 +105,11 @@ def outcome(issues: Sequence[Issue]) -> JsonObject:
 
 
 def headers_of(error: DoorwayError) -> list[tuple[str, str]]:
-    """The headers that the status asks for: Allow, Retry-After, WWW-Authenticate."""
+    """The headers that the status asks for: Allow, Accept-Encoding, Retry-After, WWW-Authenticate."""
     if isinstance(error, NotAllowed):
         return [("Allow", ", ".join(error.allow))]
+    if isinstance(error, UnsupportedMedia) and error.at == "Content-Encoding":
+        return [("Accept-Encoding", "gzip")]
     if isinstance(error, TooMany):
         return [("Retry-After", str(error.retry_after_s))]
     if error.category is Category.UNAUTHORIZED:

@@ -1,5 +1,6 @@
 """Hostile input on every door of the API: always answered, never a 5xx, never a value in the answer; kill -9."""
 
+import gzip
 import json
 import os
 import signal
@@ -247,3 +248,20 @@ def test_kill_9_during_transactions_leaves_whole_bundles_only(tmp_path: Path, sq
         found.setdefault(json.loads(body)["identifier"][0]["value"], []).append(type_)
     assert all(sorted(types) == ["Observation"] * 5 + ["Patient"] for types in found.values())
     assert {f"k{number}" for number in acknowledged} <= set(found)
+
+
+def test_a_packed_body_is_unpacked_within_the_limit_and_another_packing_is_named(world: World) -> None:
+    text = b'{"resourceType":"Patient","name":[{"family":"Zq"}]}'
+
+    def sent(content: bytes, coding: str) -> httpx.Response:
+        return world.ehr("POST", "/Patient", content, Content_Encoding=coding)
+
+    assert sent(gzip.compress(text), "gzip").json()["name"] == [{"family": "Zq"}]
+    assert sent(gzip.compress(text[:20]) + gzip.compress(text[20:]), "x-gzip").status_code == 201
+    assert sent(text, "identity").status_code == 201
+    assert sent(gzip.compress(b" " * 40_000_000), "gzip").status_code == 413
+    for wrong in (text, gzip.compress(text)[:-9], gzip.compress(text) + b"more"):
+        refused = sent(wrong, "gzip")
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["body"])
+    other = sent(text, "br")
+    assert (other.status_code, other.headers["accept-encoding"]) == (415, "gzip")
