@@ -142,7 +142,7 @@ class RowWriter:
         self._saver.save(unit, drafts, now_us=now)
         carry_outcomes(unit, self._saver, self.source, drafts, now)
         for type_, id_ in stale:
-            unit.resources.delete(type_, id_, now_us=now, source=self.source)
+            self._saver.delete(unit, type_, id_, now_us=now, source=self.source)
 
     def stale(self, shape: Shape, key: str, made: Sequence[Draft]) -> list[tuple[str, str]]:
         """Resources that an older version of the row may have made and this one does not."""

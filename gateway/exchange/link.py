@@ -140,7 +140,8 @@ class Linker:
         return enter_many(unit.links, ready, self.root, now_us=now_us)
 
     def _consent_changed(self, unit: Unit, stored: Stored, saver: Saver, now_us: int) -> None:
-        reference = str((parsed(stored).get("patient") or {}).get("reference", ""))
+        said = stored if not stored.deleted else unit.resources.version("Consent", stored.id, stored.version - 1)
+        reference = str(((parsed(said) if said is not None else {}).get("patient") or {}).get("reference", ""))
         kind, _, id_ = reference.partition("/")
         patient = unit.resources.get(kind, id_) if kind == "Patient" and id_ else None
         if patient is not None and not patient.deleted:

@@ -67,6 +67,13 @@ class Saver:
             follow(self, unit, stored, now_us)
         return stored
 
+    def delete(self, unit: Unit, type_: str, id_: str, *, now_us: int, source: str) -> Stored | None:
+        """Delete a record, with what must happen after that; the version that says so, None when there is nothing."""
+        gone = unit.resources.delete(type_, id_, now_us=now_us, source=source)
+        if gone is not None:
+            self.deleted(unit, gone, now_us=now_us)
+        return gone
+
     def deleted(self, unit: Unit, gone: Stored, *, now_us: int) -> None:
         """What must happen after a record was deleted, inside its transaction."""
         for follow in self._bereaved:

@@ -146,7 +146,7 @@ def saver(settings: Settings, *, interactive: bool = False) -> "Saver":
     )
     return Saver(
         labeller, followers, join=labeller.join, prepare=linking.prepare, told=places.told, claim=labeller.claimed,
-        bereaved=(told,),
+        bereaved=(told, linking.follow),
     )  # fmt: skip
 
 
