@@ -58,13 +58,15 @@ def found(base: str, stored: Stored, body: bytes, mode: str) -> Entry:
     return Entry(body, f"{base}/{stored.reference}", mode)
 
 
-def history_entry(base: str, stored: Stored, body: bytes) -> Entry:
-    """The entry of a history: a deletion has no resource (R4 "history")."""
+def history_entry(base: str, stored: Stored, body: bytes, *, anew: bool = False) -> Entry:
+    """The entry of a history: a deletion has no resource (R4 "history"); ``anew``: what was deleted was made again."""
     request = {"method": stored.method if stored.method != "PATCH" else "PATCH", "url": stored.reference}
     if stored.method == "POST":
         request["url"] = stored.type
     status = (
-        "201 Created" if stored.version == 1 and stored.method != "DELETE" else _STATUS.get(stored.method, "200 OK")
+        "201 Created"
+        if anew or (stored.version == 1 and stored.method != "DELETE")
+        else _STATUS.get(stored.method, "200 OK")
     )
     response: JsonObject = {
         "status": status,

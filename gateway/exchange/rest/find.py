@@ -28,16 +28,29 @@ from gateway.exchange.search_run import CURSOR, Page, search, search_all
 from gateway.exchange.search_text import Codes
 from gateway.kernel.errors import Invalid, Malformed, NotFound, Unsupported
 from gateway.profiles.search_parameters import Definitions
+from gateway.profiles.search_values import span_of
 
 _SUPPORTING: Final = frozenset(
     {"Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Medication", "Device",
      "CareTeam", "Substance", "Specimen"}
 )  # fmt: skip
 _OF_HISTORY: Final = frozenset({"_count", "_since", CURSOR})
-_NOT_OF_HISTORY: Final = frozenset({"_at", "_list", "_sort"})  # R4 has them; other names that begin so are of clients
+_NOT_OF_HISTORY: Final = frozenset({"_at", "_list", "_sort"})  # of R4 or R5; other names that begin so are of clients
+_EVER: Final = 1 << 62
 _REFERENCE: Final = re.compile(
     rb'"reference"\s*:\s*"((?:' + "|".join(sorted(_SUPPORTING)).encode() + rb")/[A-Za-z0-9.-]{1,64})"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What of a history is asked for."""
+
+    count: int  # entries of a page; 0: none, the total only
+    since_us: int
+    low_us: int  # versions that were current at some instant of [low, high)
+    high_us: int
+    before: Moment | None  # where the page before ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +287,7 @@ class Finds:
         """``GET [type]/[id]/_history``, ``GET [type]/_history`` and ``GET [base]/_history``, newest first.
 
         A version shows when the asker may see that version and the current one; a deletion when he could see what
-        was deleted.
+        was deleted. ``_at`` is taken for one resource: the versions that were current at some instant of it.
 
         Raises:
             NotFound: the resource is missing or hidden. Malformed: a parameter that cannot be read.
@@ -284,42 +297,58 @@ class Finds:
             raise Unsupported("an AuditEvent never changes, it has no history", at="address", fix="search it by date")
         types = self._allowed(ask, [type_] if type_ else [], "r")
         given = dict(pairs)
-        for name in given:  # what is passed over would make another list than was asked for
-            if name not in _OF_HISTORY and ask.handling != "lenient" and (name in _NOT_OF_HISTORY or name[:1] != "_"):
-                raise Malformed("not a parameter of a history here", at=name if name.isidentifier() else "query")
-        count = _count(given)
-        since = since_of(given["_since"]) if "_since" in given else 0
-        before: Moment | None = None
-        if CURSOR in given:
-            before = _place(self.seal.open(given[CURSOR], ask.client))
+        window = self._window(ask, given, one=bool(id_))
+        count = window.count
         place = f"{type_}/{id_}" if id_ else type_
         with self.store.reading() as reading:
             admit(reading, ask.caller)
             sight = self.sight(reading.resources, ask)
             id_ = self._meant(reading, sight, place).partition("/")[2] if id_ else ""
-            if id_ and before is None and not self._known(reading, sight, type_, id_):
+            if id_ and window.before is None and not self._known(reading, sight, type_, id_):
                 self.recorded(ask, sight, sight.release(()), "history", place, "")
                 raise NotFound("no such resource")
-            changes = newest_first(reading.resources, types, id_, since_us=since, before=before)
+            changes = _current(
+                newest_first(reading.resources, types, id_, since_us=window.since_us, before=window.before), window
+            )
+            if not count:  # nothing but the total, where there is one
+                total = len(self._versions(reading, sight, changes, _EVER)) if id_ else None
+                changes = iter(())
             shown = self._versions(reading, sight, changes, count + 1)
             more = len(shown) > count
             shown = shown[:count]
+            anew = {moment_of(one) for one, _ in shown if self._made_anew(reading, sight, one)}
             released = sight.release([one for one, body in shown if body])
             bodies = {(one.reference, one.version): one.body for one in released.resources}
             self.recorded(ask, sight, released, "history" if type_ else "history-system", place, "")
         entries = [
-            history_entry(ask.base, one, bodies.get((one.reference, one.version), b""))
+            history_entry(ask.base, one, bodies.get((one.reference, one.version), b""), anew=moment_of(one) in anew)
             for one, body in shown
             if not body or (one.reference, one.version) in bodies
         ]
-        kept = [(name, value) for name, value in pairs if name in {"_since"}]
+        kept = [(name, value) for name, value in pairs if name in {"_since", "_at"}]
         address = f"{place}/_history" if place else "_history"
         links = [("self", link(ask.base, address, pairs))]
         if more:
             sealed = self.seal.close(orjson.dumps(moment_of(shown[-1][0])).decode(), ask.client)
             links.append(("next", link(ask.base, address, [*kept, ("_count", str(count)), (CURSOR, sealed)])))
-        total = len(entries) if id_ and not more and before is None else None
+        if count:
+            total = len(entries) if id_ and not more and window.before is None else None
         return Answer(200, bundle("history", entries, total=total, links=links)).under(released.notices)
+
+    def _window(self, ask: Ask, given: dict[str, str], *, one: bool) -> "_Window":
+        """The parameters of a history, of ``one`` resource or of many."""
+        taken = _OF_HISTORY | ({"_at"} if one else frozenset())
+        for name in given:  # what is passed over would make another list than was asked for
+            if name not in taken and ask.handling != "lenient" and (name in _NOT_OF_HISTORY or name[:1] != "_"):
+                raise Malformed("not a parameter of a history here", at=name if name.isidentifier() else "query")
+        low, high = _at(given["_at"]) if one and "_at" in given else (0, _EVER)
+        return _Window(
+            0 if set(given.get("_count", "")) == {"0"} else _count(given),
+            since_of(given["_since"]) if "_since" in given else 0,
+            low,
+            high,
+            _place(self.seal.open(given[CURSOR], ask.client)) if CURSOR in given else None,
+        )
 
     def _meant(self, reading: Reading, sight: Scoped, said: str) -> str:
         """``Type/id`` as it is stored of what the asker calls ``said``; ``said`` itself when it sees nothing of it."""
@@ -355,6 +384,16 @@ class Finds:
             if len(out) == wanted:
                 break
         return out
+
+    def _made_anew(self, reading: Reading, sight: Scoped, one: Stored) -> bool:
+        """Whether a version follows a deletion that the asker may know of: it was a create (R4 "history")."""
+        if one.method != "PUT" or one.version < 3:
+            return False
+        gone = reading.resources.version(one.type, one.id, one.version - 1)
+        if gone is None or not gone.deleted:
+            return False
+        before = reading.resources.version(one.type, one.id, one.version - 2)
+        return before is not None and bool(sight.visible([before])[0])
 
     # -- everything --------------------------------------------------------------------------------------------------
 
@@ -435,6 +474,23 @@ def _count(given: dict[str, str]) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise Malformed("a number is wanted", at="_count")
     return max(1, min(int(text), COUNT_LIMIT))
+
+
+def _at(text: str) -> tuple[int, int]:
+    """From when until when a date or instant lasts, in microseconds since 1970."""
+    span = span_of(text.replace(" ", "+"))
+    if span is None:
+        raise Malformed("not a date", at="_at", fix="such as 2026-01-01 or 2026-01-01T00:00:00Z")
+    return span
+
+
+def _current(changes: Iterator[Stored], window: _Window) -> Iterator[Stored]:
+    """Of the versions of one resource, newest first, those that were current at some instant of the window."""
+    for one in changes:
+        if one.updated_us < window.high_us:
+            yield one
+            if one.updated_us <= window.low_us:
+                return
 
 
 def since_of(text: str) -> int:

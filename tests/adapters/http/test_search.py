@@ -114,6 +114,37 @@ def test_the_history_of_a_type_is_paged_newest_first(world: World) -> None:
     assert world.ehr("GET", f"/Patient/{ids[1]}/_history?_since=2999-01-01").json().get("entry") is None
 
 
+def test_the_history_of_a_resource_tells_what_was_current_at_a_time(world: World) -> None:
+    made = world.ehr.create({"resourceType": "Patient", "name": [{"family": "Zq"}], "gender": "male"})
+    address = f"/Patient/{made['id']}"
+    changed = world.ehr("PUT", address, {**made, "gender": "female"}).json()
+    world.ehr("DELETE", address)
+    again = world.ehr("PUT", address, {**made, "gender": "other"}).json()
+
+    def told(query: str) -> list[tuple[str, str]]:
+        answer = world.ehr("GET", f"{address}/_history{query}")
+        assert answer.status_code == 200, answer.text
+        return [
+            (one["response"]["etag"][3:-1], one["response"]["status"][:3]) for one in answer.json().get("entry", [])
+        ]
+
+    whole = told("")
+    assert whole == [("4", "201"), ("3", "204"), ("2", "200"), ("1", "201")]
+    second, fourth = changed["meta"]["lastUpdated"], again["meta"]["lastUpdated"]
+    assert ("2", "200") in told(f"?_at={second}")
+    assert told("?_at=2999") == [("4", "201")]
+    assert told("?_at=1999-02-03") == []
+    assert told(f"?_at={fourth[:4]}") == whole
+    assert told(f"?_at={fourth[:4]}&_since=2999-01-01") == []
+    paged = pages(world.ehr, f"{address}/_history?_at={fourth[:4]}&_count=1")
+    assert [one["response"]["etag"][3:-1] for page in paged for one in page["entry"]] == ["4", "3", "2", "1"]
+    counted = world.ehr("GET", f"{address}/_history?_count=0").json()
+    assert (counted["total"], "entry" in counted) == (4, False)
+    assert "entry" not in world.ehr("GET", "/Patient/_history?_count=0").json()
+    for refused in (f"{address}/_history?_at=soon", "/Patient/_history?_at=2026"):
+        assert world.ehr("GET", refused).json()["issue"][0]["expression"] == ["_at"]
+
+
 def test_search_constrained_scopes_bound_reads_and_searches(small: World) -> None:
     for code in ("a", "b"):
         small.ehr.create(
