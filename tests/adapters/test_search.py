@@ -245,3 +245,34 @@ def test_the_compartment_of_a_patient_by_reference_parameters(store: Store) -> N
     query = parse_query("Observation", [("code", "1-1")], search_definitions(), within="Patient/p1")
     with store.reading() as reading:
         assert ids(search(reading.resources, query, None)) == {"o1"}
+
+
+def test_the_ends_of_a_range_may_be_met_by_different_dates_of_one_resource(store: Store) -> None:
+    """Read as one range they would miss it; only where no resource has several dates are they one."""
+    query = "Encounter?location-period=ge2020-06-01&location-period=lt2020-03-01"
+    twice = [{"location": {"display": "zq"}, "period": {"start": f"{year}-01-01", "end": f"{year}-01-02"}}
+             for year in ("2019", "2021")]  # fmt: skip
+    put(store, {"resourceType": "Encounter", "id": "once", "location": twice[:1]})
+    assert ids(find(store, query)) == set()
+    put(store, {"resourceType": "Encounter", "id": "twice", "location": twice}, at=NOW + 1)
+    assert ids(find(store, query)) == ids(find(store, f"{query}&_sort=-location-period")) == {"twice"}
+    within = "Encounter?location-period=ge2019-01-01&location-period=lt2019-02-01"
+    assert ids(find(store, within)) == {"once", "twice"}
+
+
+def test_what_is_open_or_long_is_found_by_a_range_that_lies_inside_it(store: Store) -> None:
+    periods = {"open": {"start": "2001-01-01"}, "long": {"start": "2001-01-01", "end": "2024-06-01"},
+               "month": {"start": "2024-02-20", "end": "2024-03-10"}, "gone": {"start": "2001-01-01", "end": "2002"},
+               "later": {"start": "2025-01-01"}}  # fmt: skip
+    put(store, *({"resourceType": "Encounter", "id": id_, "period": one} for id_, one in periods.items()))
+    for sort in ("", "&_sort=date", "&_sort=-date"):
+        query = f"Encounter?date=ge2024-03-01&date=le2024-04-01{sort}"
+        assert ids(find(store, query)) == {"open", "long", "month"}
+
+
+def test_what_changed_lately_is_not_what_was_deleted_lately(store: Store) -> None:
+    put(store, person("p1"), person("p2", gender="male"), at=NOW + 10_000_000)
+    store.write(lambda unit: unit.resources.delete("Patient", "p2", now_us=NOW + 20_000_000))
+    for more in ("", "&_sort=_lastUpdated", "&_sort=-_id", "&_lastUpdated=lt2030", "&_id=p1,p2"):
+        assert ids(find(store, f"Patient?_lastUpdated=ge2026-01-01T00:00:05Z{more}")) == {"p1"}
+    assert ids(find(store, "Patient?_lastUpdated=lt2026-01-01T00:00:05Z")) == set()

@@ -93,6 +93,8 @@ class Database:
                 return Session(self._connect_sqlite(), "sqlite")
             import psycopg  # on SQLite it is never loaded
 
+            from gateway.adapters.db.drivers.postgres import NumbersDumper
+
             connection = psycopg.connect(self.url, autocommit=True, connect_timeout=5, **_ALIVE)
             connection.execute(
                 f"SET synchronous_commit TO on; SET lock_timeout TO {int(self._lock_timeout_s * 1000)};"
@@ -100,6 +102,7 @@ class Database:
                 + "".join(f" SET {name} TO off;" for name in _UNWANTED)
             )
             connection.prepare_threshold = 2
+            connection.adapters.register_dumper(list, NumbersDumper)
             return Session(connection, "postgresql")
         except Exception as error:
             if not isinstance(error, (OSError, *driver_errors())):

@@ -281,7 +281,7 @@ class Compiler:
             words = Words(self._session.dialect)
             long = f"x.high > x.low + {LONG_US} AND x.high > {words.bind(above)}"
             text = f"SELECT 1 FROM search_date x WHERE x.p = {words.bind(number_of(parameter.sources[0]))} AND {long}"
-            text += f" ORDER BY {'x.high' if words.dialect == 'postgresql' else '1'} LIMIT 1"
+            text += f"{' ORDER BY x.high' if words.dialect == 'postgresql' else ''} LIMIT 1"
             if self._session.connection.execute(text, words.values).fetchone() is None:
                 tests.append(f"{low} > {self.words.bind(above - LONG_US)}")
         return tests
@@ -373,7 +373,8 @@ class Compiler:
             return KeySet("search_date", plain, ordered="low" if single and bounded else "")
         high = max(above)
         short = f"{plain} AND @low > {self.words.bind(high - LONG_US)}"
-        long = f"{plain} AND @high > @low + {LONG_US} AND @high > {self.words.bind(high)}"
+        ends = plain.replace("@low", "+@low")  # hidden: it is the index of the ends that is to be read
+        long = f"{ends} AND @high > @low + {LONG_US} AND @high > {self.words.bind(high)}"
         return KeySet(
             "search_date", plain, branches=((short, "low" if single else ""), (long, "high" if single else ""))
         )

@@ -1,0 +1,1 @@
+"""What is imported only where its driver is in use: the tables are found by importing everything beside this folder."""
