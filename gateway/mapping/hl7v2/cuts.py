@@ -202,9 +202,10 @@ class Cutter:
         shape: list[str] = []
         values: list[str] = []
         known = self._slots
+        slots: Mapping[int, Slots] | None
         for text in texts:
             name = text[:3]
-            slots: Mapping[int, Slots] | None = known.get(name)
+            slots = known.get(name)
             if slots is None:
                 slots = self.slots(name)
             if not slots:
@@ -262,9 +263,21 @@ def _plain(row: Row) -> bool:
     return row.datatype == "ssn" or (not row.datatype and (row.type in TEXTS or row.type in READ))
 
 
+def copied(slots: list[str], marks: Delimiters) -> bool:
+    """Whether texts of slots mean their characters and nothing more: no escapes, quotes, blanks at ends of parts."""
+    field = marks.field
+    joined = field.join(["", *slots, ""])
+    if not joined.isprintable() or '"' in joined or "\\" in joined or (marks.escape and marks.escape in joined):
+        return False
+    at = joined.find(" ")
+    while at >= 0:
+        if joined[at - 1] in (beside := _beside(marks)) or joined[at + 1] in beside:
+            return False
+        at = joined.find(" ", at + 1)
+    return True
+
+
 @lru_cache(64)
-def odd(marks: Delimiters) -> tuple[str, ...]:
-    """What makes a slot's text more than its characters: blanks at ends of parts or doubled, escapes, quotes."""
-    inner = [m for m in (marks.field, marks.component, marks.repetition, marks.subcomponent) if m]
-    blanks = [text for m in inner for text in (f" {m}", f"{m} ")]
-    return ('"', "\\", "  ", *blanks, *([marks.escape] if marks.escape else []))
+def _beside(marks: Delimiters) -> str:
+    """What no blank stands beside: the ends of parts, and another blank."""
+    return f" {marks.field}{marks.component}{marks.repetition}{marks.subcomponent}"

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from gateway.codecs.er7 import Message
 from gateway.kernel.errors import DoorwayError
 from gateway.mapping.hl7v2.conversion import Conversion, Feed
-from gateway.mapping.hl7v2.cuts import MARKS, PAD, SLOT, UNSAID, Cutter, odd
+from gateway.mapping.hl7v2.cuts import MARKS, PAD, SLOT, UNSAID, Cutter, copied
 from gateway.mapping.hl7v2.generate import function_name
 from gateway.mapping.hl7v2.model import Tables
 from gateway.mapping.hl7v2.plan import Plan
@@ -59,12 +59,8 @@ class Shapes:
         if message.doubtful or len(message.raw) > _LONGEST:
             return None
         shape, slots = self._cutter.cut(texts, marks)
-        joined = marks.field.join(["", *slots, ""])
-        if not joined.isprintable() or shape.count(SLOT) != len(slots):
+        if not copied(slots, marks) or shape.count(SLOT) != len(slots):
             return None
-        for text in odd(marks):
-            if text in joined:
-                return None
         header = texts[0].split(marks.field, 10)
         if len(header) < 10 or header[9] not in slots:  # a message without a control id is known by its bytes
             return None

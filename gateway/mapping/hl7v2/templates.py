@@ -96,9 +96,11 @@ def _maker(value: Any, bare: set[int]) -> Fill | None:
         pairs = [(_always(k, bare), _always(v, bare)) for k, v in value.items()]
         return lambda outs: {k(outs): v(outs) for k, v in pairs}
     if isinstance(value, (list, tuple)):
-        if isinstance(value, tuple) and not any(_maker(one, bare) for one in value):
+        makers = [_maker(one, bare) for one in value]
+        if isinstance(value, tuple) and not any(makers):
             return None
-        every, kind = [_always(one, bare) for one in value], type(value)
+        every = [make or _same(one) for make, one in zip(makers, value, strict=True)]
+        kind = type(value)
         return lambda outs: kind([one(outs) for one in every])
     if is_dataclass(value):
         every = [_always(getattr(value, f.name), bare) for f in fields(value)]
@@ -108,7 +110,11 @@ def _maker(value: Any, bare: set[int]) -> Fill | None:
 
 
 def _always(value: Any, bare: set[int]) -> Fill:
-    return _maker(value, bare) or (lambda outs: value)
+    return _maker(value, bare) or _same(value)
+
+
+def _same(value: Any) -> Fill:
+    return lambda outs: value
 
 
 def _lists(node: Any) -> Iterator[list[Any]]:
