@@ -22,6 +22,7 @@ from gateway.linkage.traits import Traits, pack, unpack
 
 _TOTAL: Final = 0
 _KNOWN: Final = {name: n for n, name in enumerate(FIELDS, start=1)}  # the counter of records that know a field
+_OF_ALL: Final = (_TOTAL, *_KNOWN.values())
 Root = Callable[[str], str]
 
 
@@ -110,7 +111,7 @@ def find(links: LinkReader, person: Traits, root: Root) -> Candidates:
         limits = limits_of(searched)
         keys = dict(zip(key_hashes(limits), limits, strict=True))
         crowded, entries, counted = links.search(
-            dict(zip(keys, limits.values(), strict=True)), {*_tokens(person), *_KNOWN.values()}
+            dict(zip(keys, limits.values(), strict=True)), (*_OF_ALL, *_values(person).values())
         )
         unbounded = unbounded_of(searched, {keys[key] for key in crowded})
         if len(entries) > CANDIDATE_LIMIT:

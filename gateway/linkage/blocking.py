@@ -4,7 +4,8 @@ A family of keys has stages from coarse to fine. A search takes the coarsest sta
 that is too large is split by the next stage, and what no stage could bound is reported, never cut in silence.
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -181,10 +182,13 @@ def limits_of(searched: Iterable[Family]) -> dict[str, int]:
     return limits
 
 
-def unbounded_of(searched: Iterable[Family], crowded: Container[str]) -> int:
+def unbounded_of(searched: Iterable[Family], crowded: AbstractSet[str]) -> int:
     """:attr:`Found.unbounded` where all keys of :func:`limits_of` were asked for at once and ``crowded`` ones were too
     large: the records of the others together are the candidates, for who has a finer key has the coarser one too."""
-    return sum(all(any(key in crowded for key in keys) for keys in family if keys) for family in searched)
+    if not crowded:
+        return 0
+    apart = crowded.isdisjoint
+    return sum(not any(apart(keys) for keys in family[1:] if keys) for family in searched if not apart(family[0]))
 
 
 def candidates(person: Traits, root: Callable[[str], str], lookup: Lookup) -> Found:

@@ -140,9 +140,8 @@ _SEARCH: Final = (  # keys that are too common; the records of the others; count
     " FROM unnest(%s::bigint[], %s::int[]) AS k(key, most))"
     " SELECT key, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::text FROM block"
     " WHERE cardinality(numbers) >= most"
-    " UNION ALL SELECT t.number, since_us, patient, custodian, traits, person FROM"
-    " (SELECT DISTINCT unnest(numbers) AS number FROM block WHERE cardinality(numbers) < most) AS found"
-    " JOIN link_traits t ON t.number = found.number"
+    " UNION ALL SELECT number, since_us, patient, custodian, traits, person FROM link_traits"
+    " WHERE number = ANY(ARRAY(SELECT unnest(numbers) FROM block WHERE cardinality(numbers) < most))"
     " UNION ALL SELECT token, records, NULL, NULL, NULL, NULL FROM link_count WHERE token = ANY(%s::bigint[])"
     f" UNION ALL SELECT token, records, NULL, NULL, NULL, NULL FROM link_count WHERE {_SMALL_ONES}"
 )
