@@ -212,31 +212,38 @@ def cross_reference(
     by_identifier: Callable[[str, str], Sequence[Stored]],
     source: tuple[str, str],
     targets: Sequence[str] = (),
+    *,
+    server: str = "",
 ) -> tuple[Identifiers, list[str]]:
     """``$ihe-pix``: (identifiers, references) of the other records of the person that a source identifier names.
 
     Args:
         by_identifier: live Patients with (system, value).
         targets: systems wanted; empty for all.
+        server: the system whose values are references to Patients here (ITI-83, 2:3.83.4.1.2.1), as base URL.
 
     Raises:
         NotFound: no such identifier, or nobody that the asker may see: the two look alike (ITI-83, 2:3.83.4.2.3).
     """
+    here = bool(server) and source[0] == server
+    named_here = [source[1]] if source[1].startswith("Patient/") else []
     # a number that consent cuts out of a record neither finds it nor is told: only released text is looked at
-    own = gate.release(by_identifier(*source)).resources
-    seen = [stored for stored in own if any(_pair(i) == source for i in _identifiers(stored))]
+    own = gate.release(reading.resources.many(named_here).values() if here else by_identifier(*source)).resources
+    seen = [one for one in own if not one.deleted and (here or any(_pair(i) == source for i in _identifiers(one)))]
     if not seen:
-        raise NotFound("unknown identifier", at="sourceIdentifier")
+        raise NotFound("sourceIdentifier Patient Identifier not found")
     references = {reference for stored in seen for reference in one_person(reading.links, stored.reference)}
     others = gate.release(list(reading.resources.many(sorted(references)).values())).resources
     known = {stored.reference for stored in others}  # who is joined by a hidden record only is not told to be joined
-    joined = component(reading.links, (stored.reference for stored in seen), known)
+    asked = {stored.reference for stored in seen}
+    joined = component(reading.links, asked, known)
+    every = not targets or server in targets
     identifiers: Identifiers = []
     named: list[str] = []
     for stored in sorted((s for s in others if s.reference in joined), key=lambda s: s.reference):
         found = [i for i in _identifiers(stored) if _wanted(i, source, targets)]
-        if found:
-            identifiers.extend(found)
+        identifiers.extend(found)
+        if (found and not (here and stored.reference in asked)) or (every and stored.reference not in asked):
             named.append(stored.reference)
     return identifiers, named
 

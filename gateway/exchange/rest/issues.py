@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.kernel.errors import Conflict, DoorwayError, Invalid, PreconditionFailed
+from gateway.kernel.errors import Category, Conflict, DoorwayError, Invalid, PreconditionFailed
 from gateway.kernel.fhir import JsonObject
 
 ERRORS: Final = frozenset({"fatal", "error"})
@@ -62,6 +62,15 @@ class Rejected(Invalid):
         super().__init__(first.text, at=first.at, fix=first.fix)
 
 
+class Coded(DoorwayError):
+    """A failure whose category, issue code and very words a standard fixes."""
+
+    def __init__(self, category: Category, code: str, words: str) -> None:
+        self.category = category  # type: ignore[misc]
+        self.code = code
+        super().__init__(words)
+
+
 class ManyMatches(PreconditionFailed):
     """A conditional interaction found more than one match among what the caller may see."""
 
@@ -89,7 +98,9 @@ def issues_of(error: DoorwayError, code: str) -> list[Issue]:
         ]
     if isinstance(error, Rejected):
         return list(error.issues)
-    if isinstance(error, ManyMatches):
+    if isinstance(error, Coded):
+        code = error.code
+    elif isinstance(error, ManyMatches):
         code = "multiple-matches"
     elif isinstance(error, Conflict):
         code = "conflict"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
+from urllib.parse import urlencode
 
 from gateway.codecs import json_text
 from gateway.exchange.enumeration import Watch
@@ -11,9 +12,10 @@ from gateway.exchange.match import bundle_of, cross_reference, match
 from gateway.exchange.ports.resources import Stored
 from gateway.exchange.rest.ask import Answer, Ask
 from gateway.exchange.rest.find import Finds
+from gateway.exchange.rest.issues import Coded
 from gateway.exchange.rest.operations import Operation, Where, part_of, simple_parameters
 from gateway.exchange.search_text import token
-from gateway.kernel.errors import Exhausted, Malformed
+from gateway.kernel.errors import Category, Exhausted, Malformed, NotFound
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.linkage.traits import Traits
 
@@ -36,7 +38,7 @@ def matching_operations(finds: Finds, linker: Linker, watch: Watch) -> Mapping[s
         return watched(ask, "Patient/$match", lambda: _match(finds, linker, watch, ask, pairs, body))
 
     def ask_pix(ask: Ask, where: Where, pairs: Pairs, body: Resource | None) -> Answer:
-        given = [*pairs, *simple_parameters(body)]
+        given = [*pairs, *simple_parameters(body), *_identifiers(body)]
         return watched(ask, "Patient/$ihe-pix", lambda: _pix(finds, watch, ask, given))
 
     return {"Patient:$match": ask_match, "Patient:$ihe-pix": ask_pix}
@@ -71,17 +73,28 @@ def _match(finds: Finds, linker: Linker, watch: Watch, ask: Ask, pairs: Pairs, b
     return Answer(200, json_text.write(bundle_of(out, ask.base)))
 
 
+def _identifiers(body: Resource | None) -> list[tuple[str, str]]:
+    """Parameters that are Identifiers, as the tokens that they are in a URL."""
+    out = []
+    for parameter in (body or {}).get("parameter") or ():
+        one = parameter.get("valueIdentifier")
+        if isinstance(one, dict):
+            out.append((str(parameter.get("name")), f"{one.get('system', '')}|{one.get('value', '')}"))
+    return out
+
+
 def _pix(finds: Finds, watch: Watch, ask: Ask, pairs: Pairs) -> Answer:
     """``$ihe-pix`` (IHE ITI-83): the other identifiers of the person that an identifier names.
 
     Raises:
-        Malformed: no ``sourceIdentifier``. NotFound: unknown, or hidden. Exhausted: too many people.
+        Malformed: no ``sourceIdentifier``, or several. NotFound: unknown, or hidden. Exhausted: too many people.
+        Coded: a domain of which the asker sees no identifier (2:3.83.4.2.2.3 and .4).
     """
     ask.caller.scopes.constraints("Patient", "s")
-    given = dict(pairs)
-    system, mark, value = given.get("sourceIdentifier", "").partition("|")
-    if not (system and mark and value):
-        raise Malformed("system|value is wanted", at="sourceIdentifier")
+    sources = [text for name, text in pairs if name == "sourceIdentifier"]
+    system, mark, value = (sources or [""])[0].partition("|")
+    if len(sources) != 1 or not (system and mark and value):
+        raise Malformed("system|value is wanted, once", at="sourceIdentifier")
     watch.number(ask.client, system, value, now_us=ask.now_us)
     targets = [part for name, text in pairs if name == "targetSystem" for part in text.split(",") if part]
     with finds.store.reading() as reading:
@@ -90,7 +103,21 @@ def _pix(finds: Finds, watch: Watch, ask: Ask, pairs: Pairs) -> Answer:
         def by_identifier(wanted_system: str, wanted: str) -> Sequence[Stored]:
             return finds.plain(reading.resources, "Patient", [("identifier", token(wanted_system, wanted))], ask)
 
-        identifiers, references = cross_reference(reading, sight, by_identifier, (system, value), targets)
+        def known(domain: str) -> bool:  # as the search for it would tell the asker
+            asked = urlencode({"identifier": token(domain, "")})
+            return domain == ask.base or bool(finds.matching(reading.resources, "Patient", asked, ask, 1))
+
+        try:
+            identifiers, references = cross_reference(
+                reading, sight, by_identifier, (system, value), targets, server=ask.base
+            )
+        except NotFound:
+            if known(system):
+                raise
+            words = "sourceIdentifier Assigning Authority not found"
+            raise Coded(Category.MALFORMED, "code-invalid", words) from None
+        if not all(known(domain) for domain in targets):
+            raise Coded(Category.FORBIDDEN, "code-invalid", "targetSystem not found")
         released = sight.release(reading.resources.many(references).values())
         finds.recorded(ask, sight, released, "operation", "Patient/$ihe-pix", "")
     parameters: list[JsonObject] = [
