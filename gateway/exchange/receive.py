@@ -30,6 +30,7 @@ _HEADER_BYTES: Final = 4_096  # of a header that is looked at to find the sender
 _ZERO: Final = "\x00"  # PostgreSQL takes none into a text
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _NEW, _RECEIVED = Admission.NEW, State.RECEIVED  # looked at for every message
+_PID_BYTE: Final = ord("P")
 _LOCAL_BYTES: Final = (b"MR", b"PI", b"PT")  # table 0203: what a facility files its patients under
 
 
@@ -215,8 +216,8 @@ class _Known:
     """What every message with the same header shares: the header without MSH-7 and MSH-10."""
 
     __slots__ = (
-        "answer", "answered", "begins", "component", "evn", "kind", "mark", "mrg", "others", "pid", "repetition",
-        "source", "waits",
+        "answer", "answered", "begins", "component", "evn", "kind", "mark", "others", "repetition", "source", "telling",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, judged: Prepared, marks: bytes, answer: "tuple[bytes, bytes, bytes, bytes] | None") -> None:
@@ -227,7 +228,9 @@ class _Known:
         self.begins = _id_begins(self.source)
         self.mark, self.component, self.repetition = marks[:1], marks[1:2], marks[2:3]
         self.others = tuple(marks[i : i + 1] for i in range(2, len(marks)))
-        self.pid, self.mrg, self.evn = (name + self.mark for name in (b"PID", b"MRG", b"EVN"))
+        self.evn = b"\rEVN" + self.mark
+        # who it is about; or an empty line, something before the name of a segment
+        self.telling = re.compile(rb"\r(?:PID%b|MRG%b|[\x00-@])" % ((re.escape(self.mark),) * 2)).search
 
 
 class Intake:
@@ -247,29 +250,25 @@ class Intake:
         """The message prepared, or None when it has to be judged in full."""
         if self._feed.sequence:  # each header is another one
             return None
-        if payload[:3] != b"MSH" or b"\n" in payload or b"\x0b" in payload or b"\x1c" in payload:
+        end = payload.find(b"\r")
+        if end < 0 or payload[:3] != b"MSH" or 0x0A in payload or 0x0B in payload or 0x1C in payload:  # LF, VT, FS
             return None
-        lines = payload.split(b"\r")
-        if not lines[-1]:
-            lines.pop()
         mark = payload[3:4]
-        parts = lines[0].split(mark, 10) if mark else []
+        parts = payload[:end].split(mark, 10)
         if len(parts) < 10:
             return None
         asked, sent = parts[9], parts[6]
-        if not _plain(asked) or not (sent.isdigit() or _plain(sent) or not sent):
+        if not (asked.isalnum() or _plain(asked)) or not (sent.isdigit() or _plain(sent) or not sent):
             return None
-        key = (*parts[:6], *parts[7:9], *parts[10:])
+        parts[6] = parts[9] = b""
+        key = tuple(parts)
         known = self._known.get(key)
         if known is None:
-            known = None if key in self._known else self._learn(key, parts, mark)
+            known = None if key in self._known else self._learn(key, mark)
             if known is None:
                 return None
-        names = [line[:4] for line in lines]
-        if min(names) < b"A":  # an empty line, or spaces before a segment
-            return None
-        lane = _quick_lane(lines, names, known)
-        event_us = _quick_event_us(lines, names, known, sent)
+        lane = _quick_lane(payload, end, known)
+        event_us = _quick_event_us(payload, known, sent)
         if lane is None or event_us is None:
             return None
         control_id = asked.decode("ascii")
@@ -296,7 +295,7 @@ class Intake:
         conflicting = partial(_conflict_of, payload, self._feed, ack_id, now_us)
         return Prepared(received, known.waits, conflicting, self._feed.conflict, "", None, known.answered)
 
-    def _learn(self, key: tuple[bytes, ...], parts: Sequence[bytes], mark: bytes) -> _Known | None:
+    def _learn(self, key: tuple[bytes, ...], mark: bytes) -> _Known | None:
         """Judge a message of this header once, with marks in the places that differ from message to message."""
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -305,13 +304,13 @@ class Intake:
         if marked or not shared.isascii() or _CONTROLS.search(shared) is not None:
             self._known[key] = None
             return None
-        sample = mark.join([*parts[:6], b"", *parts[7:9], _MARKERS[1].encode(), *parts[10:]]) + b"\r"
+        sample = mark.join([*key[:9], _MARKERS[1].encode(), *key[10:]]) + b"\r"
         judged = judge(sample, self._feed, now_us=0, ack_id=_MARKERS[0])
         found = None
         if judged.message.state is State.RECEIVED:
             around = _around(judged.message.answer)
             if around is not None or not judged.message.answer:
-                found = _Known(judged, mark + parts[1], around)
+                found = _Known(judged, mark + key[1], around)
         self._known[key] = found
         return found
 
@@ -340,42 +339,52 @@ def _conflict_of(payload: bytes, feed: Feed, ack_id: str, now_us: int) -> bytes:
     return judge(payload, feed, now_us=now_us, ack_id=ack_id).conflicting()
 
 
-def _quick_lane(lines: list[bytes], names: list[bytes], known: _Known) -> str | None:
+def _fields(payload: bytes, at: int, mark: bytes, count: int) -> list[bytes]:
+    """The first fields of the segment that begins with the CR at ``at``."""
+    end = payload.find(b"\r", at + 5)
+    return payload[at + 5 : end if end >= 0 else len(payload)].split(mark, count)
+
+
+def _quick_lane(payload: bytes, begin: int, known: _Known) -> str | None:
     """The lane by PID-3 on the bytes; None when that needs a closer look."""
-    if known.mrg in names:
-        return None
-    if known.pid not in names:
+    found = known.telling(payload, begin)
+    if found is None:
         return ""
-    if names.count(known.pid) > 1:
+    at = found.start()
+    if payload[at + 1] != _PID_BYTE or known.telling(payload, at + 5) is not None:
         return None
-    fields = lines[names.index(known.pid)].split(known.mark, 4)
-    if len(fields) < 4:
+    fields = _fields(payload, at, known.mark, 3)
+    if len(fields) < 3:
         return None
-    texts = fields[3]
+    texts = fields[2]
     comp, rep = known.component, known.repetition
     if not texts or not comp or not rep or not texts.isascii() or b'"' in texts:
         return None
-    chosen = b"", b"", b"", b"", b""
+    chosen = b"", b""
     for text in texts.split(rep):
         parts = text.split(comp, 5)
         if not parts[0]:
             continue
         while len(parts) < 5:
             parts.append(b"")
-        if not chosen[0] or (parts[4] in _LOCAL_BYTES and chosen[4] not in _LOCAL_BYTES):
-            chosen = parts[0], b"", b"", parts[3], parts[4]
+        local = parts[4] in _LOCAL_BYTES
+        if local or not chosen[0]:
+            chosen = parts[0], parts[3]
+        if local:
+            break
     if not chosen[0]:
         return None
-    whose = chosen[3] or known.source.encode()
+    whose = chosen[1] or known.source.encode()
     return blake2b(b"%d:%b%b" % (len(whose), whose, chosen[0]), digest_size=12).hexdigest()
 
 
-def _quick_event_us(lines: list[bytes], names: list[bytes], known: _Known, msh_7: bytes) -> int | None:
+def _quick_event_us(payload: bytes, known: _Known, msh_7: bytes) -> int | None:
     """0 when no time is given; None when one is written in a way that needs a closer look."""
-    found = lines[names.index(known.evn)].split(known.mark, 7) if known.evn in names else []
-    if len(found) > 2 and found[2].isdigit() and (at := _instant_of(found[2])) is not None:
+    begins = payload.find(known.evn)
+    found = _fields(payload, begins, known.mark, 6) if begins >= 0 else []
+    if len(found) > 1 and found[1].isdigit() and (at := _instant_of(found[1])) is not None:
         return at
-    for text in (found[2] if len(found) > 2 else b"", msh_7, found[6] if len(found) > 6 else b""):
+    for text in (found[1] if len(found) > 1 else b"", msh_7, found[5] if len(found) > 5 else b""):
         if not text:
             continue
         if not text.isdigit():

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -291,12 +292,11 @@ class Connection(asyncio.Protocol):
         self._asked = payloads
         self._ticket += 1
         self._deadline = time.monotonic() + _COMMIT_S
-        ticket, owner = self._ticket, self._owner
-        prepared = [
-            prepare(payload, self._feed, now_us=owner.now_us(), ack_id=owner.ack_id(), peer=self._peer)
-            for payload in payloads
-        ]
-        owner.keep(prepared, lambda replies, error: self._kept(ticket, replies, error))
+        owner, feed, peer = self._owner, self._feed, self._peer
+        prepared = []
+        for payload in payloads:
+            prepared.append(prepare(payload, feed, now_us=owner.now_us(), ack_id=owner.ack_id(), peer=peer))
+        owner.keep(prepared, partial(self._kept, self._ticket))
 
     def _kept(self, ticket: int, replies: Sequence[Reply], error: BaseException | None) -> None:
         """After the commit: answer, and go on."""
@@ -324,8 +324,10 @@ class Connection(asyncio.Protocol):
             log.warning("mllp peer=%s %s", self._peer, reply.alarm)
         if self._one.release == 2:
             self._write(encode_frame(COMMIT_ACK))
-        self._send(reply.answer)
-        self._send(reply.result)
+        if reply.answer:
+            self._send(reply.answer)
+        if reply.result:
+            self._send(reply.result)
 
     def _waits(self, reply: Reply) -> bool:
         """An answer is due after processing; whether the connection is held up by it."""

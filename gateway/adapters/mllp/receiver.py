@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Final, TypeAlias
 
 import uvloop
@@ -36,6 +36,7 @@ ResultOf: TypeAlias = Callable[[str, Feed, str], bytes | None]  # id, feed, addr
 _Asked: TypeAlias = tuple[Sequence[Prepared], Done]
 _HEADER: Final = 1_024  # where MSH-9 stands
 _GROUP: Final = 256  # frames that go into one transaction at most
+_GATHER_S: Final = 0.002  # longest wait for those that were just answered, so that they share the next commit
 _POLL_S: Final = 0.5
 _TICK_S: Final = 0.1  # how often deadlines are looked at
 _BACKLOG: Final = 512  # connections that wait to be accepted
@@ -53,8 +54,9 @@ class Arrivals:
     def __call__(self) -> int:
         """Microseconds since 1970 UTC, later than every one before."""
         with self._lock:
-            self._last = max(self._last + 1, time.time_ns() // 1000)
-            return self._last
+            now = time.time_ns() // 1000
+            self._last = now = now if now > self._last else self._last + 1
+            return now
 
 
 class Receiver:
@@ -91,6 +93,8 @@ class Receiver:
         self._pending: list[_Asked] = []
         self._flushing = False
         self._in_flight = 0
+        self._expected = 0  # how many are waited for before the next commit
+        self._gathering: asyncio.TimerHandle | None = None
         self._peers: Counter[str] = Counter()
         self._gone: asyncio.Event | None = None
         self._own, self._count = secrets.token_hex(6), count(1)
@@ -269,49 +273,70 @@ class Receiver:
         """
         assert self._loop is not None
         self._pending.append((prepared, done))
-        if not self._flushing and not self._in_flight:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        if self._flushing or self._in_flight or len(self._pending) < self._expected:
+            return
+        self._flushing = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
+        self._flushing, self._expected = False, 0
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         group, self._pending = self._pending[:_GROUP], self._pending[_GROUP:]
         if group:
             self._submit_group(group)
 
+    def _gather(self, expected: int, took_s: float) -> None:
+        """Begin the next commit when those who were just answered have sent again, or after as long as a commit takes.
+
+        A commit costs a sync however many share it. Begun at the first message, two halves of the senders would take
+        turns, each commit holding one of them.
+        """
+        assert self._loop is not None
+        self._expected = min(expected, _GROUP)
+        if len(self._pending) >= self._expected:
+            self._flush()
+        else:
+            self._gathering = self._loop.call_later(min(took_s, _GATHER_S), self._flush)
+
     def _submit_group(self, group: list[_Asked]) -> None:
         self._in_flight += 1
+        begun_s = time.monotonic()
         try:
             kept = self._submit([one for prepared, _ in group for one in prepared])
         except Exception as error:
             self._in_flight -= 1
             for _, done in group:
                 done((), error)
+            if self._pending and not self._in_flight:
+                self._gather(0, 0.0)
             return
-        kept.add_done_callback(lambda finished: self._committed(group, finished))
+        kept.add_done_callback(lambda finished: self._committed(group, finished, begun_s))
 
-    def _committed(self, group: list[_Asked], finished: "Future[list[Reply]]") -> None:
+    def _committed(self, group: list[_Asked], finished: "Future[list[Reply]]", begun_s: float) -> None:
         """Called in the thread that commits."""
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop has ended: nobody waits
-            self._loop.call_soon_threadsafe(self._hand_out, group, finished)
+            self._loop.call_soon_threadsafe(self._hand_out, group, finished, begun_s)
 
-    def _hand_out(self, group: list[_Asked], finished: "Future[list[Reply]]") -> None:
+    def _hand_out(self, group: list[_Asked], finished: "Future[list[Reply]]", begun_s: float) -> None:
         self._in_flight -= 1
         error = finished.exception()
         if error is not None and len(group) > 1 and not isinstance(error, Busy):
             for one in group:  # one of them broke the others: each alone
                 self._submit_group([one])
             return
-        if self._pending:
-            self._flush()  # the disk works while the answers leave
+        if not self._in_flight:
+            self._gather(len(group) + len(self._pending), time.monotonic() - begun_s)
         if error is not None:
             for _, done in group:
                 done((), error)
             return
-        replies = iter(finished.result())
+        replies, at = finished.result(), 0
         for prepared, done in group:
-            done(list(islice(replies, len(prepared))), None)
+            done(replies[at : at + len(prepared)], None)
+            at += len(prepared)
         self._kept()
 
 
