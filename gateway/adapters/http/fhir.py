@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.adapters.http import binary
 from gateway.adapters.http.exchange import Exchange, Gone, pairs_of
 from gateway.adapters.http.limits import Limits
 from gateway.adapters.http.metrics import Metrics
 from gateway.adapters.http.negotiate import CONTENT_TYPE, answer_form, body_form, read_preferences
-from gateway.adapters.http.outcome import NotAllowed, TimedOut, headers_of, outcome, outcome_of, status_of
+from gateway.adapters.http.outcome import NotAllowed, TimedOut, headers_of, outcome_of, preferred, status_of
 from gateway.adapters.http.route import METHODS, Place, place_of
 from gateway.adapters.http.tls import Bindings
 from gateway.adapters.http.wakes import Wakes
@@ -27,7 +28,6 @@ from gateway.codecs.json_text import Document
 from gateway.exchange.clients import Caller
 from gateway.exchange.rest.ask import Answer, Ask, version_of
 from gateway.exchange.rest.emergency import REASON_LIMIT
-from gateway.exchange.rest.issues import Issue
 from gateway.kernel.errors import DoorwayError, Fault, Malformed, Unauthorized, Unsupported, trace_of
 from gateway.kernel.fhir import JsonObject, Resource
 
@@ -235,7 +235,8 @@ class FhirApi:
             if method not in METHODS[place.kind]:
                 raise NotAllowed(METHODS[place.kind])
             pairs = exchange.query()
-            form = answer_form(exchange.header("accept"), _one(pairs, "_format"))
+            asked = binary.form_of if place.type == binary.BINARY and method == "GET" else answer_form
+            form = asked(exchange.header("accept"), _one(pairs, "_format"))
             ask = self._ask(exchange, caller, place)
             searched = [pair for pair in pairs if pair[0] not in _GENERAL] if pairs else pairs
             answer = await self._handlers[(place.kind, method)](exchange, ask, place, searched)
@@ -344,8 +345,10 @@ class FhirApi:
             return await exchange.stream(answer.status, headers, self._streamed(answer.chunks))
         body = answer.body
         if exchange.method in _WITH_BODY and place.kind in {"type", "instance"} and answer.status in (200, 201):
-            body = _preferred(ask.returning, body, answer.status)
+            body = preferred(ask.returning, body, answer.status)
         if body:
+            if form == binary.RAW:
+                return await self._content(exchange, place, answer, headers)
             if pairs and place.kind in {"instance", "version"} and exchange.method in {"GET", "HEAD"}:
                 body = self._uses.subset(body, pairs)
             if form == "xml" and "Content-Type" not in answer.headers:
@@ -363,6 +366,18 @@ class FhirApi:
         pieces = await self._run(chunks)
         while (piece := await self._run(next, pieces, None)) is not None:
             yield piece
+
+    async def _content(self, exchange: Exchange, place: Place, answer: Answer, headers: list[tuple[str, str]]) -> None:
+        """Answer with what a Binary holds, or with the resource where another format than that was asked for."""
+        accept = exchange.header("accept")
+        found = binary.content_of(answer.body, accept) if place.kind in {"instance", "version"} else None
+        if found is not None:
+            told = [*headers, ("Content-Type", found[1]), *binary.GUARDS, ("Cache-Control", "no-store")]
+            return await exchange.answer(answer.status, told, found[0])
+        form = answer_form(accept, "")
+        body = await self._run(self._to_xml, answer.body) if form == "xml" else answer.body
+        told = [*headers, ("Content-Type", CONTENT_TYPE[form]), ("Cache-Control", "no-store")]
+        return await exchange.answer(answer.status, told, body)
 
     def _to_xml(self, body: bytes) -> bytes:
         if self._uses.write_xml is None:
@@ -419,6 +434,14 @@ class FhirApi:
 
     # -- bodies ------------------------------------------------------------------------------------------------------
 
+    async def _written(self, exchange: Exchange, place: Place) -> Document:
+        """The resource that a create or update writes."""
+        stated = exchange.header("content-type")
+        if place.type == binary.BINARY and binary.is_content(stated):
+            context = exchange.header("x-security-context")
+            return binary.document_of(await exchange.body(), stated, id_=place.id, security_context=context)
+        return await self._document(exchange)
+
     async def _document(self, exchange: Exchange) -> Document:
         form = body_form(exchange.header("content-type"), ("json", "xml"))
         body = await exchange.body()
@@ -451,11 +474,11 @@ class FhirApi:
     async def _create(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
         if pairs:  # some clients mean a condition; to pass over it would make the resource a second time
             raise Malformed("a create takes no search parameters", at="address", fix="send If-None-Exist")
-        document = await self._document(exchange)
+        document = await self._written(exchange, place)
         return await self._kept(self._uses.core.create(ask, place.type, document))
 
     async def _update(self, exchange: Exchange, ask: Ask, place: Place, pairs: Pairs) -> Answer:
-        document = await self._document(exchange)
+        document = await self._written(exchange, place)
         if place.kind == "type":
             return await self._kept(self._uses.core.update_matching(ask, place.type, _criteria(exchange), document))
         return await self._kept(self._uses.core.update(ask, place.type, place.id, document))
@@ -569,13 +592,3 @@ def _modified_since(header: str) -> int | None:
         return int(parsedate_to_datetime(header).timestamp() * 1_000_000)
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _preferred(returning: str, body: bytes, status: int) -> bytes:
-    """The body of a write as Prefer asks for it."""
-    if returning == "minimal":
-        return b""
-    if returning == "OperationOutcome":
-        text = "created" if status == 201 else "updated"
-        return json_text.write(outcome([Issue("information", "informational", text)]))
-    return body

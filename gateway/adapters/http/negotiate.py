@@ -30,6 +30,16 @@ def _quality(part: str) -> tuple[str, float, dict[str, str]]:
     return kind.lower(), weight, parameters
 
 
+def kinds_of(accept: str) -> frozenset[str]:
+    """The media types that an Accept header takes."""
+    return frozenset(kind for kind, weight, _ in map(_quality, accept.split(",")) if kind and weight > 0)
+
+
+def is_fhir_form(kind: str) -> bool:
+    """Whether a media type is one in which resources are written."""
+    return kind in _FORMS
+
+
 def _version_fits(parameters: dict[str, str]) -> bool:
     return parameters.get("fhirversion", "4.0").startswith("4.0")
 

@@ -121,3 +121,13 @@ def headers_of(error: DoorwayError) -> list[tuple[str, str]]:
     if error.category is Category.TOO_LARGE:
         return [("Retry-After", "3600")]  # the limit does not change by itself
     return []
+
+
+def preferred(returning: str, body: bytes, status: int) -> bytes:
+    """The body of a write as Prefer asks for it."""
+    if returning == "minimal":
+        return b""
+    if returning == "OperationOutcome":
+        text = "created" if status == 201 else "updated"
+        return json_text.write(outcome([Issue("information", "informational", text)]))
+    return body

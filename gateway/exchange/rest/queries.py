@@ -14,7 +14,8 @@ from gateway.profiles.search_parameters import Definitions
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 CONTROLS: Final = frozenset(
     {"_count", "_sort", "_include", "_revinclude", "_total", "_summary", "_elements", "_has", "_contained",
-     "_containedType", "_filter", "_query", "_text", "_content", "_list"}
+     "_containedType", "_filter", "_query", "_text", "_content", "_list",
+     "_page", "_offset", "_skip"}  # of other servers: who asks for the second page must not get the first again
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The REST core to the letter of R4: single resources."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +464,42 @@ def test_a_record_is_the_organizations_whichever_of_its_clients_made_it(world: W
     assert moved("GET", f"/Observation/{id_}").status_code == 404  # its name goes to others, its records do not
     assert moved("GET", "/Observation?code:text=zq").json()["total"] == 0
     assert wards("DELETE", f"/Observation/{id_}").status_code == 204
+
+
+def test_a_binary_comes_and_goes_in_its_own_format(world: World) -> None:
+    pdf = b"%PDF-1.7 zq \x00\xff"
+    made = world.ehr("POST", "/Binary", pdf, Content_Type="application/pdf")
+    assert made.status_code == 201, made.text
+    id_ = made.json()["id"]
+    assert made.json()["contentType"] == "application/pdf"
+    assert base64.b64decode(made.json()["data"]) == pdf
+
+    def got(accept: str, path: str = f"/Binary/{id_}") -> tuple[int, str]:
+        answer = world.ehr("GET", path, Accept=accept)
+        return answer.status_code, answer.headers["content-type"].partition(";")[0]
+
+    content = world.ehr("GET", f"/Binary/{id_}", Accept="application/pdf, */*;q=0.1")
+    assert (content.status_code, content.content, content.headers["etag"]) == (200, pdf, 'W/"1"')
+    assert (content.headers["x-content-type-options"], content.headers["content-security-policy"]) == (
+        "nosniff", "sandbox",
+    )  # fmt: skip
+    assert got("application/pdf", f"/Binary/{id_}/_history/1") == (200, "application/pdf")
+    assert got("application/fhir+json") == got("*/*") == (200, "application/fhir+json")
+    assert got("image/png, application/fhir+xml") == (200, "application/fhir+xml")
+    assert got("image/png") == (406, "application/fhir+json")
+    assert world.ehr("GET", f"/Binary/{id_}", Accept="application/pdf", If_None_Match='W/"1"').status_code == 304
+    assert world.other("GET", f"/Binary/{id_}", Accept="application/pdf").status_code == 404
+    changed = world.ehr("PUT", f"/Binary/{id_}", b"a,b", Content_Type="text/csv; header=present")
+    assert (changed.status_code, changed.json()["meta"]["versionId"]) == (200, "2")
+    assert world.ehr("GET", f"/Binary/{id_}", Accept="text/csv").content == b"a,b"
+    assert world.ehr("POST", "/Binary", b"x", Content_Type="text/").status_code == 415
+    assert world.ehr("POST", "/Patient", pdf, Content_Type="application/pdf").status_code == 415
+
+
+def test_a_page_by_number_is_refused_and_not_answered_with_the_first(world: World) -> None:
+    for asked in ("_page=2", "_offset=20", "_skip=20"):
+        assert world.ehr("GET", f"/Patient?{asked}").status_code == 400
+        assert world.ehr("GET", f"/Patient?{asked}", Prefer="handling=lenient").json()["entry"][-1]["search"] == {
+            "mode": "outcome"
+        }
+    assert world.ehr("GET", "/Patient?_dc=17").status_code == 200
