@@ -107,7 +107,9 @@ def test_match_grades_whom_the_asker_may_see_and_refuses_fishing(world: World) -
     thin = {"resourceType": "Patient", "name": [{"family": "Zqlund"}]}
     assert world.ehr("POST", "/Patient/$match", thin).status_code == 422
     assert world.ehr("POST", "/Patient/$match").status_code == 400
-    assert world.other("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|77").status_code == 404
+    nobodys = world.other("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|77")
+    assert nobodys.status_code == 400  # a domain of which this asker sees no number (ITI-83, 2:3.83.4.2.2.3)
+    assert world.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|78").status_code == 404
     assert world.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=zq").status_code == 400
     assert world.ehr("GET", "/Patient/$ihe-pix?sourceIdentifier=urn:mrn|77").status_code == 200
 
