@@ -49,7 +49,7 @@ RESOURCE: Final = Table(
     METADATA,
     *_version_columns(),
     Index("resource_id", "type", "id", unique=True),
-    Index("resource_updated", "type", "updated_us", "key"),
+    Index("resource_updated", "type", "updated_us", "key", "method"),  # so that a walk need not touch rows
     Index("resource_owner", "type", "owner", "key"),  # one's own records, for those who see little else
     partial_index("resource_maker", "type", "maker", "key", where=_MADE),
     partial_index("resource_nobody", "type", "subject", "key", where=_NOBODYS),

@@ -94,7 +94,7 @@ class DbSearch:
             wanted = max(limit - len(found), _CHUNK) if plan.confirm else limit
             rows = None
             if walk is not None and not plan.keyed:
-                rows = self._walked(walk, type_, criteria, sorts, after, wanted, shown)
+                rows = self._walked(walk, criteria, sorts, after, wanted, shown)
                 if rows is None:
                     walk = None
                     plan = self._shown_plan(type_, criteria, sorts, shown, keys, walk)
@@ -319,24 +319,37 @@ class DbSearch:
         return rows
 
     def _walked(
-        self, walk: Walk, type_: str, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None,
-        limit: int, shown: Shown | None,
+        self, walk: Walk, criteria: Sequence[Criterion], sorts: Sequence[Sort], after: Place | None, limit: int,
+        shown: Shown | None,
     ) -> list[Row] | None:  # fmt: skip
         """A full page by walking the values of the first sort key in their order; None: it is not full soon.
 
         Only what has a value is walked, and no more than some thousand values: where matches lie at the other end, a
         set of them is read and sorted for less.
         """
-        words = Words(self._session.dialect)
         if after is not None and after[0] == last_value(sorts[0]):
             return None
-        compiler, row = Compiler(words, self._session), walk.row
-        inside = [] if after is None else [walk.from_(words.bind(after[0]))]
-        inside += self._inside(walk, compiler, criteria, sorts[0])
-        edge = self._session.connection.execute(walk.edge(words, inside, _WALKED), words.values).fetchone()
+        for most in (max(_WALKED // 4, limit * 2), max(_WALKED, limit * 4)):
+            words = Words(self._session.dialect)
+            compiler = Compiler(words, self._session)
+            inside = [] if after is None else [walk.from_(words.bind(after[0]))]
+            inside += self._inside(walk, compiler, criteria, sorts[0])
+            edge = self._session.connection.execute(walk.edge(words, inside, most), words.values).fetchone()
+            inside += [] if edge is None else [walk.to(words.bind(edge[0]))]
+            rows = self._window(walk, compiler, inside, criteria, sorts, after, limit, shown)
+            if len(rows) == limit:
+                return rows
+            if edge is None:
+                break
+        return None
+
+    def _window(
+        self, walk: Walk, compiler: Compiler, inside: Sequence[str], criteria: Sequence[Criterion],
+        sorts: Sequence[Sort], after: Place | None, limit: int, shown: Shown | None,
+    ) -> list[Row]:  # fmt: skip
+        """What is found of a page where ``inside`` holds of the values that are walked."""
+        words, type_, row = compiler.words, walk.type, walk.row
         conditions = [walk.best(words), *inside]
-        if edge is not None:
-            conditions.append(walk.to(words.bind(edge[0])))
         for criterion in criteria:
             if of_row(criterion) and row != "r":
                 of_type = f"r.type = {words.bind(type_)} AND r.key = {row}.key"
@@ -352,8 +365,7 @@ class DbSearch:
         inner = f"SELECT {', '.join([*columns, f'{row}.key AS key'])} FROM {of}"
         if after is not None:
             inner = f"SELECT * FROM ({inner}) q WHERE {behind(words, sorts, after)}"
-        rows = self._page(words, type_, sorts, inner, limit)
-        return rows if len(rows) == limit else None
+        return self._page(words, type_, sorts, inner, limit)
 
     def _inside(self, walk: Walk, compiler: Compiler, criteria: Sequence[Criterion], sort: Sort) -> list[str]:
         """What the criteria about the date that is sorted by say of the values that are walked."""

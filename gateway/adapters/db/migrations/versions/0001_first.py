@@ -293,7 +293,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("subject = ''"),
     )
     op.create_index("resource_owner", "resource", ["type", "owner", "key"], unique=False)
-    op.create_index("resource_updated", "resource", ["type", "updated_us", "key"], unique=False)
+    op.create_index("resource_updated", "resource", ["type", "updated_us", "key", "method"], unique=False)
     op.create_table(
         "resource_history",
         sa.Column("type", TEXT_C, nullable=False),
