@@ -99,6 +99,8 @@ def _told(one: "Trace") -> dict[str, Any]:
         out["fault"] = {"category": message.category, "place": message.place, "message": message.fault}
     if one.behind:
         out["waits_behind"] = one.behind
+    if one.asks:
+        out["asks_nobody_here"] = list(one.asks)
     return out
 
 
@@ -122,7 +124,7 @@ def _sent(one: "Delivery") -> dict[str, Any]:
 def _lines(one: dict[str, Any]) -> list[str]:
     out = [f"{one['kind'] or 'frame'} {one['control_id'] or '-'}  {one['state']}  {one['id']}"]
     for name, value in one.items():
-        if name in {"id", "kind", "control_id", "state", "attempts"} or value in ("", [], None):
+        if name in {"id", "kind", "control_id", "state", "attempts", "asks_nobody_here"} or value in ("", [], None):
             continue
         out.append(
             f"  {name:<13} {value if not isinstance(value, dict) else ': '.join(v for v in value.values() if v)}"
@@ -134,6 +136,11 @@ def _lines(one: dict[str, Any]) -> list[str]:
         ]
         out.append(" ".join(words))
         out.extend(f"    wrote {output}" for output in attempt["outputs"])
+    out.extend(
+        f"  asks {reference}, which only its sender knows: nobody here is told. Agree on parties of the feed"
+        " (mappings/README.md, Feeds), then replay"
+        for reference in one.get("asks_nobody_here", ())
+    )
     return out
 
 

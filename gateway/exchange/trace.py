@@ -4,11 +4,12 @@ A trace starts from anything that names a message: our id of it, its MSH-10, ``T
 an id or MSH-10 of the outbox. It tells places, states and ids, never content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.codecs.json_text import read
+from gateway.exchange.parties import parsed, reference_of
 from gateway.exchange.ports.inbox import Attempt, Received, State
 from gateway.exchange.ports.outbox import Delivery
 from gateway.exchange.ports.store import Reading, Store, Unit
@@ -26,6 +27,7 @@ class Trace:
     received: Received
     attempts: tuple[Attempt, ...]
     behind: str = ""  # the open message of its lane that it waits for
+    asks: tuple[str, ...] = ()  # who is asked by the referrals that it wrote, where only its sender knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,21 @@ def trace(reading: Reading, wanted: str) -> tuple[list[Trace], list[Delivery]]:
     out = [delivery] if delivery is not None else reading.outbox.find(wanted)
     if not found and not out:
         raise NotFound("no message, delivery or written resource has this id", at=wanted)
-    return [Trace(each, tuple(reading.inbox.attempts(each.id)), _behind(reading, each)) for each in found], out
+    return [_traced(reading, each) for each in found], out
+
+
+def _traced(reading: Reading, one: Received) -> Trace:
+    attempts = tuple(reading.inbox.attempts(one.id))
+    return Trace(one, attempts, _behind(reading, one), _strangers(reading, one, attempts))
+
+
+def _strangers(reading: Reading, one: Received, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Organizations of the sender's own that a referral of the message asks: nobody here is told of it."""
+    written = (output.split("/_history")[0] for attempt in attempts for output in attempt.outputs)
+    tasks = reading.resources.many([name for name in written if name.startswith("Task/")]).values()
+    asked = {reference_of(parsed(task).get("owner")) for task in tasks if not task.deleted}
+    named = reading.resources.many(sorted(name for name in asked if name.startswith("Organization/")))
+    return tuple(reference for reference, stored in named.items() if stored.source == one.source)
 
 
 def _behind(reading: Reading, one: Received) -> str:

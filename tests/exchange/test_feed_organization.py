@@ -11,6 +11,7 @@ from gateway.exchange.agreements import agree
 from gateway.exchange.disclose import Gate
 from gateway.exchange.ports.resources import Draft
 from gateway.exchange.ports.store import Store
+from gateway.exchange.trace import Trace, replay, trace
 from gateway.kernel.fhir import Resource
 from gateway.mapping.hmis.conversions import Source
 from gateway.settings import Settings
@@ -169,3 +170,23 @@ def test_the_answer_to_a_feeds_referral_goes_to_its_organization_whatever_the_me
     (task,) = bridge.gateway.all("Task")
     bridge.save("hmis", task | {"status": "accepted"})
     assert queued() == ["RRI^I12"]
+
+
+def test_a_trace_says_that_a_referral_asks_nobody_here_and_a_replay_mends_it_once_it_is_agreed(store: Store) -> None:
+    bridge = Bridge(store)
+    bridge.refer(2, "Zq Unheard")
+    (owner,) = bridge.asked().values()
+
+    def traced() -> Trace:
+        with store.reading() as reading:
+            (found,), _ = trace(reading, "REF^I122E")
+            return found
+
+    assert traced().asks == (owner,)
+    agreed = SETTINGS.model_dump(exclude_unset=True)
+    agreed["mllp_feeds"]["west"]["parties"]["Zq Unheard"] = f"HealthcareService/{PROJECT}"
+    processing = hl7v2_processing(Settings.model_validate(agreed))
+    id_ = traced().received.id
+    replay(store, id_, processing, now_us=bridge.gateway.tick, ack_id="R", reason="agreed")
+    assert bridge.asked() == {"R-2": f"HealthcareService/{PROJECT}"}
+    assert traced().asks == ()
