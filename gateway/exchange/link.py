@@ -15,7 +15,7 @@ import orjson
 from gateway.exchange.link_events import Scribe
 from gateway.exchange.link_index import Root, StoreFrequencies, enter, enter_many, find, leave
 from gateway.exchange.link_law import may_be_compared
-from gateway.exchange.link_people import Persons
+from gateway.exchange.link_people import Persons, component, path, vetoed
 from gateway.exchange.link_twins import Household, may_be_twins
 from gateway.exchange.ports.links import Edge, EdgeState
 from gateway.exchange.ports.resources import Draft, Stored
@@ -317,9 +317,30 @@ class Linker:
         edge = unit.links.edge(one, other)
         if one == other or (edge is not None and edge.state is EdgeState.LINKED):
             return
+        if edge is not None and edge.state is EdgeState.VETO:
+            why = "merged by the custodian, and a person said that they are not the same"
+            self.scribe.note(unit, "passed over", one, other, by=by, why=why, now_us=now_us)
+            return
         self.scribe.note(unit, "merge", one, other, by=by, why="merged by the custodian", now_us=now_us)
         unit.links.hold(Edge(one, other, EdgeState.LINKED, Grade.CERTAIN.value, 0.0, now_us, by, reasons=MERGED))
         self.persons.join(unit, one, other, saver=saver, now_us=now_us)
+        group = component(unit.links, (one,))
+        for veto in vetoed(unit.links, group, group):
+            self.separate(unit, veto.one, veto.other, saver=saver, now_us=now_us)
+
+    def separate(self, unit: Unit, one: str, other: str, *, saver: Saver, now_us: int) -> bool:
+        """Two records that a person says are not the same are not joined by third ones either: of each way between
+        them the least likely automatic link goes back to the reviewers. False where only people's words join them."""
+        while way := path(unit.links, one, other):
+            automatic = [edge for edge in way if edge.automatic]
+            if not automatic:
+                return False
+            weakest = min(automatic, key=lambda edge: (edge.bits, edge.one, edge.other))
+            why = "it joined records that a person says are not the same"
+            self.scribe.note(unit, "unlink", weakest.one, weakest.other, by=GATEWAY, why=why, now_us=now_us)
+            unit.links.hold(replace(weakest, state=EdgeState.REVIEW, since_us=now_us, reasons=(Guard.VETO.value,)))
+            self.persons.split(unit, weakest.one, weakest.other, saver=saver, now_us=now_us)
+        return True
 
     def _unmerged(self, unit: Unit, patient: str, saver: Saver, now_us: int) -> None:
         """Merges that neither record tells of any more were taken back."""

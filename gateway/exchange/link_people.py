@@ -115,6 +115,31 @@ def component(links: LinkReader, start: Iterable[str], among: Collection[str] | 
     return frozenset(found)
 
 
+def path(links: LinkReader, one: str, other: str) -> list[Edge]:
+    """The edges of a shortest way between two records; none when nothing joins them."""
+    came: dict[str, Edge] = {}
+    todo = [one]
+    while todo and other not in came:
+        nearer, todo = todo, []
+        for here in nearer:
+            for edge in links.edges(here):
+                there = _there(edge, here)
+                if edge.state is EdgeState.LINKED and there != one and there not in came:
+                    came[there] = edge
+                    todo.append(there)
+    way: list[Edge] = []
+    while other in came:
+        way.append(came[other])
+        other = _there(came[other], other)
+    return way
+
+
+def vetoed(links: LinkReader, left: Collection[str], right: Collection[str]) -> list[Edge]:
+    """What people said of records of both sides: not the same."""
+    found = (edge for here in sorted(left) for edge in links.edges(here) if _there(edge, here) in right)
+    return list(dict.fromkeys(edge for edge in found if edge.state is EdgeState.VETO))
+
+
 def one_person(links: LinkReader, patient: str) -> list[str]:
     """Every record of the person of a record, itself included: those that were merged into another one too."""
     return sorted(component(links, (patient,)))

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 
 from gateway.exchange.link import Linker
+from gateway.exchange.link_people import component, vetoed
 from gateway.exchange.ports.audit import AuditReader, AuditRecord
 from gateway.exchange.ports.links import Edge, EdgeState
 from gateway.exchange.ports.outbox import Delivery, OutState
@@ -99,16 +100,24 @@ def decide(
     """A reviewer's word on a pair; with the two-person rule, the first "same" waits for a second reviewer.
 
     Raises:
-        Invalid: no reviewer or no reason is named.
-        Conflict: the second signature is of the same person, or a person said before that they are not the same.
+        Invalid: no reviewer or no reason is named, or one record twice.
+        NotFound: no such records.
+        Conflict: the second signature is of the same person, or a person said before that they are not the same, or
+            that other records are, which join them.
     """
-    if not by or not why:
+    if not by.strip() or not why.strip():
         raise Invalid("a decision needs a name and a reason", at="--by, --why")
+    if one == other:
+        raise Invalid("one record is named twice", fix="name two records")
     one, other = sorted((one, other))
+    if len(unit.resources.many((one, other))) < 2:
+        raise NotFound("no such pair")
     edge = unit.links.edge(one, other) or Edge(one, other, EdgeState.REVIEW, "possible", 0.0, now_us, by)
     if decision == "not-same":
         return _veto(linker, unit, edge, saver, by, why, now_us)
     if decision == "cannot-tell":
+        if edge.state in {EdgeState.LINKED, EdgeState.VETO}:
+            raise Conflict("these two are decided already", fix="doorway link undo takes a wrong link back")
         linker.scribe.note(unit, "unsure", one, other, by=by, why=why, now_us=now_us)
         held = replace(edge, state=EdgeState.UNSURE, by=by, since_us=now_us)
         unit.links.hold(held)
@@ -124,12 +133,17 @@ def _same(linker: Linker, unit: Unit, edge: Edge, saver: Saver, by: str, why: st
         return edge
     if len(unit.links.known((one, other))) < 2:
         raise NotFound("no such pair, or it may not be compared")
+    if vetoed(unit.links, component(unit.links, (one,)), component(unit.links, (other,))):
+        raise Conflict(
+            "a person said that records which these are linked with are not the same",
+            fix="doorway link explain shows the links; undo the wrong one first",
+        )
     if linker.rules.two_people and not edge.seconds:
         linker.scribe.note(unit, "review", one, other, by=by, why=f"first signature: {why}", now_us=now_us)
         held = replace(edge, state=EdgeState.REVIEW, seconds=by)
         unit.links.hold(held)
         return held
-    if linker.rules.two_people and edge.seconds == by:
+    if linker.rules.two_people and _name(edge.seconds) == _name(by):
         raise Conflict("the second signature must be of another person", at="--by")
     linker.scribe.note(unit, "link", one, other, by=by, why=why, now_us=now_us)
     held = replace(edge, state=EdgeState.LINKED, by=by, since_us=now_us)
@@ -138,14 +152,24 @@ def _same(linker: Linker, unit: Unit, edge: Edge, saver: Saver, by: str, why: st
     return held
 
 
+def _name(by: str) -> str:
+    """Who signed, however it was typed."""
+    return " ".join(by.split()).casefold()
+
+
 def _veto(linker: Linker, unit: Unit, edge: Edge, saver: Saver, by: str, why: str, now_us: int) -> Edge:
-    """Not the same, for good: no later record, score or import joins these two again."""
+    """Not the same, for good: no later record, score or import joins these two again, and no third record does."""
     was_linked = edge.state is EdgeState.LINKED
     linker.scribe.note(unit, "unlink" if was_linked else "veto", edge.one, edge.other, by=by, why=why, now_us=now_us)
     held = replace(edge, state=EdgeState.VETO, by=by, since_us=now_us, seconds="")
     unit.links.hold(held)
     if was_linked:
         linker.persons.split(unit, edge.one, edge.other, saver=saver, now_us=now_us)
+    if not linker.separate(unit, edge.one, edge.other, saver=saver, now_us=now_us):
+        raise Conflict(
+            "other decisions say that these two are one person, by way of other records",
+            fix="doorway link explain shows the links; undo the wrong one first",
+        )
     return held
 
 

@@ -332,6 +332,90 @@ def test_a_reviewer_decides_and_two_must_where_the_site_says_so(store: Store) ->
     assert links(store, "h") == set()
 
 
+def say(store: Store, one: str, other: str, what: Any, by: str = "ann", linker: Linker = LINKER) -> EdgeState:
+    return store.write(
+        lambda unit: decide(
+            linker,
+            unit,
+            f"Patient/{one}",
+            f"Patient/{other}",
+            what,
+            saver=saver(linker),
+            by=by,
+            why="x",
+            now_us=NOW + 9,
+        )
+    ).state
+
+
+def around_one(store: Store) -> None:
+    """Two records that are linked with each other and, both, with a third one."""
+    number = [{"system": "http://hl7.org/fhir/sid/us-ssn", "value": "219554321"}]
+    bare: dict[str, Any] = {"telecom": None, "address": None}
+    save(store, patient("h", "hmis", identifier=number, **bare), patient("m", "hospital"))
+    save(store, patient("c", "clinic", identifier=number))
+
+
+def test_two_that_are_not_the_same_are_not_one_person_by_way_of_a_third(store: Store) -> None:
+    around_one(store)
+    assert len(people(store)) == 1
+    assert say(store, "h", "m", "not-same") is EdgeState.VETO
+    assert people(store) == {frozenset({"Patient/c", "Patient/h"}), frozenset({"Patient/m"})}  # the likelier link stays
+    assert (links(store, "c"), links(store, "m")) == ({"Patient/h"}, set())
+    with store.reading() as reading:
+        waiting = reading.links.edge("Patient/c", "Patient/m")
+        assert waiting is not None
+        assert (waiting.state, waiting.reasons) == (EdgeState.REVIEW, (Guard.VETO.value,))
+    apart, before = people(store), digest(store)
+    with pytest.raises(Conflict):
+        say(store, "c", "m", "same", "ben")
+    save(store, patient("m", "hospital"), now_us=NOW + 20)
+    assert (people(store), digest(store)) == (apart, before)
+
+
+def test_what_other_people_said_is_not_overruled_by_a_word_on_two_ends_of_it(store: Store) -> None:
+    chained(store)
+    before = digest(store)
+    with pytest.raises(Conflict):
+        say(store, "a", "b", "not-same")
+    assert digest(store) == before
+    with store.reading() as reading:
+        assert reading.links.edge("Patient/a", "Patient/b") is None
+
+
+def test_a_custodians_merge_does_not_join_what_a_person_has_told_apart(store: Store) -> None:
+    save(store, patient("h", "hmis"), patient("m", "hospital"), patient("m2", "hospital", **THIN))
+    say(store, "h", "m2", "not-same")
+    into = {"other": {"reference": "Patient/m2"}, "type": "replaced-by"}
+    save(store, patient("m", "hospital", active=False, link=[into]), now_us=NOW + 20)
+    assert people(store) == {frozenset({"Patient/h"}), frozenset({"Patient/m2"})}
+    save(store, patient("h", "hmis", active=False, link=[into]), now_us=NOW + 30)
+    with store.reading() as reading:
+        edge = reading.links.edge("Patient/h", "Patient/m2")
+        assert edge is not None
+        assert edge.state is EdgeState.VETO
+        assert [e.kind for e in reading.links.events("Patient/h")][-1] == "passed over"
+
+
+def test_a_decision_is_about_two_records_that_are_there_and_is_made_once(store: Store) -> None:
+    two = Linker(load_model(), default_reader(), Rules(two_people=True))
+    save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN), linker=two)
+    for what in ("same", "not-same", "cannot-tell"):
+        with pytest.raises(NotFound):
+            say(store, "h", "zqnone", what)
+        with pytest.raises(Invalid):
+            say(store, "h", "h", what)
+    assert say(store, "h", "m", "same", "Ann Lee", two) is EdgeState.REVIEW
+    with pytest.raises(Conflict):
+        say(store, "h", "m", "same", " ann  LEE", two)
+    assert say(store, "h", "m", "same", "ben", two) is EdgeState.LINKED
+    with pytest.raises(Conflict):
+        say(store, "h", "m", "cannot-tell")
+    assert say(store, "h", "m", "not-same") is EdgeState.VETO
+    with pytest.raises(Conflict):
+        say(store, "h", "m", "cannot-tell")
+
+
 def test_the_queue_shows_values_only_to_who_may_see_both(store: Store) -> None:
     save(store, patient("h", "hmis", **THIN), patient("m", "hospital", **THIN))
     for values in (True, False):
