@@ -92,13 +92,11 @@ def export_(
     if delta:
         if folder is not None or hash_ is not None or neutralise_formulas:
             raise click.UsageError("--delta reads the store: not with --from, --hash or --neutralise-formulas")
-        export_delta(
-            out, version or "2026", database, config, source, since, enroll_at or "", purpose or "TREAT", as_json
-        )
+        export_delta(out, version, database, config, source, since, enroll_at or "", purpose or "TREAT", as_json)
     elif folder is not None:
         export_folder(folder, out, version, neutralise_formulas, hash_ is not None, as_json)
     else:
-        export_store(out, version or "2026", database, config, source, hash_ is not None, as_json)
+        export_store(out, version, database, config, source, hash_ is not None, as_json)
 
 
 @hmis.command(epilog="Example: doorway hmis check export.zip --csv findings.csv --limit referral=30")

@@ -260,22 +260,44 @@ def _giving(database: str | None, config: str | None, source: str | None, purpos
 
 
 def export_store(
-    out: str, version: str, database: str | None, config: str | None, source: str | None, hashing: bool, as_json: bool
-) -> None:
+    out: str, version: str | None, database: str | None, config: str | None, source: str | None, hashing: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """``doorway hmis export`` from the store: a full refresh of everything that a source has."""
-    from gateway.exchange.hmis_store_export import StoreExport
+    from gateway.exchange.hmis_store_export import StoreExport, format_of
 
     with _giving(database, config, source, "TREAT") as giving:
+        spoken = format_of(giving.reading, giving.source)
+        version = version or spoken
+        lost = _no_place(spoken, version)
         cells = _export_row(giving.source, giving.now, version, hashing) if version != "hifis" else {}
         job = StoreExport(
             read_data, giving.source, version, cells, asking=giving.asking, audit=giving.audit, hash_names=hashing
         )
         job.write(giving.reading, _writer(Path(out)))
     if as_json:
-        click.echo(json.dumps({"source": giving.source, "rows": job.rows}))
+        click.echo(json.dumps({"source": giving.source, "version": version, "rows": job.rows, "lost": lost}))
         return
     for file, rows in job.rows.items():
         click.echo(f"{file + '.csv':<40} {rows:>12,} rows")
+    for said in lost:
+        click.echo(said)
+
+
+def _no_place(spoken: str, version: str) -> list[str]:
+    """What the source's own format has and that of the export has not: cells of these columns are left out."""
+    from gateway.mapping.hmis.spec import load_spec
+
+    if spoken == version or not {spoken, version} <= CSV_VERSION.keys():
+        return []
+    old, new = load_spec(read_data, spoken), load_spec(read_data, version)
+    out = []
+    for name, file in old.files.items():
+        kept = {column.name for column in new.files[name].columns} if name in new.files else set()
+        gone = [column.name for column in file.columns if column.name not in kept]
+        if gone:
+            out.append(f"{name}.csv: no place in FY{version} for {', '.join(gone)}")
+    return out
 
 
 def _the_source(sources: list[str], source: str | None) -> str:
@@ -288,7 +310,7 @@ def _the_source(sources: list[str], source: str | None) -> str:
 
 def export_delta(
     out: str,
-    version: str,
+    version: str | None,
     database: str | None,
     config: str | None,
     source: str | None,
@@ -300,6 +322,7 @@ def export_delta(
     """``doorway hmis export --delta``: what came back through FHIR."""
     from gateway.exchange.hmis_delta import Delta
     from gateway.exchange.hmis_joined import SENT
+    from gateway.exchange.hmis_store_export import format_of
 
     try:
         begin = datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
@@ -308,6 +331,8 @@ def export_delta(
     begin = begin if begin.tzinfo else begin.replace(tzinfo=UTC)
     with _giving(database, config, source, purpose) as giving:
         name = giving.source
+        spoken = format_of(giving.reading, name)
+        version = version or (spoken if spoken in CSV_VERSION else "2026")
         cells = _export_row(name, giving.now, version, False) | {"ExportPeriodType": "1", "ExportDirective": "1"}
         cells |= {"ExportStartDate": f"{begin:%Y-%m-%d}"} if since else {}
         since_us = int(begin.timestamp() * 1_000_000)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from gateway.exchange.hmis_absent import Absent, absent_rows
 from gateway.exchange.hmis_convert import NO_HEADER, Conversion, FileSeen, headless
 from gateway.exchange.hmis_extra import OwnFile, extra_cells, keep_columns, labelled, own_name
-from gateway.exchange.hmis_joined import JOINED, SENT
+from gateway.exchange.hmis_joined import FORMAT, JOINED, SENT
 from gateway.exchange.hmis_keys import Seen
 from gateway.exchange.hmis_rows import (
     LABELLED,
@@ -185,6 +185,7 @@ class Import:
 
     def _all(self) -> None:
         writer = self._writer
+        self._write(self._note_format)
         if self.report.mode == "full":
             self._absent = self._look(partial(absent_rows, self._conversion))
             self._refuse_mass_deletion()
@@ -204,6 +205,13 @@ class Import:
             self._delete_absent(name)
         self._own_files()
         writer.households(self._look, self._write)
+
+    def _note_format(self, unit: Unit) -> None:
+        """What the source speaks, so that an export back to it speaks it too."""
+        known = unit.rows.extras(self._source, FORMAT, [FORMAT]).get(FORMAT, "")
+        told = f"{self._exported} {self._conversion.version}"
+        if known != told and known.rpartition(" ")[0] <= self._exported:
+            unit.rows.put_extras(self._source, FORMAT, {FORMAT: told})
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -432,4 +440,4 @@ class Import:
             )
             self.report.counts[name.removesuffix(".csv")] = counts
             self._tick(seen.bytes)
-        self._victims.sweep(self._look, self._write, {*self._conversion.maps, SENT})
+        self._victims.sweep(self._look, self._write, {*self._conversion.maps, SENT, FORMAT})

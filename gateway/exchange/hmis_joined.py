@@ -19,6 +19,7 @@ from gateway.exchange.save import Saver
 from gateway.kernel.fhir import Resource
 
 SENT: Final = "~sent"  # no file of an export is called so
+FORMAT: Final = "~format"  # nor so: which format the source's latest export had, and of when it was
 JOINED: Final = "joined"  # in the facts of an Event: Task and ServiceRequest that it is part of
 _KEY: Final = ("PersonalID", "EventDate", "Event", "LocationCrisisOrPHHousing")
 _ENDED: Final = frozenset({"rejected", "cancelled", "failed", "completed", "entered-in-error"})

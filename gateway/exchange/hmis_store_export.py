@@ -14,7 +14,7 @@ from typing import Final
 from gateway.codecs.hmis_csv import write_rows
 from gateway.exchange.hmis_extra import columns_kept, rows_kept, shown
 from gateway.exchange.hmis_hash import hash_rows
-from gateway.exchange.hmis_joined import SENT
+from gateway.exchange.hmis_joined import FORMAT, SENT
 from gateway.exchange.hmis_release import NOTICES_FILE, Agencies, Asking
 from gateway.exchange.hmis_rows import order_of
 from gateway.exchange.hmis_versions import columns_of
@@ -66,7 +66,7 @@ class StoreExport:
                 listed = chain([next(listed)], hash_rows(name, columns, listed))
             write(f"{name}.csv", write_rows(listed))
         if not self._hash:
-            for name in sorted(set(reading.rows.extra_files(self._source)) - {*self._maps, SENT}):
+            for name in sorted(set(reading.rows.extra_files(self._source)) - {*self._maps, SENT, FORMAT}):
                 write(name, write_rows(self._counted(name, rows_kept(reading, self._source, name))))
         if len(notices := agencies.notice_rows()) > 1:
             write(NOTICES_FILE, write_rows(notices))
@@ -110,6 +110,11 @@ class StoreExport:
     def _with(self, row: dict[str, str], extras: str) -> dict[str, str]:
         extra = {f"{OWN}{name}": cell for name, cell in json.loads(extras).items()}
         return {**row, **extra, "ExportID": self._export.get("ExportID", "")}
+
+
+def format_of(reading: Reading, source: str) -> str:
+    """The format of the source's latest export: ``2024``, ``2026`` or the name of another set of tables."""
+    return reading.rows.extras(source, FORMAT, [FORMAT]).get(FORMAT, "").rpartition(" ")[2] or "2026"
 
 
 def restored(

@@ -61,6 +61,21 @@ def test_an_import_can_be_rehearsed_done_and_repeated(export: Path, tmp_path: Pa
     assert len(rows) == len(cells_of((export / "Client.csv").read_bytes()))
 
 
+def test_a_store_speaks_to_its_source_in_the_format_that_it_came_in(tmp_path: Path) -> None:
+    place, database = tmp_path / "old", ("--database", f"sqlite:///{tmp_path}/d.db")
+    made = CliRunner().invoke(sim, ["hmis", "--clients", "4", "--version", "2024", "--out", str(place)])
+    assert made.exit_code == 0
+    assert call("import", str(place), *database).exit_code in (0, 3)
+    told = json.loads(call("export", *database, "--out", str(tmp_path / "out"), "--json").stdout)
+    assert (told["version"], told["lost"]) == ("2024", [])
+    for name in ("Client.csv", "Enrollment.csv"):
+        here, back = (cells_of((folder / name).read_bytes()) for folder in (place, tmp_path / "out"))
+        assert sorted(row[:-1] for row in back) == sorted(row[:-1] for row in here)
+    other = call("export", *database, "--out", str(tmp_path / "new"), "--version", "2026").stdout
+    assert "Client.csv: no place in FY2026 for " in other
+    assert "Woman, Man" in other
+
+
 def test_a_delta_tells_nothing_that_the_source_itself_said_and_refuses_unclear_options(
     export: Path, tmp_path: Path
 ) -> None:
