@@ -16,6 +16,7 @@ from gateway.adapters.http.outcome import TimedOut, UnsupportedMedia
 from gateway.kernel.errors import Malformed, TooLarge
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII).fullmatch
 PARAMETERS_LIMIT: Final = 500
 # a body that was refused is let run out so far, so long, and while it comes: who is cut off sending never sees why
 _LINGER_BYTES: Final = 64 * 1024 * 1024
@@ -102,6 +103,18 @@ class Exchange:
     def header(self, name: str) -> str:
         """A header's value, or the empty string."""
         return self.headers.get(name, "")
+
+    def check_host(self) -> None:
+        """Refuse a request that does not say whom it asks (RFC 9112, 3.2): links in the answer are made from it.
+
+        Raises:
+            Malformed: no Host where HTTP/1.1 demands it, several, or what is none.
+        """
+        host = self.headers.get("host")
+        if host is None and self.scope.get("http_version") != "1.1":
+            return
+        if host is None or not _HOST(host):
+            raise Malformed("not a host", at="Host", fix="send one Host header")
 
     def query(self) -> list[tuple[str, str]]:
         """The query's parameters in order, decoded.

@@ -217,6 +217,7 @@ class FhirApi:
             self._metrics.count(kind[0], exchange.status, time.perf_counter() - began)
 
     async def _serve(self, exchange: Exchange, kind: list[str]) -> None:
+        exchange.check_host()
         path = exchange.path
         if path.startswith(self._base_path):
             path = path[len(self._base_path) :]

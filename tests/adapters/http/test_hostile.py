@@ -265,3 +265,12 @@ def test_a_packed_body_is_unpacked_within_the_limit_and_another_packing_is_named
         assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["body"])
     other = sent(text, "br")
     assert (other.status_code, other.headers["accept-encoding"]) == (415, "gzip")
+
+
+@pytest.mark.parametrize("host", ['evil"x', "a b", "a/b", "a, b", ""])
+def test_a_host_that_is_none_is_refused_before_links_are_made_from_it(world: World, host: str) -> None:
+    refused = world.ehr("GET", "/Patient", Host=host)
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["Host"])
+    for good in ("gateway.test:8080", "[::1]:80", "10.0.0.1"):
+        links = world.ehr("GET", "/Patient?_count=1", Host=good).json()["link"]
+        assert links[0]["url"].startswith(f"http://{good}/fhir/")
