@@ -6,13 +6,14 @@ from functools import cache
 import orjson
 import pytest
 
+from gateway.adapters.files.data import read_data
 from gateway.adapters.files.hl7v2_tables import load_tables
 from gateway.codecs.er7 import Message
 from gateway.codecs.er7_batch import split_interchange
 from gateway.codecs.fhir_json import second_opinion
 from gateway.kernel.errors import DoorwayError
 from gateway.mapping.hl7v2.convert import Conversion, Converter
-from gateway.mapping.hl7v2.coverage import guide_conditions, guide_rows
+from gateway.mapping.hl7v2.coverage import guide_conditions, guide_rows, read_rulings
 from tests.support.shared import SHARED
 
 assert SHARED is not None
@@ -79,5 +80,9 @@ def test_the_guide_is_accounted_for_row_by_row() -> None:
     rows = list(guide_rows(texts, converter().tables, {}))
     assert len(rows) > 7000
     assert all(row.reason for row in rows if row.status == "left")
+    rulings = read_rulings(read_data("mappings/hl7v2/guide.csv"), file="guide.csv")
+    told = [row.reason for row in guide_rows(texts, converter().tables, rulings) if row.status == "left"]
+    general = ("no row of ours", "the segment goes", "the sender's code is kept as it is")
+    assert not [reason for reason in told if not reason or reason.startswith(general)]
     conditions = list(guide_conditions(texts))
     assert sum(not c.problem for c in conditions) >= 0.97 * len(conditions)

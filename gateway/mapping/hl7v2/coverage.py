@@ -15,6 +15,7 @@ from gateway.mapping.table import read_table
 EXECUTED, REPLACED, LEFT, OPEN = "executed", "replaced", "left", "no target"
 _NAME: Final = re.compile(r"R4_ (.*?)(?: - [^/]*)?\.csv$")
 _CODES: Final = re.compile(r"Concept Map_ (.*?) - Sheet1\.csv$")
+_UNREAD: Final = "no row of ours reads it; a value goes to the residue"
 _PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{1,2})[-.](\d+)")
 
 
@@ -107,8 +108,8 @@ def _judged(
     if replacing:
         return made(REPLACED, replacing[0].place, ruling.reason or "another element or extension says it")
     if mine:
-        return made(LEFT, mine[0].place, "a rule: see the note of our row")
-    return made(LEFT, "", ruling.reason or "no row of ours reads it; a value goes to the residue")
+        return made(LEFT, mine[0].place, next((row.note for row in mine if row.note), "") or ruling.reason)
+    return made(LEFT, "", ruling.reason or _UNREAD)
 
 
 def _mapped(rows: Iterable[Row]) -> list[Row]:
@@ -151,15 +152,16 @@ def _messages(
         mine = [r for r in (message.rows if message else ()) if r.segment == segment]
         same = [r for r in mine if r.map and r.map == map_name]
         acting = [r for r in mine if r.map]
+        said = rulings.get(("rows", f"{name} {segment}")) or rulings.get(("segments", map_name), Ruling("", ""))
         if not target:
             status = (REPLACED, acting[0].place, "ours") if acting else (OPEN, "", "the guide has no target")
         elif same:
             status = (EXECUTED, same[0].place, "")
         elif acting:
-            status = (REPLACED, acting[0].place, "another map of ours reads the segment")
+            read_by = ", ".join(dict.fromkeys(row.map for row in acting))
+            status = (REPLACED, acting[0].place, said.reason or f"the segment is read by {read_by}")
         else:
-            ruling = rulings.get(("segments", map_name))
-            status = (LEFT, "", (ruling.reason if ruling else "") or "the segment goes to the residue")
+            status = (LEFT, "", said.reason or "the segment goes to the residue")
         yield GuideRow("messages", name, number, cells[1], f"{target} {map_name}".strip(), *status)
 
 
@@ -173,16 +175,17 @@ def _codes(
         if not code:
             continue
         ours = vocabulary.codes.get(code) if vocabulary else None
+        reason = rulings.get(("rows", f"{name} {code}"), ruling).reason
         if not target:
             status = (REPLACED, "ours, where the guide has no target") if ours else (OPEN, "the guide has no target")
         elif ours is not None and ours.code == target:
             status = (EXECUTED, "")
         elif ours is not None:
-            status = (REPLACED, ruling.reason or "another target: see the equivalence in our concept map")
+            status = (REPLACED, reason or "another target: see the equivalence in our concept map")
         elif target == code:
             status = (EXECUTED, "the code is kept as it is, in its v2 system")
         else:
-            status = (LEFT, ruling.reason or "the sender's code is kept as it is")
+            status = (LEFT, reason or "the sender's code is kept as it is")
         place = f"v2-{vocabulary.name}" if vocabulary else ""
         yield GuideRow("codesystems", name, number, code, f"{target} {system}".strip(), status[0], place, status[1])
 

@@ -78,6 +78,7 @@ class Row:
     vocabulary: str
     assignment: Assignment | None
     target: str  # as written
+    note: str = ""  # why the row is as it is
 
     @property
     def constant(self) -> bool:

@@ -181,6 +181,7 @@ class _Reader:
         return Row(
             place, row["row"], where, parse_condition(row["condition"], at=place, subject=subject), steps, special,
             extension, type_, row["datatype"], row["vocabulary"], _assignment(row["assignment"], place), target,
+            row["note"],
         )  # fmt: skip
 
     def _checked_type(self, said: str, found: str, extension: bool, place: str) -> str:
