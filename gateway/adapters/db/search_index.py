@@ -335,6 +335,9 @@ _ADD: Final = {
 }
 
 
+_UNLESS: Final = " ON CONFLICT DO NOTHING"
+
+
 def _insert(table: str) -> tuple[str, str]:
     """For SQLite a statement a row, for PostgreSQL one for all rows, which come as arrays.
 
@@ -344,8 +347,8 @@ def _insert(table: str) -> tuple[str, str]:
     into = f"INSERT INTO {table} ({', '.join(names)})"
     arrays = ", ".join(f"%({name})s::{_type(table, name)}[]" for name in names)
     return (
-        f"{into} VALUES ({', '.join('?' * len(names))}) ON CONFLICT DO NOTHING",
-        f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
+        f"{into} VALUES ({', '.join('?' * len(names))}){_UNLESS}",
+        f"{into} SELECT * FROM unnest({arrays}){_UNLESS}",
     )
 
 
@@ -369,6 +372,8 @@ _TYPES: Final = {"value": "text", "system": "text", "p": "int", "shard": "smalli
 
 
 _INSERTS: Final = {table: _insert(table) for table in _COLUMNS}
+# of a resource that nobody could see before: PostgreSQL looks up every row that might be there, a quarter of an import
+_FIRST: Final = {table: (one, every.removesuffix(_UNLESS)) for table, (one, every) in _INSERTS.items()}
 _DELETES: Final = {table: _delete(table) for table in _COLUMNS}
 _SYSTEMS: Final = (
     "INSERT INTO search_system (p, system) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -386,12 +391,14 @@ class Change(NamedTuple):
     old: Rows
     new_shard: int
     new: Rows
+    first: bool = False  # nobody could see the resource before: none of its rows is there
 
 
 def write(session: Session, changes: Iterable[Change]) -> None:
     """Bring the index rows of resources from one state to another."""
     gone: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     come: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    first: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     systems: set[tuple[int, str]] = set()
     for change in changes:
         moved = change.old_shard != change.new_shard
@@ -403,11 +410,12 @@ def write(session: Session, changes: Iterable[Change]) -> None:
             if old:
                 gone[table] += [(*row, *was) for row in (old if moved else old - new)]
                 new = new if moved else new - old
-            come[table] += [(*row, *own) for row in new]
+            (first if change.first else come)[table] += [(*row, *own) for row in new]
         systems |= change.new.systems
     for table, names in _COLUMNS.items():
         _run(session, _DELETES[table], (*names, "key", "shard"), gone[table])
         _run(session, _INSERTS[table], (*names, "key", "shard"), come[table])
+        _run(session, _FIRST[table], (*names, "key", "shard"), first[table])
     fresh = systems - session.systems
     if fresh:  # systems stay when the last token of theirs goes: a search looks once in vain
         _run(session, _SYSTEMS, ("p", "system"), list(fresh))

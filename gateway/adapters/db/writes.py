@@ -189,7 +189,7 @@ class DbResources(DbResourceReader):
         new = NOTHING if stored.method == "DELETE" else rows_of(self._definitions, made.resource)
         key, shard = key_of(f"{stored.type}/{stored.id}"), made.facets.shard
         if before is None:
-            return Change(key, shard, NOTHING, shard, new)
+            return Change(key, shard, NOTHING, shard, new, first=True)
         old = NOTHING if before.stored.deleted else rows_of(self._definitions, parse(before.stored.body))
         return Change(key, before.shard, old, shard, new)
 
