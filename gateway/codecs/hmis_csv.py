@@ -422,9 +422,19 @@ class Heading:
         return self.blank + self.more + 1
 
 
-def read_heading(chunks: Callable[[], Iterable[bytes]], encoding: str, columns: Iterable[str]) -> Heading:
-    """The heading of a file; ``chunks`` gives its bytes anew. Commas, unless another delimiter finds more columns."""
+def read_heading(
+    chunks: Callable[[], Iterable[bytes]], encoding: str, columns: Iterable[str], spoken: str = ","
+) -> Heading:
+    """The heading of a file; ``chunks`` gives its bytes anew. Commas, unless another delimiter finds more columns.
+
+    Args:
+        columns: those that are looked for; none of a file that nobody knows.
+        spoken: the delimiter of the files beside it, which such a file has where it finds no comma.
+    """
     columns, best = list(columns), None
+    if not columns and spoken != ",":
+        plain, other = (_heading(read_rows(chunks(), encoding, each), [], each) for each in (",", spoken))
+        return other if len(plain.header.cells) < 2 <= len(other.header.cells) else plain
     for delimiter in DELIMITERS:
         found = _heading(read_rows(chunks(), encoding, delimiter), columns, delimiter)
         if best is None or len(found.header.position) > len(best.header.position):

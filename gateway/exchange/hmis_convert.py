@@ -118,6 +118,11 @@ class Conversion:
             with placed(path):
                 heading = read_heading(partial(self.files.chunks, path), encoding, columns)
             found.append(FileSeen(path, name, encoding, heading, size))
+        spoken = {seen.heading.delimiter for seen in found if seen.name} - {","}
+        for seen in found if len(spoken) == 1 else ():
+            if not seen.name:  # what nobody knows is written as the files beside it
+                with placed(seen.path):
+                    seen.heading = read_heading(partial(self.files.chunks, seen.path), seen.encoding, (), *spoken)
         if not found:
             fix = "give the folder or the zip that holds Export.csv; a zip inside of a zip must be unpacked first"
             raise Invalid("no CSV file in it", at="the export", fix=fix)

@@ -161,6 +161,17 @@ def test_rows_of_unknown_files_go_with_the_client_or_enrollment_that_is_refused_
     assert [row[0] for row in back(store)["CustomPet.csv"][1:]] == ["c"]
 
 
+def test_a_file_that_nobody_knows_is_read_as_the_files_beside_it() -> None:
+    owner = [["OrganizationID", "VictimServiceProvider"], ["o", "1"]]
+    files = export("2026-02-01", "1", {**PEOPLE, "Organization": owner, "CustomPet": PETS})
+    files["CustomWord.csv"] = table([["Wordzq"], ["one,two"]])
+    store = MemoryStore()
+    run(store, {path: data if "Word" in path else data.replace(b",", b";") for path, data in files.items()})
+    rows = back(store)
+    assert [row[:2] for row in rows["CustomPet.csv"]] == [["PetID", "PersonalID"], ["c", "2"]]
+    assert rows["CustomWord.csv"] == [["Wordzq"], ["one,two"]]
+
+
 def test_another_source_is_imported_and_exported_by_tables_only(store: Store) -> None:
     folder = Path(__file__).parents[1] / "examples/hifis"
     files: Mapping[str, bytes] = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
