@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,7 @@ from gateway.codecs.mllp import COMMIT_ACK, COMMIT_NAK, FrameDecoder, encode_fra
 from gateway.kernel.errors import Busy, DoorwayError, Malformed
 
 _REPLY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_REMEMBERED: Final = 64
 _PERHAPS_S: Final = 2.0  # wait for an answer that is only due on success, or only on error
 
 
@@ -48,6 +50,8 @@ class Client:
         self._socket: socket.socket | None = None
         self._decoder = FrameDecoder(_REPLY_LIMIT_BYTES)
         self._frames: list[bytes] = []
+        self._answered: deque[str] = deque(maxlen=_REMEMBERED)  # control ids that were answered on this connection
+        self._accepts_only = False  # the peer answers with an accept acknowledgement that nobody asked for, and no more
 
     def send(self, payload: bytes) -> Answered:
         """Send one message and wait for what its MSH-15 and MSH-16 ask for.
@@ -76,6 +80,7 @@ class Client:
         if self._socket is not None:
             self._socket.close()
         self._socket, self._decoder, self._frames = None, FrameDecoder(_REPLY_LIMIT_BYTES), []
+        self._answered.clear()
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -98,18 +103,46 @@ class Client:
         said: list[Acknowledged] = []
         payloads: list[bytes] = []
         deadline = time.monotonic() + self._timeout_s
-        for way in wanted:
-            payload = self._payload(deadline, hopeful=sure or bool(said))
-            if payload is None:  # MSH-15 or 16 asked to hear of one outcome only, and that one did not come
+        while wanted:
+            way, *wanted = wanted
+            found = self._own(control_id, deadline, hopeful=sure or bool(said))
+            if found is None:  # MSH-15 or 16 asked to hear of one outcome only, and that one did not come
                 break
-            one = read_acknowledgement(payload)
-            if one.control_id != control_id:
-                raise Malformed("an answer to another message", at="MSA-2", fix="the connection was closed")
-            said.append(one)
-            payloads.append(payload)
-            if one.code in {"CE", "CR"} or (way == "C" and one.code[0] == "A"):
+            said.append(found[0])
+            payloads.append(found[1])
+            code = found[0].code
+            if code in {"CE", "CR"} or (way == "C" and code[0] == "A"):
                 break
+            if way == "A" and code == "CA" and not self._accepts_only:  # unasked: what the application says may follow
+                more = self._unasked(control_id, deadline)
+                if more is not None:
+                    said.append(more[0])
+                    payloads.append(more[1])
+        self._answered.append(control_id)
         return Answered(tuple(said), tuple(payloads))
+
+    def _unasked(self, control_id: str, deadline: float) -> tuple[Acknowledged, bytes] | None:
+        """What the application of a peer says that accepted by itself first; None: nothing, and it is not waited for
+        again. The message has been accepted, so whatever else happens does not put that in doubt."""
+        try:
+            more = self._own(control_id, deadline, hopeful=False)
+        except (OSError, DoorwayError):
+            self.close()
+            return None
+        self._accepts_only = more is None
+        return more
+
+    def _own(self, control_id: str, deadline: float, *, hopeful: bool) -> tuple[Acknowledged, bytes] | None:
+        """The next acknowledgement of this message; one more of a message that was answered is passed over."""
+        while True:
+            payload = self._payload(deadline, hopeful=hopeful)
+            if payload is None:
+                return None
+            one = read_acknowledgement(payload)
+            if one.control_id == control_id:
+                return one, payload
+            if one.control_id not in self._answered:
+                raise Malformed("an answer to another message", at="MSA-2", fix="the connection was closed")
 
     def _payload(self, deadline: float, *, hopeful: bool) -> bytes | None:
         connection = self._connected()

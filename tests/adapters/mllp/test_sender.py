@@ -218,3 +218,29 @@ def test_a_peer_that_never_answers_is_asked_less_and_less_often() -> None:
         at += wait_us(sent)
     assert sent <= 60
     assert wait_us(10_000) == 300_000_000
+
+
+@pytest.mark.parametrize(("codes", "last", "answers"), [
+    (["AA", "AA"], "AA", 2), (["CA", "AA"], "AA", 4), (["CA", "AE"], "AE", 4), (["CA"], "CA", 2),
+])  # fmt: skip
+def test_a_peer_that_answers_twice_is_heard_to_the_end_and_gets_nothing_twice(
+    codes: list[str], last: str, answers: int
+) -> None:
+    peer = ScriptedPeer(lambda message: b"".join(framed(ack(message, code)) for code in codes))
+    client = Client(*peer.address, timeout_s=0.3)
+    said = [client.send(b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|%d|P|2.5.1\r" % number) for number in range(2)]
+    assert [one.last.code for one in said if one.last] == [last, last]
+    assert sum(len(one.acknowledgements) for one in said) == answers
+    assert len(peer.received) == 2
+    client.close()
+    peer.close()
+
+
+def test_an_accepted_message_is_not_in_doubt_because_the_peer_then_leaves() -> None:
+    peer = ScriptedPeer(lambda message: framed(ack(message, "CA")) + framed(b"nonsense"))
+    client = Client(*peer.address, timeout_s=0.3)
+    said = client.send(b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|1|P|2.5.1\r").last
+    assert said is not None
+    assert said.code == "CA"
+    client.close()
+    peer.close()
