@@ -23,7 +23,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="JSON for machines.
     "--out", "out", type=click.Path(dir_okay=False), help="Write left_id,right_id,score,grade (score in bits)."
 )
 @click.option("--stream", "as_stream", is_flag=True, help="Take RIGHT line by line as arrivals, each timed.")
-@click.option("--columns", default="", help="Other headings: first=given_name,address=street_number+address_1,…")
+@click.option("--columns", default="", help="Other headings: first=given_name,address=street_number+address_1,… "
+              "A file has its own: id=PersonalID,id=MRN takes what each has.")  # fmt: skip
 @click.option(
     "--model",
     "model_file",
@@ -70,13 +71,13 @@ def evaluate(
     )
 
 
-def _named(columns: str) -> dict[str, str]:
-    named = {}
+def _named(columns: str) -> dict[str, list[str]]:
+    named: dict[str, list[str]] = {}
     for item in filter(None, (part.strip() for part in columns.split(","))):
         name, equals, theirs = item.partition("=")
         if not equals or not theirs:
             raise click.UsageError("--columns is name=heading,name=heading")
-        named[name.strip()] = theirs.strip()
+        named.setdefault(name.strip(), []).append(theirs.strip())
     return named
 
 

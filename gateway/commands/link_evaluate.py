@@ -13,7 +13,15 @@ from typing import Any
 
 import click
 
-from gateway.adapters.files.linkage import check_out, default_reader, load_model, read_pairs, read_people
+from gateway.adapters.files.linkage import (
+    Columns,
+    check_columns,
+    check_out,
+    default_reader,
+    load_model,
+    read_pairs,
+    read_people,
+)
 from gateway.kernel.errors import Invalid
 from gateway.linkage.batch import Outcome, Pair, link_one, link_two, stream
 from gateway.linkage.clk import Encoder, link_encoded
@@ -38,7 +46,7 @@ class Asked:
     truth: str | None
     out: str | None
     stream: bool
-    columns: dict[str, str]
+    columns: Columns
     model: str | None
     fit: bool
     group: str
@@ -60,6 +68,7 @@ def run_evaluate(asked: Asked) -> None:
     unknown = set(asked.columns) - set(COLUMNS)
     if unknown:
         raise Invalid(f"unknown name {sorted(unknown)[0]}", at="--columns", fix="one of " + ", ".join(COLUMNS))
+    check_columns(asked.columns, asked.left, asked.right)
     if asked.out:
         check_out(asked.out, asked.left, asked.right, asked.truth, asked.model)
     start = time.perf_counter()
@@ -192,7 +201,10 @@ def _truth(
     of_right = {person.key: i for i, person in enumerate(right)}
     pairs: set[tuple[int, int]] = set()
     missing: list[int] = []
-    for n, (line, x, y) in enumerate(read_pairs(file)):
+    rows = read_pairs(file)
+    turned = bool(rows) and "right" in rows[0][1].casefold() and "left" in rows[0][2].casefold()  # so the heading says
+    for n, (line, first, second) in enumerate(rows):
+        x, y = (second, first) if turned else (first, second)
         i, j = of_left.get(x), of_right.get(y)
         if i is None or j is None:
             i, j = of_left.get(y), of_right.get(x)  # some write the columns the other way round

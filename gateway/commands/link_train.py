@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from gateway.adapters.files.linkage import check_out, default_reader, load_model, read_people
+from gateway.adapters.files.linkage import Columns, check_columns, check_out, default_reader, load_model, read_people
 from gateway.adapters.files.splink_engine import SplinkLinker
 from gateway.kernel.errors import Invalid
 from gateway.linkage.splink_settings import BLOCKING, model_from
 
 
 def run_train(
-    left_file: str, right_file: str | None, out: str, columns: dict[str, str], model_file: str | None, name: str,
+    left_file: str, right_file: str | None, out: str, columns: Columns, model_file: str | None, name: str,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Train and write the model file.
@@ -22,6 +22,7 @@ def run_train(
         Invalid: ``out`` cannot be written, or the files hold too little to learn from.
     """
     check_out(out, left_file, right_file)
+    check_columns(columns, left_file, right_file)
     reader = default_reader()
     left = [reader.row(row) for row in read_people(left_file, columns)]
     right = [reader.row(row) for row in read_people(right_file, columns)] if right_file else None

@@ -92,6 +92,13 @@ _DOES: Final = frozenset({"john", "jane", "jon", "baby", "unknown", "j"})
 
 
 @lru_cache(maxsize=200_000)
+def plain_digits(text: str) -> str:
+    """Digits of any script as 0 to 9: a number is the same number however it is written."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
 def fold(text: str) -> str:
     """Lower-case ASCII letters with single spaces between words; accents, apostrophes and full stops disappear."""
     low = text.casefold().translate(_LETTERS)

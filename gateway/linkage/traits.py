@@ -19,6 +19,7 @@ from gateway.linkage.names import (
     hashed,
     is_john_doe,
     is_placeholder,
+    plain_digits,
     sound,
     surname_parts,
     words,
@@ -152,7 +153,7 @@ def read_dob(text: str) -> tuple[str, str, str]:
 
     Reads YYYY-MM-DD, YYYYMMDD, YYYY-MM, YYYYMM, YYYY, and M/D/YYYY (D/M/YYYY when the first number exceeds 12).
     """
-    text = text.strip().split("T")[0].split(" ")[0]
+    text = plain_digits(text).strip().split("T")[0].split(" ")[0]
     pieces = [p for p in re.split(r"\D+", text) if p]
     if len(pieces) == 1:
         digits = pieces[0]
@@ -172,7 +173,7 @@ def read_dob(text: str) -> tuple[str, str, str]:
 
 def read_ssn(text: str, quality: str = "") -> tuple[str, str]:
     """(full number, last four): ``XXXXX1234`` and ``1234`` give the last four only; placeholders give nothing."""
-    text = text.strip()
+    text = plain_digits(text).strip()
     if not text or quality in _TAKEN_AS_MISSING:
         return "", ""
     digest = hashed(text[4:]) if len(text) > 20 and text[:4].isdigit() else None
@@ -190,7 +191,7 @@ def read_ssn(text: str, quality: str = "") -> tuple[str, str]:
 
 def read_number(text: str) -> str:
     """A health number or other identifier: letters and digits only; "" for placeholders."""
-    value = _WORD.sub("", text.casefold())
+    value = _WORD.sub("", plain_digits(text).casefold())
     digits = re.sub(r"\D", "", value)
     if len(digits) < 4 or len(set(digits)) == 1 or digits in _NO_NUMBER:
         return ""
@@ -199,7 +200,7 @@ def read_number(text: str) -> str:
 
 def read_phone(text: str) -> str:
     """The national digits (last ten) of the first number in the text; "" for placeholders and fragments."""
-    digits = re.sub(r"\D", "", re.split(r"(?i)ext|x|;|,|/", text)[0])
+    digits = re.sub(r"\D", "", re.split(r"(?i)ext|x|;|,|/", plain_digits(text))[0])
     if len(digits) == 11 and digits[0] == "1":
         digits = digits[1:]
     digits = digits[-10:]
@@ -211,7 +212,7 @@ def read_phone(text: str) -> str:
 @lru_cache(maxsize=200_000)
 def read_address(text: str) -> str:
     """House number and street words without street types and units; "" when it is no private address."""
-    low = text.casefold()
+    low = plain_digits(text).casefold()
     words = [w for w in _WORD.split(low if low.isascii() else _fold_keep_digits(low)) if w]
     if not words or _NOT_ADDRESS.search(" ".join(words)):
         return ""
@@ -225,7 +226,7 @@ def _fold_keep_digits(low: str) -> str:
 
 def read_postal(text: str) -> str:
     """A postal code's letters and digits; a US ZIP+4 keeps its ZIP, a Canadian code keeps all six."""
-    code = _WORD.sub("", text.casefold())
+    code = _WORD.sub("", plain_digits(text).casefold())
     if len(code) == 9 and code.isdigit():
         code = code[:5]
     return "" if not code or len(set(code)) == 1 or code in {"unknown", "none", "na"} else code

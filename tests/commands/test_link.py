@@ -23,6 +23,32 @@ def run(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+def test_two_files_have_headings_of_their_own_and_a_turned_truth_says_so(
+    files: tuple[str, str, str], tmp_path: Path
+) -> None:
+    def renumbered(file: str, id_: str) -> tuple[str, dict[str, str]]:
+        rows = list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines()))[:120]
+        numbers = {row["id"]: str(n) for n, row in enumerate(rows)}
+        mine = [{id_: numbers[row["id"]], f"{id_}_first": row["first"]} | row for row in rows]
+        named = [{name: value for name, value in row.items() if name not in {"id", "first"}} for row in mine]
+        return write(tmp_path / f"{id_}.csv", named), numbers
+
+    (left, of_left), (right, of_right) = renumbered(files[0], "PersonalID"), renumbered(files[1], "MRN")
+    pairs = [line.split(",") for line in Path(files[2]).read_text(encoding="utf-8").splitlines()[1:]]
+    known = [(of_left[x], of_right[y]) for x, y in pairs if x in of_left and y in of_right]
+    asked = "id=PersonalID,id=MRN,first=PersonalID_first,first=MRN_first"
+    found = []
+    for heading, turn in (("left_id,right_id", 1), ("right_id,left_id", -1)):
+        truth = tmp_path / f"{turn}.csv"
+        truth.write_text(heading + "\n" + "".join(",".join(pair[::turn]) + "\n" for pair in known))
+        code, printed = run("evaluate", left, right, "--columns", asked, "--truth", str(truth), "--json")
+        found.append((code, json.loads(printed)["certain_probable"]))
+    assert found[0] == found[1]
+    assert found[0][1]["recall"] > 0.8
+    with pytest.raises(Invalid, match="no such column"):
+        run("evaluate", left, right, "--columns", f"{asked},last=nachname")
+
+
 def write(file: Path, rows: list[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     with file.open("w", encoding="utf-8", newline="") as stream:

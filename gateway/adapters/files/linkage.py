@@ -1,10 +1,10 @@
 """The tables of linkage on disk: the model, nicknames and spellings, institutions; and CSV files of people."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from nicknames import NickNamer
 
@@ -72,15 +72,48 @@ def check_out(file: str, *inputs: str | None) -> None:
         raise Invalid("is a file that is read here", at=f"--out {file}", fix="write to another file")
 
 
-def read_people(file: str, columns: Mapping[str, str], group: str = "") -> Iterator[dict[str, str]]:
+Columns: TypeAlias = Mapping[str, Sequence[str]]  # our name -> their headings; of several the first that a file has
+
+
+def check_columns(columns: Columns, *files: str | None) -> None:
+    """Whether each heading that is named is in one of the files at least: two files rarely have the same ones.
+
+    Raises:
+        Invalid: a heading that none has, or a file that cannot be read.
+    """
+    there = [set(_headings(file)) for file in files if file]
+    for theirs in (heading for headings in columns.values() for heading in headings):
+        if not any(set(_parts(theirs)) <= heads for heads in there):
+            names = " ".join(file for file in files if file)
+            raise Invalid("has no such column", at=f"{names} {theirs}", fix="--columns name=heading")
+
+
+def _headings(file: str) -> list[str]:
+    try:
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
+            return [h.strip().casefold() for h in next(csv.reader(stream, skipinitialspace=True), [])]
+    except OSError:
+        raise Invalid("cannot be read", at=file) from None
+    except UnicodeDecodeError:
+        raise _not_utf8(file) from None
+    except csv.Error:
+        raise Invalid("not CSV", at=f"{file}:1") from None
+
+
+def _parts(theirs: str) -> list[str]:
+    return [part.strip().casefold() for part in theirs.split("+")]
+
+
+def read_people(file: str, columns: Columns, group: str = "") -> Iterator[dict[str, str]]:
     """Rows of a CSV of people under our column names.
 
     Args:
         group: a heading whose value comes along as ``group``; no error when the file lacks it.
-        columns: our name -> theirs; ``street_number+address_1`` joins several with a space.
+        columns: our name -> theirs, ours where the file has none of them; ``street_number+address_1`` joins several
+            with a space.
 
     Raises:
-        Invalid: not readable as UTF-8 CSV, no ``id``, a named column that is missing, or an id twice; with the line.
+        Invalid: not readable as UTF-8 CSV, no ``id``, or an id twice; with the line.
     """
     try:
         with Path(file).open(encoding="utf-8-sig", newline="") as stream:
@@ -134,18 +167,16 @@ def _not_utf8(file: str) -> Invalid:
     return Invalid("not UTF-8", at=f"{file}:{line}", fix="write the file again as UTF-8")
 
 
-def _sources(file: str, heads: list[str], columns: Mapping[str, str]) -> dict[str, list[int]]:
+def _sources(file: str, heads: list[str], columns: Columns) -> dict[str, list[int]]:
     out: dict[str, list[int]] = {}
-    used = {part.strip().casefold() for theirs in columns.values() for part in theirs.split("+")} | set(COLUMNS)
+    used = {part for headings in columns.values() for theirs in headings for part in _parts(theirs)} | set(COLUMNS)
     twice = sorted({head for head in used if heads.count(head) > 1})
     if twice:
         raise Invalid("two columns have this heading", at=f"{file}:1 {twice[0]}", fix="rename or remove one")
     for name in COLUMNS:
-        theirs = columns.get(name)
-        wanted = [part.strip().casefold() for part in theirs.split("+")] if theirs else [name]
+        asked = [_parts(theirs) for theirs in columns.get(name, ())]
+        wanted = next((parts for parts in asked if set(parts) <= set(heads)), [name])
         places = [heads.index(head) for head in wanted if head in heads]
-        if theirs and len(places) != len(wanted):
-            raise Invalid("has no such column", at=f"{file} {theirs}", fix="--columns name=heading")
         if places:
             out[name] = places
     if "id" not in out:
