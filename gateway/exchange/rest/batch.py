@@ -21,10 +21,10 @@ from gateway.exchange.ports.resources import Stored
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.rest.ask import Answer, Ask, version_of
 from gateway.exchange.rest.bundles import Entry, bundle
+from gateway.exchange.rest.conditions import Making
 from gateway.exchange.rest.core import Rest
 from gateway.exchange.rest.find import Finds
 from gateway.exchange.rest.issues import EntriesFailed, Issue, ManyMatches, Rejected, issues_of
-from gateway.exchange.search_match import holds
 from gateway.exchange.search_run import CURSOR
 from gateway.exchange.versions import instant
 from gateway.kernel.errors import Category, DoorwayError, Fault, Invalid, Malformed, NotFound, TooLarge, Unsupported
@@ -75,6 +75,7 @@ class _Bundle:
     steps: Sequence[_Step]  # those that have an identity
     targets: Mapping[str, str]  # what entries call one another, to ``Type/id``
     meant: dict[str, str] = field(default_factory=dict)  # conditional references, to the ``Type/id`` of their match
+    making: Making | None = None  # what conditional references may find here, once there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,38 +365,21 @@ class Batches:
         return json_text.with_links(text, conditions)
 
     def _match(self, unit: Unit, ask: Ask, type_: str, criteria: str, around: "_Bundle") -> str:
-        """``Type/id`` of the one match of a conditional reference.
-
-        R4 resolves them last, so it may be what this Bundle creates; what it updates counts as it will be, and what it
-        deletes is no match any more.
-        """
-        changed = {
-            one.target for one in around.steps if one.type == type_ and one.method in ("PUT", "DELETE") and one.target
-        }
+        """``Type/id`` of the one match of a conditional reference, of what is there or will be."""
+        making = around.making
+        if making is None:
+            making = around.making = _making(around.steps, around.targets)
         try:
-            stored = self.core.find(unit.resources, type_, criteria, ask, 2 + len(changed))
-            matches = {one.reference for one in stored} - changed
-            matches |= {
-                one.target
-                for one in around.steps
-                if one.type == type_ and one.method in ("POST", "PUT") and one.id and one.target
-                and self._will_match(ask, one, criteria, around.targets)
-            }  # fmt: skip
+            stored = self.core.find(unit.resources, type_, criteria, ask, 2 + len(making.changed))
+            query = self.finds.query(type_, parse_qsl(criteria, keep_blank_values=True), ask, strict=True)
         except Malformed as error:
             raise Malformed(f"a conditional reference: {error.message}", at="resource", fix=error.fix) from None
+        matches = ({one.reference for one in stored} - making.changed) | making.matching(type_, query)
         if len(matches) > 1:
             raise ManyMatches("resource")
         if not matches:
             raise Invalid("a conditional reference has no match", at="resource")
         return matches.pop()
-
-    def _will_match(self, ask: Ask, step: _Step, criteria: str, targets: Mapping[str, str]) -> bool:
-        """Whether what an entry writes fulfils a condition; one that asks other resources is not looked into."""
-        query = self.finds.query(step.type, parse_qsl(criteria, keep_blank_values=True), ask, strict=True)
-        text = json_text.with_links(step.text, targets)
-        resource = json_text.parse(text.encode(), at=f"Bundle.entry[{step.index}].resource")
-        made = {**resource, "id": step.target.partition("/")[2]}
-        return all(holds(one, made, lambda _criterion, _resource: False) for one in query.criteria)
 
     def _whole(self, step: _Step, text: str) -> None:
         """Refuse a reference to an entry that is not there: nobody could ever follow it."""
@@ -508,6 +492,14 @@ class Batches:
         }
         response = {"status": str(status), "outcome": outcome}
         return Entry(b"", more=b'"response":' + json_text.write(response))
+
+
+def _making(steps: Sequence[_Step], targets: Mapping[str, str]) -> Making:
+    made: dict[str, list[tuple[str, str]]] = {}
+    for step in steps:
+        if step.method in ("POST", "PUT") and step.id and step.target:  # a create that found its like writes nothing
+            made.setdefault(step.type, []).append((step.target, json_text.with_links(step.text, targets)))
+    return Making(made, frozenset(step.target for step in steps if step.method in ("PUT", "DELETE") and step.target))
 
 
 def _is_read(step: _Step) -> bool:

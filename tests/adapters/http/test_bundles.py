@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.adapters.http.conftest import World
 
 OBSERVATION: dict[str, Any] = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
@@ -284,3 +286,23 @@ def test_a_conditional_reference_finds_what_its_own_transaction_makes(world: Wor
     assert subjects(about("c2"), back) == [422, [["Bundle.entry[0].resource"]]]
     assert subjects(about("c1"), entry("POST", "Patient", patient("c1"))) == [412, [["Bundle.entry[0].resource"]]]
     assert subjects(about("c0"), entry("DELETE", f"Patient/{there['id']}")) == [422, [["Bundle.entry[0].resource"]]]
+
+
+def test_conditions_over_everything_in_a_large_bundle_are_bounded(
+    small: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.exchange.rest.conditions.JUDGED_LIMIT", 200)
+    people = [
+        entry("POST", "Patient", patient(f"m{number}", name=[{"family": f"Zqm{number}"}])) for number in range(30)
+    ]
+
+    def sent(criteria: str) -> Any:
+        about = [
+            entry("POST", "Observation", {**OBSERVATION, "subject": {"reference": f"Patient?{criteria}m{number}"}})
+            for number in range(30)
+        ]
+        return small.ehr("POST", "", bundle(*about, *people))
+
+    refused = sent("family:exact=Zq")
+    assert (refused.status_code, refused.json()["issue"][0]["code"]) == (413, "too-long")
+    assert sent("identifier=urn:s|").status_code == 200  # an entry is read where its text has the number
