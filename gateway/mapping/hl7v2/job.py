@@ -171,13 +171,14 @@ class Job:
         if not resources and not self.ledger.left:
             raise Invalid("the message says nothing", at="MSH", fix="send the segments that the event demands")
         sets, lists = self._snapshots(resources)
+        things = {key: one for key, one in cx.things.items() if key not in cx.gathered} if cx.gathered else cx.things
         left = self.ledger.left.values()
         labels = after.residue(resources, left, self.sender, self.control_id, cx.resolver.uid) if left else {}
         return Conversion(
             message.kind, message.trigger, self.trigger.structure, self.control_id, self.sender,
             tuple(resources), tuple([e.settled() for e in effects]),
             self._deletions() if self.deleted else {}, tuple(left), tuple(sets), lists, labels,
-            after.explained(self.reasons, resources, self.sources), cx.things,
+            after.explained(self.reasons, resources, self.sources), things,
             cx.memory.written if cx.memory is not None else {},
         )  # fmt: skip
 

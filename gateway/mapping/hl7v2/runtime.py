@@ -84,8 +84,8 @@ class Run:
     """The state of one message while it is mapped."""
 
     __slots__ = (
-        "C", "E", "M", "R", "T", "authorities", "code_systems", "escape", "facts", "fails", "linked", "memory", "refs",
-        "resolver", "scope", "stamp", "things", "trace",
+        "C", "E", "M", "R", "T", "authorities", "code_systems", "escape", "facts", "fails", "gathered", "linked",
+        "memory", "refs", "resolver", "scope", "stamp", "things", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,7 @@ class Run:
         self.escape = ""
         self.M: Mapping[int, dict[str, bytes]] = _NEVER  # values of coded texts, by site
         self.things: dict[str, JsonObject] = {}  # shared things of this message, by reference
+        self.gathered: set[str] = set()  # those of which two texts tell different things: this message's own
 
     def remember(self, memory: Memory, escape: str) -> None:
         """Use what is known of the sender's texts; ``escape`` marks those that mean more than they say."""
@@ -295,8 +296,12 @@ class Run:
         self.fails.extend(found.fails)
         things = self.things
         for reference, resource in found.resources:
-            if reference not in things:
-                things[reference] = resource
+            there = things.setdefault(reference, resource)
+            if there is not resource and there != resource:  # a number alone here, the name with it there
+                both: JsonObject = orjson.loads(orjson.dumps(there))
+                merge(both, resource)
+                things[reference] = both
+                self.gathered.add(reference)
         return found.reference or None
 
     def learn(self, site: int, text: str, mark: str, apply: Callable[..., Any], vocabulary: Vocabulary | None) -> Any:

@@ -283,7 +283,10 @@ class Template:
                 entries.append(part(outs).encode())
                 continue
             for reference, resource in found[part] if part.__class__ is int else (part,):
-                if reference not in things:
+                if reference in things:
+                    if things[reference] != resource:
+                        return None  # two texts tell different things of it
+                else:
                     things[reference] = resource
                     there = written.get(id(resource))
                     if there is None or there[0] is not resource:

@@ -114,3 +114,17 @@ def test_what_is_remembered_of_one_message_does_not_change_with_the_next() -> No
                     element.clear()
     again = converter().convert(first)
     assert again.bundle_bytes() == before == orjson.dumps(again.bundle())
+
+
+def test_a_doctor_who_is_a_number_here_and_a_name_there_keeps_both() -> None:
+    visit = "PV1|1|I|3W^1^A||||77^^^^^^^^NPI|77^Zqdoc^Bea^^^^^^NPI|||||||||78^Zqtwo^Cy^^^^^^NPI||V1^^^WEST^VN"
+    for number in range(6):  # what is remembered makes no difference
+        made = convert("ADT^A01", PID, visit, control_id=str(number))
+        doctors = {
+            one["identifier"][0]["value"]: one for one in made.resources if one["resourceType"] == "Practitioner"
+        }
+        assert doctors["77"]["name"] == [{"family": "Zqdoc", "given": ["Bea"]}]
+        assert doctors["78"]["name"] == [{"family": "Zqtwo", "given": ["Cy"]}]
+        assert b'"family":"Zqdoc"' in made.bundle_bytes()
+    alone = convert("ADT^A01", PID, "PV1|1|I|||||77^^^^^^^^NPI")
+    assert "name" not in only(alone, "Practitioner")
