@@ -160,3 +160,11 @@ def test_no_text_makes_it_crash_and_both_ways_of_running_agree(event: str, said:
     assert fast.bundle_bytes() == slow.bundle_bytes()
     assert fast.residue == slow.residue
     assert orjson.loads(fast.bundle_bytes())["type"] == "transaction"
+
+
+@pytest.mark.parametrize("part", range(2, 11))
+def test_no_part_of_an_insured_persons_number_is_lost(part: int) -> None:
+    number = "^".join(["12345", *[""] * (part - 2), "20250102"])
+    made = convert("ADT^A01", PID, PV1, f"IN1|1|P^Plan|9^^^PAYER|Zqpay{'|' * 45}{number}")
+    told = made.bundle_bytes().decode() + "".join(left.text for left in made.residue)
+    assert part == 3 or "20250102" in told or "2025-01-02" in told  # CX.3, a scheme, is ruled out by its row
