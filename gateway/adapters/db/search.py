@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.adapters.db.engine import Row, Session
 from gateway.adapters.db.search_order import OWN, Walk, behind, in_sql, sort_expression, walkable_sort
-from gateway.adapters.db.search_sql import Compiler, Within, Words, by_time, inexact, of_row, ranges
+from gateway.adapters.db.search_sql import Compiler, Within, Words, inexact, of_row, ranges
 from gateway.adapters.db.search_visible import visible_keys, visible_part
 from gateway.codecs.json_text import parse
 from gateway.exchange.ports.resources import Candidate, Place, Stored
@@ -124,9 +124,8 @@ class DbSearch:
             return sum(1 for _ in islice(self._all(type_, criteria), limit))
         if plan.given is not None and not plan.conditions:
             return len(plan.given) if limit is None else min(limit, len(plan.given))
-        # an index that ends early: PostgreSQL would read the table from its beginning
-        order = "r.updated_us" if any(map(by_time, criteria)) else "r.key"
-        ordered = f" ORDER BY {order}" if plan.row == "r" else ""
+        # by the index that has all that is asked: PostgreSQL would read the table from its beginning, or sort a type
+        ordered = " ORDER BY r.updated_us" if plan.row == "r" else ""
         found = 0
         for keys in _parts(plan.given, limit):
             words = Words(plan.words.dialect, dict(plan.words.values))
