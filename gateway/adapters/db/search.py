@@ -22,6 +22,7 @@ from gateway.exchange.search import (
     AnyOf,
     Chain,
     Criterion,
+    DateValue,
     Has,
     LinkValue,
     Match,
@@ -418,6 +419,7 @@ class DbSearch:
 
 
 _FEW: Final = 50
+_DAY_US: Final = 86_400_000_000
 _NEVER_SMALL: Final = 9
 
 
@@ -430,6 +432,8 @@ def _rank(criterion: Criterion | Within) -> int:
             return max(_rank(one) for one in criteria)
         case Match(_, "not", _):
             return _NEVER_SMALL
+        case Match(_, "", (DateValue(prefix="eq", low=low, high=high),)) if high - low <= _DAY_US:
+            return 0  # a birth date: what else is said of the person is then looked into
         case Match(parameter, modifier, _):
             if parameter.kind == "composite" or modifier == "contains":
                 return _NEVER_SMALL

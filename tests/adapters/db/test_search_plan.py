@@ -12,7 +12,7 @@ from gateway.exchange.search_run import search
 from gateway.kernel.fhir import Resource
 from gateway.wiring import search_definitions
 
-_STEPS = 50  # of SQLite's machine between two looks
+_STEPS = 10  # of SQLite's machine between two looks
 _NOW = 1_767_225_600_000_000
 
 
