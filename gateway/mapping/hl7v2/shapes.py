@@ -119,11 +119,16 @@ class Shapes:
         return template
 
     def _keep(self, key: Key, template: Template | None) -> None:
-        self._templates[key] = template
+        if self._templates.setdefault(key, template) is not template:
+            return  # another thread was quicker
         self._weight += _weight(key, template)
-        while self._weight > _BYTES and self._templates:
-            oldest = next(iter(self._templates))
-            self._weight -= _weight(oldest, self._templates.pop(oldest, None))
+        if self._weight > _BYTES:
+            for oldest, held in list(self._templates.items()):  # a copy: other threads keep theirs meanwhile
+                self._templates.pop(oldest, None)
+                self._weight -= _weight(oldest, held)
+                if self._weight <= _BYTES:
+                    break
+            self._weight = sum(_weight(one, held) for one, held in list(self._templates.items()))
 
 
 def _weight(key: Key, template: Template | None) -> int:
