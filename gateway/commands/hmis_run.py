@@ -269,7 +269,7 @@ def export_store(
     with _giving(database, config, source, "TREAT") as giving:
         spoken = format_of(giving.reading, giving.source)
         version = version or spoken
-        lost = _no_place(spoken, version)
+        lost = no_place(spoken, version)
         cells = _export_row(giving.source, giving.now, version, hashing) if version != "hifis" else {}
         job = StoreExport(
             read_data, giving.source, version, cells, asking=giving.asking, audit=giving.audit, hash_names=hashing
@@ -284,7 +284,7 @@ def export_store(
         click.echo(said)
 
 
-def _no_place(spoken: str, version: str) -> list[str]:
+def no_place(spoken: str, version: str) -> list[str]:
     """What the source's own format has and that of the export has not: cells of these columns are left out."""
     from gateway.mapping.hmis.spec import load_spec
 

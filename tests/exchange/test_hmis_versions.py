@@ -8,7 +8,7 @@ from gateway.adapters.files.data import read_data
 from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.hmis_export import Rebuild
 from gateway.exchange.hmis_hash import hash_name, hash_ssn, soundex
-from gateway.exchange.hmis_store_export import StoreExport
+from gateway.exchange.hmis_store_export import StoreExport, format_of
 from gateway.kernel.errors import Invalid
 from tests.exchange.test_hmis_delta import asking, auditing
 from tests.exchange.test_hmis_import import CLIENT, client, run
@@ -98,6 +98,15 @@ def test_hashing_follows_the_recipe_and_leaves_digests_alone() -> None:
     assert hash_ssn(hash_ssn("123456789")) == hash_ssn("123456789")
     back, _ = _back({"Export.csv": table(EXPORT), "Client.csv": table(CLIENT_2024)}, hashing=True)
     assert b"zq" not in back["Client.csv"]
+
+
+def test_a_source_is_spoken_to_in_the_format_of_its_latest_export() -> None:
+    store = MemoryStore()
+    for day, version in (("2026-02-02", b"2024 v1.3"), ("2026-02-03", b"2026 v1"), ("2026-02-01", b"2024 v1.3")):
+        files = export_of_day(day, "1", {"Client": [CLIENT, client("Azq", day)]})
+        run(store, files | {"Export.csv": files["Export.csv"].replace(b"2026 v1", version)})
+        with store.reading() as reading:
+            assert format_of(reading, "source") == ("2024" if day == "2026-02-02" else "2026")
 
 
 def test_a_source_comes_back_out_of_the_store() -> None:

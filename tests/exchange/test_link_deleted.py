@@ -7,6 +7,7 @@ import pytest
 
 from gateway import wiring
 from gateway.adapters.files.data import read_data
+from gateway.adapters.memory.store import MemoryStore
 from gateway.exchange.hmis_convert import Conversion
 from gateway.exchange.hmis_import import Import, Options
 from gateway.exchange.ports.resources import Draft
@@ -38,7 +39,8 @@ def bring(store: Store, source: str, day: str, files: dict[str, list[list[str]]]
     Import(conversion, SAVER, now_us=lambda: 1_000_000, options=Options()).run(store)
 
 
-def test_a_client_of_a_victim_service_provider_is_forgotten_by_linking_too(store: Store) -> None:
+def test_a_client_of_a_victim_service_provider_is_forgotten_by_linking_too() -> None:
+    store = MemoryStore()
     owner = ["OrganizationID", "VictimServiceProvider", "DateUpdated"]
     files = {
         "Organization": [owner, ["o", "0", "2026-01-01"]],
