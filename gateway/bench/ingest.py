@@ -7,6 +7,9 @@
 The floors run on asyncio, as the numbers that they are held to were measured; those on uvloop, which the receiver uses,
 stand beside them.
 
+Nothing processes the messages meanwhile; in life a worker of the same process takes its share of the processor, and its
+commits come between.
+
 The client is a process of its own; each connection waits for its answer before it sends the next message. Processor
 time is that of the server's process, a ratio that other work on the machine moves less than the clock.
 """

@@ -293,10 +293,8 @@ class Connection(asyncio.Protocol):
         self._ticket += 1
         self._deadline = time.monotonic() + _COMMIT_S
         owner, feed, peer = self._owner, self._feed, self._peer
-        prepared = []
-        for payload in payloads:
-            prepared.append(prepare(payload, feed, now_us=owner.now_us(), ack_id=owner.ack_id(), peer=peer))
-        owner.keep(prepared, partial(self._kept, self._ticket))
+        ready = [prepare(p, feed, now_us=owner.now_us(), ack_id=owner.ack_id(), peer=peer) for p in payloads]
+        owner.keep(ready, partial(self._kept, self._ticket))
 
     def _kept(self, ticket: int, replies: Sequence[Reply], error: BaseException | None) -> None:
         """After the commit: answer, and go on."""
@@ -324,10 +322,8 @@ class Connection(asyncio.Protocol):
             log.warning("mllp peer=%s %s", self._peer, reply.alarm)
         if self._one.release == 2:
             self._write(encode_frame(COMMIT_ACK))
-        if reply.answer:
-            self._send(reply.answer)
-        if reply.result:
-            self._send(reply.result)
+        self._send(reply.answer)
+        self._send(reply.result)
 
     def _waits(self, reply: Reply) -> bool:
         """An answer is due after processing; whether the connection is held up by it."""
