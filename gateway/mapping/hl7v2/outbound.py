@@ -455,7 +455,7 @@ _STATES: Final = {  # Task.status -> table 0283, user-defined; C and X beside th
 
 
 def _referral_state(task: Any, writer: _Writer) -> Components | None:
-    """RF1-1 of an answer: where the Task stands now; what a partner called it stands beside as the alternate."""
+    """RF1-1: where the Task stands now; what a partner called it stands beside as the alternate."""
     said = _cwe(task.get("businessStatus"), writer)
     state = _STATES.get(str(task.get("status")))
     if state is None:
