@@ -1,5 +1,6 @@
 """What is agreed with one sender: found by its header or its listener, used on receipt and in the conversion."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_the_conversion_gets_charset_zone_overlay_and_custodian_of_the_sender() 
     message = Message.parse(adt("1").replace(b"PV1|1|I", b"PV1|1|I" + b"|" * 42 + b"20260105101500"))
     theirs, others = processing.convert(message, "EHR^WEST"), processing.convert(message, "LAB^WEST")
 
-    def start(resources: tuple[Any, ...]) -> str:
+    def start(resources: Sequence[dict[str, Any]]) -> str:
         (visit,) = [one for one in resources if one["resourceType"] == "Encounter"]
         return str(visit["period"]["start"])
 
