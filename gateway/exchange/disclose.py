@@ -503,12 +503,11 @@ class Gate:
         asked = self._asks()
         if len(self._known) != len(self._related):
             self._known = frozenset(f"{r.get('resourceType')}/{r.get('id')}" for r in self._related)
-        known = self._known
-        if all(program.actors <= known and not program.related for program in programs):
+        if all(program.actors <= self._known and not program.related for program in programs):
             return asked
         named = frozenset[str]().union(*(program.actors for program in programs))
         targets = frozenset[str]().union(*(program.related for program in programs))
-        more = self._resources.many(sorted(named - known))
+        more = self._resources.many(sorted(named - self._known))
         links = {
             reference: self._knowledge.view(stored).refers
             for reference, stored in self._resources.many(sorted(targets)).items()

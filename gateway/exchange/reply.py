@@ -23,7 +23,7 @@ from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.process_messages import Processing, Stage, Work, understand
 from gateway.exchange.query import AskerOf
 from gateway.exchange.receive import Feed, result_in
-from gateway.exchange.tell import told_of
+from gateway.exchange.tell import sides_of, told_of
 from gateway.kernel.errors import DoorwayError, NotFound
 from gateway.mapping.hl7v2.answer import ANSWERS, ASKS, answer_about
 from gateway.mapping.hl7v2.outbound import Outbound, notices_of
@@ -139,7 +139,9 @@ class Replies:
     def _released(self, reading: Reading, gate: Gate, stored: Stored) -> Disclosure | None:
         """What of one request and what belongs to it the sender may see; None when the request is not among it."""
         request = parsed(stored)
-        references = told_of(reading, stored, request, task_of(reading, stored, request))
+        task = task_of(reading, stored, request)
+        asked, doing = sides_of(reading, request, task)
+        references = told_of(reading, stored, request, task, [*asked, *doing])
         there = reading.resources.many(references)
         released = gate.release([there[one] for one in references if one in there])
         return released if any(one.reference == stored.reference for one in released.resources) else None

@@ -57,9 +57,8 @@ class Tell:
     def _referral(self, unit: Unit, stored: Stored, source: str, now_us: int) -> None:
         request = parsed(stored)
         task = task_of(unit, stored, request)
-        asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
-        doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
-        references = told_of(unit, stored, request, task)
+        asked, doing = sides_of(unit, request, task)
+        references = told_of(unit, stored, request, task, [*asked, *doing])
         first = stored if stored.version == 1 else unit.resources.version(stored.type, stored.id, 1)
         creator = first.source if first is not None else ""
         fresh = stored.version == 1 and stored.updated_us >= now_us  # a Task that follows later is a change
@@ -102,18 +101,29 @@ class Tell:
                     )  # fmt: skip
 
 
-def told_of(unit: Reading, stored: Stored, request: Resource, task: JsonObject | None) -> list[str]:
-    """The references of everything that a message about a referral may tell of; what of it leaves is for the gate."""
-    subject = reference_of(request.get("subject"))
+def sides_of(unit: Reading, request: Resource, task: JsonObject | None) -> tuple[dict[str, None], dict[str, None]]:
+    """The references of who asks and of who is to do it, those behind a PractitionerRole too; in order."""
     asked = parties_of(unit, [request.get("requester"), (task or {}).get("requester")])
     doing = parties_of(unit, [*request.get("performer", ()), (task or {}).get("owner")])
+    return asked, doing
+
+
+def told_of(
+    unit: Reading, stored: Stored, request: Resource, task: JsonObject | None, sides: Sequence[str]
+) -> list[str]:
+    """The references of everything that a message about a referral may tell of; what of it leaves is for the gate.
+
+    Args:
+        sides: who asks and who is to do it.
+    """
+    subject = reference_of(request.get("subject"))
     mentioned = [
         request.get("encounter"), *request.get("reasonReference", ()), *request.get("supportingInfo", ()),
         *request.get("insurance", ()), *_payors(unit, request),
     ]  # fmt: skip
     references = [
         stored.reference, *([f"Task/{task['id']}"] if task else []), *([subject] if subject else []),
-        *asked, *doing, *(found for one in mentioned if (found := reference_of(one))),
+        *sides, *(found for one in mentioned if (found := reference_of(one))),
     ]  # fmt: skip
     return list(dict.fromkeys(references))
 
