@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import unquote
 
-from gateway.exchange.parties import parsed, reference_of
+from gateway.exchange.parties import reference_of
+from gateway.exchange.ports.resources import parsed
 from gateway.exchange.ports.store import Unit
 from gateway.kernel.fhir import DOORWAY, Resource
 from gateway.mapping.hl7v2.conversion import Conversion

@@ -14,8 +14,6 @@ from functools import cached_property
 from io import StringIO
 from typing import Final, TypeAlias
 
-import orjson
-
 from gateway.consent.asked import Asked, ask
 from gateway.consent.askers import Askers
 from gateway.consent.bindings import Bindings
@@ -34,11 +32,11 @@ from gateway.exchange import stand_in
 from gateway.exchange.agreements import contract_of, read_agreement
 from gateway.exchange.audit_event import DISCLOSE, audit_event
 from gateway.exchange.pending_labels import DIRECTORY, PENDING, read_pending
-from gateway.exchange.ports.resources import ResourceReader, Stored
+from gateway.exchange.ports.resources import ResourceReader, Stored, parsed
 from gateway.exchange.residual import FORMS_LIMIT, Asker, Disagreements, residual
 from gateway.exchange.ruling import Ruling
 from gateway.exchange.search import Shown
-from gateway.kernel.fhir import ACT_REASON, JsonObject, Resource
+from gateway.kernel.fhir import ACT_REASON, Resource
 
 Disclosure: TypeAlias = Released[Stored]
 ReadData: TypeAlias = Callable[[str], str]  # adapters.files.data.read_data
@@ -89,7 +87,7 @@ class Knowledge:
             if len(self._programs) >= _CACHE_LIMIT:
                 self._programs.clear()
             directive = read_consent(
-                _parsed(stored.body), zone=self.zone, vocabulary=self.vocabulary, base_permit=self.domain_permit,
+                parsed(stored), zone=self.zone, vocabulary=self.vocabulary, base_permit=self.domain_permit,
                 name=stored.reference,
             )  # fmt: skip
             found = self._programs[stored.body] = compile_directive(directive)
@@ -112,7 +110,7 @@ class Knowledge:
             if len(self._views) >= _CACHE_LIMIT:
                 self._views.clear()
             kept = unpack(stored.facets) if stored.facets else None  # None too: kept by an older release
-            found = self._views[key] = kept or view_of(_parsed(stored.body), self.zone)
+            found = self._views[key] = kept or view_of(parsed(stored), self.zone)
         return found
 
     def people(self, stored: Stored, resources: ResourceReader, depth: int = 3) -> frozenset[str]:
@@ -125,7 +123,7 @@ class Knowledge:
         view = self.view(stored)
         if view.patients or view.type not in stand_in.KINDS or not depth:
             return frozenset(view.patients) - {STRANGER}
-        behind = resources.many(stand_in.stand_ins(stored, _parsed(stored.body), resources).references)
+        behind = resources.many(stand_in.stand_ins(stored, parsed(stored), resources).references)
         return frozenset[str]().union(*(self.people(one, resources, depth - 1) for one in behind.values()))
 
     def part(self, stored: Stored, rule: ElementRule) -> ResourceView:
@@ -165,11 +163,6 @@ def read_knowledge(
         privileged=frozenset(privileged),
         notices=read_notices(DictReader(StringIO(read_data("terminology/policies/notices.csv")))),
     )
-
-
-def _parsed(body: bytes) -> JsonObject:
-    found = orjson.loads(body) if body else {}
-    return found if isinstance(found, dict) else {}
 
 
 class Gate:
@@ -351,7 +344,7 @@ class Gate:
 
     def _stood_for(self, stored: Stored) -> bool:
         """Whether the asker sees what a Provenance tells of, or what a Binary belongs to."""
-        found = stand_in.stand_ins(stored, _parsed(stored.body), self._resources)
+        found = stand_in.stand_ins(stored, parsed(stored), self._resources)
         seen = [self._sees(reference) for reference in found.references]
         return bool(seen) and (all(seen) if found.every else any(seen))
 
@@ -415,7 +408,7 @@ class Gate:
         self._unlabelled = read_pending(found.get(PENDING)).closed
         if not organization:
             return False
-        own = _parsed(found[organization].body) if organization in found else {}
+        own = parsed(found.get(organization))
         if own.get("active") is False:
             return False
         agreement = read_agreement(found.get(recorded))
@@ -431,7 +424,7 @@ class Gate:
     def _asks(self) -> Asked:
         if self._asked is None:
             people = list(self._people().values())
-            self._related = [_parsed(stored.body) for stored in people]
+            self._related = [parsed(stored) for stored in people]
             self._asked = self._knowledge.askers.ask(
                 self.request, self._knowledge.vocabulary, self._related, [stored.body for stored in people],
                 verified=self._knowledge.law.verified,
@@ -463,7 +456,7 @@ class Gate:
             found |= got
             todo = {
                 local(node["reference"])
-                for resource in (_parsed(stored.body) for stored in got.values())
+                for resource in (parsed(stored) for stored in got.values())
                 for node in (resource.get("partOf"), resource.get("organization"), resource.get("practitioner"))
                 if isinstance(node, dict) and isinstance(node.get("reference"), str)
             }
@@ -513,7 +506,7 @@ class Gate:
             for reference, stored in self._resources.many(sorted(targets)).items()
         }
         if more or links:
-            self._related += [_parsed(stored.body) for stored in more.values()]
+            self._related += [parsed(stored) for stored in more.values()]
             asked = self._asked = self._ask({**asked.links, **links})
         return asked
 

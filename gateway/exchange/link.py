@@ -10,15 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-import orjson
-
 from gateway.exchange.link_events import Scribe
 from gateway.exchange.link_index import Root, StoreFrequencies, enter, enter_many, find, leave
 from gateway.exchange.link_law import may_be_compared
 from gateway.exchange.link_people import Persons, component, path, vetoed
 from gateway.exchange.link_twins import Household, may_be_twins
 from gateway.exchange.ports.links import Edge, EdgeState
-from gateway.exchange.ports.resources import Draft, Stored
+from gateway.exchange.ports.resources import Draft, Stored, parsed
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject, Resource
@@ -360,12 +358,6 @@ class Linker:
         self.scribe.note(unit, "unmerge", one, other, by=by, why="unmerged by the custodian", now_us=now_us)
         unit.links.release(one, other)
         self.persons.split(unit, one, other, saver=saver, now_us=now_us)
-
-
-def parsed(stored: Stored) -> Resource:
-    """The resource of a stored version; {} for a deletion."""
-    found = orjson.loads(stored.body) if stored.body else {}
-    return found if isinstance(found, dict) else {}
 
 
 def custodian_of(patient: Resource, stored: Stored) -> str:

@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-import orjson
-
 from gateway.consent.labels import security_of
-from gateway.exchange.ports.resources import ResourceReader
+from gateway.exchange.ports.resources import ResourceReader, parsed
 from gateway.kernel.fhir import DOORWAY, JsonObject, Resource
 
 VICTIM_SERVICE: Final = (f"{DOORWAY}/CodeSystem/handling", "VSP")  # terminology/sensitivity: victim service provider
@@ -24,7 +22,7 @@ def may_be_compared(patient: Resource, resources: ResourceReader) -> bool:
     if labels & {VICTIM_SERVICE, NO_LINK}:
         return False
     return not declined(
-        _parsed(stored.body) for stored in resources.consents((f"Patient/{patient['id']}",)) if not stored.deleted
+        parsed(stored) for stored in resources.consents((f"Patient/{patient['id']}",)) if not stored.deleted
     )
 
 
@@ -49,8 +47,3 @@ def _denies_all(consent: JsonObject) -> bool:
 def _permits(node: Any) -> bool:
     inner = node.get("provision", ())
     return any(one.get("type") == "permit" or _permits(one) for one in inner if isinstance(one, dict))
-
-
-def _parsed(body: bytes) -> JsonObject:
-    found = orjson.loads(body) if body else {}
-    return found if isinstance(found, dict) else {}

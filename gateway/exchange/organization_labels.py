@@ -13,12 +13,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-import orjson
-
 from gateway.consent.labels import Labeller, vouched_of
 from gateway.consent.view import local
 from gateway.exchange.pending_labels import DIRECTORY, LABELS, pend
-from gateway.exchange.ports.resources import Draft, ResourceReader, Stored
+from gateway.exchange.ports.resources import Draft, ResourceReader, Stored, parsed
 from gateway.exchange.ports.store import Unit
 from gateway.exchange.save import Saver
 from gateway.exchange.search import LinkValue, Match
@@ -61,13 +59,13 @@ class OrganizationLabels:
             before = (
                 unit.resources.version("Organization", stored.id, stored.version - 1) if stored.version > 1 else None
             )
-            now, then = self._flags(_parsed(stored)), self._flags(_parsed(before))
+            now, then = self._flags(parsed(stored)), self._flags(parsed(before))
             if now != then:
                 self._again(saver, unit, stored.reference, closes=bool(now - then), now_us=now_us)
 
     def _flagged(self, unit: Unit, references: Iterable[str]) -> dict[str, frozenset[str]]:
         found = unit.resources.many(references)
-        flags = {reference: self._flags(_parsed(stored)) for reference, stored in found.items()}
+        flags = {reference: self._flags(parsed(stored)) for reference, stored in found.items()}
         return {reference: told for reference, told in flags.items() if told}
 
     def _flags(self, organization: Resource) -> frozenset[str]:
@@ -88,7 +86,7 @@ class OrganizationLabels:
             return
         drafts = []
         for stored in named:
-            resource = _parsed(stored)
+            resource = parsed(stored)
             made = Draft(resource, stored.body, stored.method, stored.source, vouched_of(resource))
             drafts.append(replace(made, over=stored.version))
         unit.resources.put_all(saver.labelled(unit, drafts), now_us=now_us)
@@ -142,8 +140,3 @@ def _yes(part: JsonObject) -> bool:
 
 def _objects(node: Any) -> list[JsonObject]:
     return [one for one in node if isinstance(one, dict)] if isinstance(node, list) else []
-
-
-def _parsed(stored: Stored | None) -> Resource:
-    found = orjson.loads(stored.body) if stored is not None and stored.body else {}
-    return found if isinstance(found, dict) else {}

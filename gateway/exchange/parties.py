@@ -2,18 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-import orjson
-
-from gateway.exchange.ports.resources import Stored
+from gateway.exchange.ports.resources import Stored, parsed
 from gateway.exchange.ports.store import Reading
 from gateway.kernel.fhir import JsonObject, Resource
 from gateway.referrals.lifecycle import is_referral
-
-
-def parsed(stored: Stored) -> Resource:
-    """The resource of a stored version, for looking at."""
-    found: Resource = orjson.loads(stored.body)
-    return found
 
 
 def reference_of(node: object) -> str:

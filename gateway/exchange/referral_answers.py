@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from gateway.exchange.parties import parsed, parties_of, reference_of, task_of
-from gateway.exchange.ports.resources import Stored
+from gateway.exchange.parties import parties_of, reference_of, task_of
+from gateway.exchange.ports.resources import Stored, parsed
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.search import parse_query
 from gateway.exchange.search_text import token

@@ -16,9 +16,9 @@ from gateway.codecs.er7 import Message
 from gateway.codecs.json_text import read
 from gateway.consent.request import AccessRequest
 from gateway.exchange.disclose import Disclosure, Gate, Knowledge
-from gateway.exchange.parties import parsed, task_of
+from gateway.exchange.parties import task_of
 from gateway.exchange.ports.inbox import Received, State
-from gateway.exchange.ports.resources import Stored
+from gateway.exchange.ports.resources import Stored, parsed
 from gateway.exchange.ports.store import Reading, Store
 from gateway.exchange.process_messages import Processing, Stage, Work, understand
 from gateway.exchange.query import AskerOf

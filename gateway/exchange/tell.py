@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.exchange.deliver import queue_delivery
-from gateway.exchange.parties import behind, parsed, parties_of, reference_of, task_of
-from gateway.exchange.ports.resources import Stored
+from gateway.exchange.parties import behind, parties_of, reference_of, task_of
+from gateway.exchange.ports.resources import Stored, parsed
 from gateway.exchange.ports.store import Reading, Unit
 from gateway.exchange.save import Saver
 from gateway.kernel.fhir import JsonObject, Resource

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.codecs.json_text import read
-from gateway.exchange.parties import parsed, reference_of
+from gateway.exchange.parties import reference_of
 from gateway.exchange.ports.inbox import Attempt, Received, State
 from gateway.exchange.ports.outbox import Delivery
+from gateway.exchange.ports.resources import parsed
 from gateway.exchange.ports.store import Reading, Store, Unit
 from gateway.exchange.process_messages import Processing, Stage, Work, apply, failed, save_conversion, understand
 from gateway.kernel.errors import Conflict, DoorwayError, Gone, NotFound

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import orjson
+
 from gateway.codecs.json_text import Document
 from gateway.exchange.search import Criterion, Shown, Sort
 from gateway.kernel.fhir import JsonObject, Resource
@@ -34,6 +36,12 @@ class Stored:
     def deleted(self) -> bool:
         """Whether this version is a deletion."""
         return self.method == "DELETE"
+
+
+def parsed(stored: Stored | None) -> Resource:
+    """The resource of a stored version, for looking at; {} of a deletion and of nothing."""
+    found = orjson.loads(stored.body) if stored is not None and stored.body else {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

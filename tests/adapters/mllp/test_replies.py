@@ -13,9 +13,8 @@ from gateway.adapters.mllp.receiver import Arrivals
 from gateway.codecs.er7 import Message
 from gateway.codecs.hl7_grammar import deviations
 from gateway.exchange import reply
-from gateway.exchange.parties import parsed
 from gateway.exchange.ports.inbox import State
-from gateway.exchange.ports.resources import Draft
+from gateway.exchange.ports.resources import Draft, parsed
 from gateway.exchange.ports.store import Store
 from gateway.mapping.hl7v2.outbound import OWN_NUMBER
 from gateway.settings import read_settings
